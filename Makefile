@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+.PHONY: demo test lint bench lock clean
+
+demo: .venv/run
+	$(BIN)/claimstream demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/dev
+	$(BIN)/claimstream bench all --quick
+
+lock: .venv/dev
+	$(BIN)/python -m tests.lock
+
+clean:
+	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+
+.venv/uv: Makefile
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	touch $@
+
+.venv/run: .venv/uv requirements.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
+	touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
+	touch $@

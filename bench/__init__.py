@@ -1,0 +1,1 @@
+"""Benchmarks: every figure the README quotes comes from here."""

@@ -1,0 +1,1 @@
+"""Configuration: settings, their origin, and the defaults that ship."""

@@ -1,0 +1,1 @@
+"""Models: what a version is, how claims become tensors, how a batch is scored."""

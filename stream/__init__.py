@@ -1,0 +1,1 @@
+"""claimstream: a scoring stage on Kafka for insurance claims."""

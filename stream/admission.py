@@ -1,0 +1,131 @@
+"""A poll of records becomes claims in lanes: decode, route, features, all in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from models import FeatureEncoder
+from stream.arena import ClaimArena
+from stream.clock import Clock
+from stream.codec import Decoded, Decoder
+from stream.errors import RecordError
+from stream.lanes import Lanes
+from stream.metrics import StageMetrics
+from stream.ordering import KeyOrder
+from stream.records import DeadLetter, Integers, Polled, Rows
+from stream.router import Router
+
+_PARTITION_MIX = 0x9E3779B97F4A7C1
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFields:
+    """The columns that identify and route a claim."""
+
+    identity: str
+    kind: str
+
+
+class Admission:
+    """Puts the claims of a poll into the arena and their rows into the lanes of their routes."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        router: Router,
+        encoders: Mapping[str, FeatureEncoder],
+        lane_specs: Sequence[str],
+        arena: ClaimArena,
+        lanes: Lanes,
+        orders: Sequence[KeyOrder],
+        fields: ClaimFields,
+        budget: float,
+        clock: Clock,
+        metrics: StageMetrics,
+    ) -> None:
+        self._decoder = decoder
+        self._router = router
+        self._encoders = encoders
+        self._route_specs = [sorted({lane_specs[lane] for lane in route}) for route in router.routes]
+        self._arena = arena
+        self._lanes = lanes
+        self._orders = orders
+        self._fields = fields
+        self._budget = budget
+        self._clock = clock
+        self._metrics = metrics
+
+    def admit(self, polled: Polled) -> list[DeadLetter]:
+        """Admit every claim that can be scored; what cannot comes back as dead letters.
+
+        Raises RetryError, with nothing admitted, while a schema registry cannot be reached.
+        """
+        started = self._clock.now()
+        decoded = self._decoder.decode(polled.values)
+        read = self._clock.now()
+        letters = [self._letter(polled, failure.row, failure.error) for failure in decoded.failures]
+        if decoded.claims.num_rows:
+            letters += self._admit_decoded(polled, decoded)
+        self._metrics.count("busy_seconds_total", read - started, "decode")
+        self._metrics.count("busy_seconds_total", self._clock.now() - read, "features")
+        return letters
+
+    def _admit_decoded(self, polled: Polled, decoded: Decoded) -> list[DeadLetter]:
+        claims, source = decoded.claims, decoded.rows
+        routing = self._router.route(claims.column(self._fields.kind))
+        types, routes = routing.types, routing.routes
+        letters: list[DeadLetter] = []
+        if (lost := routes < 0).any():
+            letters = [
+                self._letter(polled, int(row), self._router.no_route(str(kind)))
+                for row, kind in zip(source[lost], types[lost], strict=True)
+            ]
+            claims, source = claims.filter(pa.array(~lost)), source[~lost]
+            types, routes = types[~lost], routes[~lost]
+        rows = self._arena.admit(polled, source, self._deadlines(polled.timestamps))
+        self._arena.claim_type[rows] = types
+        ids = claims.column(self._fields.identity).to_pylist()
+        self._arena.claim_id[rows] = np.fromiter(ids, object, len(ids))
+        self._arena.route[rows] = routes
+        for number in np.unique(routes).tolist():
+            self._enter(number, routes == number, rows, claims, polled, source)
+        return letters
+
+    def _enter(
+        self,
+        route: int,
+        chosen: npt.NDArray[np.bool_],
+        rows: Rows,
+        claims: pa.RecordBatch,
+        polled: Polled,
+        source: Integers,
+    ) -> None:
+        if not chosen.all():
+            rows, source, claims = rows[chosen], source[chosen], claims.filter(pa.array(chosen))
+        for digest in self._route_specs[route]:
+            self._arena.store_features(digest, rows, self._encoders[digest].encode(claims))
+        self._note_order(route, rows, polled, source)
+        lane = self._router.routes[route][0]
+        self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())
+
+    def _note_order(self, route: int, rows: Rows, polled: Polled, source: Integers) -> None:
+        keys = [polled.keys[index] for index in source.tolist()]
+        hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
+        exempt = np.fromiter((key is None for key in keys), np.bool_, len(keys))
+        self._orders[route].admit(rows, hashes ^ (self._arena.partition[rows] * _PARTITION_MIX), exempt)
+
+    def _deadlines(self, timestamps: Integers) -> npt.NDArray[np.float64]:
+        """Monotonic deadlines. A record without a timestamp, or with one in the future, counts as written now."""
+        now, wall = self._clock.now(), self._clock.wall()
+        age = np.where(timestamps > 0, np.maximum(wall - timestamps / 1_000.0, 0.0), 0.0)
+        return now - age + self._budget
+
+    def _letter(self, polled: Polled, row: int, error: RecordError) -> DeadLetter:
+        return DeadLetter(
+            polled.keys[row], polled.values[row], polled.headers.get(row, []), polled.position(row), error
+        )

@@ -1,0 +1,260 @@
+"""The only place that builds objects: from settings to a running worker, and to the supervisor above it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from confluent_kafka import Consumer, Producer
+
+import schemas
+from config import Settings
+from models import Model, open_model
+from stream.admission import Admission, ClaimFields
+from stream.arena import ClaimArena
+from stream.backpressure import GateLimits, ReadingGate
+from stream.batch_sizer import SizeLimits
+from stream.batching import Batcher
+from stream.clients import consumer_options, producer_options
+from stream.clock import Clock, SystemClock
+from stream.codec import Decoder, Encoder
+from stream.consumer import ClaimConsumer, PollLimits
+from stream.delivery import Delivery, OutputTopics
+from stream.lanes import Lanes
+from stream.metrics import StageMetrics
+from stream.offsets import OffsetLedger
+from stream.ordering import KeyOrder
+from stream.outbox import Outbox
+from stream.pipeline import Bounds, Pipeline, Rhythm
+from stream.producer import ClaimProducer
+from stream.results import ScoreColumns
+from stream.router import Router
+from stream.scoring import Scorer
+from stream.supervisor import STOP, Ended, Ready
+from stream.worker import Progress, Worker
+
+log = logging.getLogger(__name__)
+
+# Three threads share the interpreter lock; the default of 5 ms is the hand-over latency that each would see.
+_SWITCH_INTERVAL = 0.0005
+_REPORT_INTERVAL = 0.5
+_POLL_WAIT = 0.1
+_LONGEST_COALESCE = 0.005
+_DELIVERY_ALLOWANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """Partitions of the topics, as the broker has them."""
+
+    input: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A worker and what is asked of it from outside."""
+
+    worker: Worker
+    metrics: StageMetrics
+    models: Sequence[Model]
+
+
+def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
+    """Build one worker; models are opened and warmed, nothing is connected yet."""
+    models = _open_models(settings)
+    names = [model.identity.name for model in models]
+    router = Router(settings.routes, list(_route_names(settings)))
+    metrics, ledger = StageMetrics(), OffsetLedger()
+    limits, budget = settings.limits, settings.latency.budget_ms / 1_000
+    specs = {model.spec_digest: model.features for model in models}
+    arena = ClaimArena(
+        limits.claims_in_flight + limits.poll_max_claims,
+        {digest: encoder.columns for digest, encoder in specs.items()},
+        max(map(len, router.routes)),
+    )
+    lanes = Lanes(len(models))
+    orders = [KeyOrder(arena.capacity) for _ in router.routes]
+    progress = Progress(ledger, clock, settings.latency.drain_timeout_s)
+    consumer = _consumer(settings, ledger, metrics, progress, budget)
+    producer = _producer(settings, arena.capacity)
+    encoder = Encoder(schemas.load("claim_score"))
+    topics = settings.kafka.topics
+    pipeline = Pipeline(
+        consumer=consumer,
+        admission=Admission(
+            _decoder(settings),
+            router,
+            specs,
+            [model.spec_digest for model in models],
+            arena,
+            lanes,
+            orders,
+            ClaimFields(settings.schema_.id_field, settings.schema_.type_field),
+            budget,
+            clock,
+            metrics,
+        ),
+        arena=arena,
+        lanes=lanes,
+        routes=router.routes,
+        batcher=Batcher(lanes, names, _size_limits(settings), _DELIVERY_ALLOWANCE, metrics),
+        scorer=Scorer(models, arena, clock),
+        outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
+        delivery=Delivery(
+            arena,
+            orders,
+            ScoreColumns(
+                encoder.arrow_schema,
+                arena,
+                [model.identity for model in models],
+                [model.decisions for model in models],
+                topic=topics.input,
+                budget=budget,
+            ),
+            encoder,
+            producer,
+            ledger,
+            OutputTopics(topics.input, topics.output, topics.dead_letters, shape.input == shape.output),
+            names,
+            budget,
+            clock,
+            metrics,
+        ),
+        producer=producer,
+        ledger=ledger,
+        gate=ReadingGate(GateLimits()),
+        bounds=Bounds(limits.claims_in_flight, limits.bytes_in_flight_mb * 1_000_000, 2 * limits.poll_max_claims),
+        rhythm=Rhythm(),
+        signals=progress.signals(),
+        clock=clock,
+        metrics=metrics,
+    )
+    return Assembly(Worker(pipeline, consumer, producer, ledger, progress, clock), metrics, models)
+
+
+def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:
+    """Life of a worker process: warm up, join, score until the supervisor says stop or is gone."""
+    _prepare_process(settings)
+    clock = SystemClock()
+    try:
+        assembly = assemble(settings, shape, clock)
+        for model in assembly.models:
+            model.warm_up(_warm_sizes(settings))
+        assembly.worker.start()
+        connection.send(Ready())
+        _report_until_stop(assembly, connection)
+        unfinished = assembly.worker.stop()
+    except Exception as error:
+        log.exception("the worker ends")
+        _tell(connection, Ended(0, f"{type(error).__name__}: {error}"))
+        sys.exit(1)
+    _tell(connection, assembly.metrics.snapshot())
+    _tell(connection, Ended(unfinished))
+
+
+def spawner(settings: Settings, shape: TopicShape) -> Any:
+    """How the supervisor starts a worker process: spawned, because threads and clients do not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+
+    def spawn(slot: int, connection: Connection) -> BaseProcess:
+        process = context.Process(
+            target=run_worker, args=(settings, shape, connection), name=f"claimstream-worker-{slot}"
+        )
+        process.start()
+        return process
+
+    return spawn
+
+
+def _report_until_stop(assembly: Assembly, connection: Connection) -> None:
+    while not assembly.worker.wait(0.0):
+        if connection.poll(_REPORT_INTERVAL) and _received(connection) == STOP:
+            return
+        if not _tell(connection, assembly.metrics.snapshot()):
+            return
+
+
+def _received(connection: Connection) -> str:
+    try:
+        word: str = connection.recv()
+    except (EOFError, ConnectionResetError):
+        log.error("the supervisor is gone; draining and leaving")
+        return STOP
+    return word
+
+
+def _tell(connection: Connection, report: object) -> bool:
+    try:
+        connection.send(report)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+def _prepare_process(settings: Settings) -> None:
+    # A Ctrl-C reaches the whole process group; only the supervisor answers it, and tells the workers to drain.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    torch.set_num_threads(settings.workers.torch_threads)
+    configure_logging(settings)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Plain lines on standard error."""
+    logging.basicConfig(
+        level=settings.logging.level.upper(), format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s"
+    )
+
+
+def _route_names(settings: Settings) -> dict[str, None]:
+    return dict.fromkeys(name for names in settings.routes.values() for name in names)
+
+
+def _open_models(settings: Settings) -> list[Model]:
+    return [open_model(name, threads=settings.workers.torch_threads) for name in _route_names(settings)]
+
+
+def _decoder(settings: Settings) -> Decoder:
+    return Decoder(schemas.load("claim_event"), max_record_bytes=settings.limits.record_max_bytes)
+
+
+def _consumer(
+    settings: Settings, ledger: OffsetLedger, metrics: StageMetrics, progress: Progress, budget: float
+) -> ClaimConsumer:
+    kafka = settings.kafka
+    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
+    # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
+    wrapped: list[ClaimConsumer] = []
+    options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
+    limits = PollLimits(settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.05 * budget))
+    wrapped.append(
+        ClaimConsumer(Consumer(options), kafka.topics.input, ledger, metrics, limits, progress.drain)
+    )
+    return wrapped[0]
+
+
+def _producer(settings: Settings, queue_limit: int) -> ClaimProducer:
+    kafka = settings.kafka
+    options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    return ClaimProducer(Producer(options), queue_limit)
+
+
+def _size_limits(settings: Settings) -> SizeLimits:
+    batching = settings.batching
+    return SizeLimits(batching.size_min, batching.size_max, batching.size_auto)
+
+
+def _warm_sizes(settings: Settings) -> tuple[int, ...]:
+    batching = settings.batching
+    return tuple(sorted({1, batching.size_min, batching.size_max}))

@@ -1,0 +1,57 @@
+"""Options of every command that speaks to a broker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+from confluent_kafka import KafkaException
+
+from stream.errors import UsageError
+
+DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
+SENSITIVE = re.compile(r"password|secret|token|jaas|\.pem|oauthbearer|basic\.auth", re.IGNORECASE)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def kafka_options(command: Command) -> Command:
+    """Adds --bootstrap and --client."""
+    command = click.option(
+        "--client",
+        "client_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A librdkafka option, e.g. security.protocol=SASL_SSL; may be repeated.",
+    )(command)
+    return click.option(
+        "--bootstrap",
+        default=DEFAULT_BOOTSTRAP,
+        show_default=True,
+        metavar="HOST:PORT",
+        help="The broker or brokers, separated by commas.",
+    )(command)
+
+
+def client_config(bootstrap: str, client_options: tuple[str, ...]) -> dict[str, str]:
+    """librdkafka's options as a dictionary. Raises UsageError for one that is not KEY=VALUE."""
+    config = {"bootstrap.servers": bootstrap}
+    for number, option in enumerate(client_options, start=1):
+        key, separator, value = option.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(
+                f"--client number {number} is not KEY=VALUE, e.g. --client security.protocol=SSL"
+            )
+        config[key.strip()] = value
+    return config
+
+
+def refused_config(error: KafkaException, config: Mapping[str, str]) -> UsageError:
+    """What librdkafka said against the options, without the values that nobody should read."""
+    text = str(error.args[0].str()) if error.args and hasattr(error.args[0], "str") else str(error)
+    for key, value in config.items():
+        if value and SENSITIVE.search(key):
+            text = text.replace(value, "***")
+    return UsageError(f"the Kafka client refuses its options: {text}. Check --bootstrap and --client.")

@@ -1,0 +1,208 @@
+"""`claimstream publish`: claims from a file or the generator onto a topic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from confluent_kafka import KafkaException
+
+import schemas
+from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.output import emit_json, progress
+from stream.cli.topic_check import partitions_of
+from stream.clock import SystemClock
+from stream.codec import Encoder, Framing
+from stream.errors import ClaimstreamError, UsageError
+from stream.publishing import (
+    Arrivals,
+    DeliveryError,
+    Pacer,
+    Publisher,
+    Supply,
+    from_file,
+    from_generator,
+    pacer,
+    publish_all,
+    repeated,
+)
+from stream.publishing.registration import register
+
+FRAMINGS = {
+    "single-object": Framing.SINGLE_OBJECT,
+    "confluent": Framing.CONFLUENT,
+    "bare": Framing.BARE,
+}
+
+EXAMPLES = """
+\b
+Examples:
+  claimstream publish --generate 20000 --seed 7 --rate 500
+  claimstream publish claims.csv.gz --mapping tuva --rejects rejected.csv
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run did. rows = claims + rejected + merged."""
+
+    rows: int
+    claims: int
+    published: int
+    rejected: int
+    merged: int
+    seconds: float
+    claims_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run, checked: nothing of it was sent yet."""
+
+    supply: Supply
+    publisher: Publisher
+    pacer: Pacer | None
+    topic: str
+    repeat: int
+
+
+@click.command(name="publish", epilog=EXAMPLES)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--mapping", metavar="NAME|PATH", help="How columns become claims, e.g. tuva.")
+@click.option("--generate", "generated", type=click.IntRange(min=1), metavar="N", help="Generate N claims.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the generator.")
+@click.option("--topic", default="claims", show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Claims a second [default: no limit]."
+)
+@click.option(
+    "--arrivals", type=click.Choice([kind.value for kind in Arrivals]), default="poisson", show_default=True
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Passes over the claims; later ones add ~2, ~3 … to the claim ids.",
+)
+@click.option(
+    "--key",
+    type=click.Choice(["member_id", "claim_id"]),
+    default="member_id",
+    show_default=True,
+    help="The record's key: claims of one key keep their order.",
+)
+@click.option("--framing", type=click.Choice(list(FRAMINGS)), default="single-object", show_default=True)
+@click.option("--registry", metavar="URL", help="Schema Registry, for --framing confluent.")
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Where rejected rows go, with reasons."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@kafka_options
+def command(*, as_json: bool, **options: Any) -> None:
+    """Publish claims from a CSV file, or generated ones, and wait until the broker has them all.
+
+    Everything that can be checked is checked before the first claim is sent.
+    """
+    _run(_plan(**options), as_json)
+
+
+def _plan(
+    *,
+    file: Path | None,
+    mapping: str | None,
+    generated: int | None,
+    seed: int,
+    topic: str,
+    rate: float | None,
+    arrivals: str,
+    repeat: int,
+    key: str,
+    framing: str,
+    registry: str | None,
+    rejects: Path | None,
+    bootstrap: str,
+    client_options: tuple[str, ...],
+) -> Plan:
+    config = client_config(bootstrap, client_options)
+    if (framing == "confluent") != (registry is not None):
+        raise UsageError("--framing confluent and --registry URL go together: give both or neither")
+    supply = _supply(file, mapping, generated, seed, rejects)
+    partitions_of(config, topic)
+    encoder = _encoder(framing, registry, topic)
+    try:
+        publisher = Publisher(config, topic, encoder, key_field=key)
+    except KafkaException as error:
+        raise refused_config(error, config) from error
+    pace = None if rate is None else pacer(rate, Arrivals(arrivals), seed)
+    return Plan(supply, publisher, pace, topic, repeat)
+
+
+def _supply(
+    file: Path | None, mapping: str | None, generated: int | None, seed: int, rejects: Path | None
+) -> Supply:
+    if (file is None) == (generated is None):
+        raise UsageError("name a FILE with its --mapping, or --generate N: one of the two")
+    if file is None:
+        assert generated is not None
+        return from_generator(generated, seed)
+    if mapping is None:
+        raise UsageError(f"--mapping is missing: it says how the columns of {file} become claims, e.g. tuva")
+    return from_file(file, mapping, rejects)
+
+
+def _encoder(framing: str, registry: str | None, topic: str) -> Encoder:
+    schema = schemas.load("claim_event")
+    if registry is None:
+        return Encoder(schema, FRAMINGS[framing])
+    return Encoder(schema, FRAMINGS[framing], register(registry, topic, schema))
+
+
+def _run(plan: Plan, as_json: bool) -> None:
+    clock = SystemClock()
+    start = clock.now()
+    failure: ClaimstreamError | None = None
+    batches = repeated(plan.supply.batches, plan.repeat)
+    total = plan.supply.counts.claims * plan.repeat
+    with progress(f"publishing to {plan.topic}", total) as advance:
+        try:
+            for sent in publish_all(plan.publisher, batches, clock=clock, pacer=plan.pacer):
+                advance(sent)
+            plan.publisher.flush()
+        except KeyboardInterrupt:
+            failure = _interrupted(plan, total)
+        except DeliveryError as error:
+            failure = error
+    _report(plan, clock.now() - start, as_json)
+    if failure is not None:
+        raise failure
+
+
+def _interrupted(plan: Plan, total: int) -> ClaimstreamError:
+    """What was handed to the client is still brought to its end."""
+    try:
+        plan.publisher.flush()
+    except DeliveryError as error:
+        return error
+    return ClaimstreamError(f"stopped by the keyboard after {plan.publisher.acknowledged} of {total} claims")
+
+
+def _report(plan: Plan, seconds: float, as_json: bool) -> None:
+    counts = plan.supply.counts
+    published = plan.publisher.acknowledged
+    speed = round(published / max(seconds, 1e-9), 1)
+    summary = Summary(
+        counts.rows, counts.claims, published, counts.rejected, counts.merged, round(seconds, 3), speed
+    )
+    if as_json:
+        emit_json(asdict(summary))
+        return
+    click.echo(
+        f"{published:,} claims published to {plan.topic} in {seconds:.1f} s ({speed:,.0f}/s);"
+        f" {counts.rows:,} rows = {counts.claims:,} claims + {counts.rejected:,} rejected"
+        f" + {counts.merged:,} merged"
+    )
+    for reject in plan.supply.rejects[:3]:
+        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)

@@ -1,0 +1,155 @@
+"""`claimstream tail`: prints scores as they arrive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Any
+
+import click
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+import schemas
+from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.topic_check import partitions_of
+from stream.clock import Clock, SystemClock
+from stream.codec import Decoder
+from stream.errors import ClaimstreamError
+
+POLL_RECORDS = 500
+POLL_SECONDS = 0.2
+COLUMNS = (("scored", 12), ("claim", 22), ("type", 13), ("score", 5), ("decision", 8), ("model", 14))
+
+EXAMPLES = """
+\b
+Examples:
+  claimstream tail --from-beginning --count 10
+  claimstream tail --json --timeout 30
+"""
+
+
+@click.command(name="tail", epilog=EXAMPLES)
+@click.option("--topic", default="claim-scores", show_default=True)
+@click.option("--from-beginning", is_flag=True, help="Start with the oldest score, not with the next one.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N scored claims.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="S", help="End when S seconds bring nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a claim and line.")
+@kafka_options
+def command(
+    topic: str,
+    from_beginning: bool,
+    count: int | None,
+    timeout: float | None,
+    as_json: bool,
+    bootstrap: str,
+    client_options: tuple[str, ...],
+) -> None:
+    """Print scores from a topic, one a line, until Ctrl-C."""
+    config = client_config(bootstrap, client_options)
+    partitions = partitions_of(config, topic)
+    consumer = _consumer(config, topic, partitions, OFFSET_BEGINNING if from_beginning else OFFSET_END)
+    try:
+        if not as_json:
+            click.echo(header())
+        for score in scores(consumer, count, timeout, SystemClock()):
+            click.echo(as_line(score) if not as_json else json.dumps(score, default=_plain))
+    except KeyboardInterrupt:
+        return
+    finally:
+        consumer.close()
+
+
+def scores(
+    consumer: Consumer, count: int | None, timeout: float | None, clock: Clock
+) -> Iterator[dict[str, Any]]:
+    """Decoded records until `count` of them, or until `timeout` seconds bring none. Others are told of on stderr."""
+    decoder = Decoder(schemas.load("claim_score"))
+    quiet_since = clock.now()
+    seen = 0
+    while timeout is None or clock.now() - quiet_since < timeout:
+        messages = [message for message in consumer.consume(POLL_RECORDS, POLL_SECONDS) if _sound(message)]
+        if messages:
+            quiet_since = clock.now()
+        for record in decoded(decoder, messages):
+            yield record
+            seen += 1
+            if seen == count:
+                return
+
+
+def decoded(decoder: Decoder, messages: list[Message]) -> Iterator[dict[str, Any]]:
+    """Records of the messages that decode; the others are named on stderr."""
+    if not messages:
+        return
+    result = decoder.decode([message.value() for message in messages])
+    for failure in result.failures:
+        message = messages[failure.row]
+        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+        click.echo(f"{place} is not a score: {failure.error}", err=True)
+    yield from result.claims.to_pylist()
+
+
+def header() -> str:
+    return " ".join(f"{name:<{width}}" for name, width in COLUMNS).rstrip()
+
+
+def as_line(record: dict[str, Any]) -> str:
+    """At most 80 columns, one line for each model of the claim."""
+    lines = []
+    for score in record["scores"]:
+        cells = (
+            f"{record['scored_at']:%H:%M:%S.%f}"[:12],
+            record["claim_id"],
+            record["claim_type"],
+            f"{score['score']:.3f}",
+            score["decision"],
+            f"{score['model']} {score['version']}",
+        )
+        fitted = (_fit(str(cell), width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+        lines.append(" ".join(fitted).rstrip())
+    return "\n".join(lines)
+
+
+def _fit(text: str, width: int) -> str:
+    return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+
+
+def _sound(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return True
+    if error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
+        return False
+    raise ClaimstreamError(f"reading failed: {error.str()}")
+
+
+def _consumer(config: dict[str, str], topic: str, partitions: int, offset: int) -> Consumer:
+    try:
+        consumer = Consumer(
+            {
+                "group.id": "claimstream-tail",
+                **config,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+            }
+        )
+    except KafkaException as error:
+        raise refused_config(error, config) from error
+    consumer.assign([TopicPartition(topic, number, offset) for number in range(partitions)])
+    return consumer

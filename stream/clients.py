@@ -1,0 +1,55 @@
+"""librdkafka settings: what claimstream needs of its clients, over what the user passes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Options = Mapping[str, Any]
+
+# Prefetched records are bounded in bytes; a back-off of the default second would leave a full queue unfilled that long.
+_CONSUMER: dict[str, Any] = {
+    "auto.offset.reset": "earliest",
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 200_000,
+    "queued.max.messages.kbytes": 65_536,
+    "partition.assignment.strategy": "cooperative-sticky",
+    "heartbeat.interval.ms": 300,
+    "isolation.level": "read_committed",
+}
+
+_PRODUCER: dict[str, Any] = {
+    "linger.ms": 2,
+    "batch.num.messages": 10_000,
+    "retry.backoff.ms": 20,
+    "partitioner": "murmur2_random",
+}
+
+_KIP_848_REFUSES = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")
+
+
+def consumer_options(bootstrap: str, group: str, shared: Options, own: Options) -> dict[str, Any]:
+    """Options of the group member; offsets are committed by the ledger alone."""
+    merged = {**_CONSUMER, **shared, **own}
+    if merged.get("group.protocol") == "consumer":
+        merged = {name: value for name, value in merged.items() if name not in _KIP_848_REFUSES}
+    required = {
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+    }
+    return {**merged, **required}
+
+
+def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Options) -> dict[str, Any]:
+    """Options of an idempotent producer without gaps, whose queue holds `queue_limit` messages."""
+    required = {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "enable.gapless.guarantee": True,
+        "acks": "all",
+        "queue.buffering.max.messages": queue_limit,
+        "queue.buffering.max.kbytes": 2_097_151,
+    }
+    return {**_PRODUCER, **shared, **own, **required}

@@ -1,0 +1,8 @@
+"""Bytes to columns and back: Avro in three framings, whole polls at once, failure per record."""
+
+from stream.codec.decoder import Decoded, Decoder, Failure
+from stream.codec.encoder import Encoder
+from stream.codec.framing import Framing
+from stream.codec.registry import RegistrySource, SchemaSource
+
+__all__ = ["Decoded", "Decoder", "Encoder", "Failure", "Framing", "RegistrySource", "SchemaSource"]

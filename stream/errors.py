@@ -1,0 +1,51 @@
+"""The error tree. Each error carries what is to be done about it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Disposition(Enum):
+    """What the stage does with the work that met an error."""
+
+    RETRY = "retry"
+    DEAD_LETTER = "dead-letter"
+    FATAL = "fatal"
+
+
+class ClaimstreamError(Exception):
+    """Root of the tree; a message says what was wrong, where, and what to do."""
+
+    disposition = Disposition.FATAL
+
+
+class UsageError(ClaimstreamError):
+    """A wrong option, file or configuration; the command line exits with 2."""
+
+
+class FatalError(ClaimstreamError):
+    """The worker leaves its group in bounded time; nothing uncommitted is lost."""
+
+
+class RetryError(ClaimstreamError):
+    """Something outside is unavailable for now: the work stays where it is and is tried again."""
+
+    disposition = Disposition.RETRY
+
+
+class RecordError(ClaimstreamError):
+    """One record cannot be processed; it goes to the dead letters, the others go on."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class DecodeError(RecordError):
+    """The bytes are not a claim."""
+
+
+class ScoringError(RecordError):
+    """A model failed on this claim, or its score is not a finite number."""
+
+
+class OversizeError(RecordError):
+    """The record or its result is larger than the stage may carry."""

@@ -1,0 +1,43 @@
+"""Threads that call steps. A step says when it wants to be called next; a signal calls it sooner."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from stream.clock import Clock
+
+Step = Callable[[float], float]
+
+_LONGEST_WAIT = 0.5
+
+
+class StepLoop(threading.Thread):
+    """Calls `step(now)` until stopped; an error ends the loop and is handed to `failed`."""
+
+    def __init__(self, name: str, step: Step, clock: Clock, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._step = step
+        self._clock = clock
+        self._failed = failed
+        self._wake = threading.Event()
+        self._stopping = False
+
+    def run(self) -> None:
+        try:
+            while not self._stopping:
+                due = self._step(self._clock.now())
+                if (wait := min(due - self._clock.now(), _LONGEST_WAIT)) > 0.0:
+                    self._wake.wait(wait)
+                self._wake.clear()
+        except BaseException as error:  # noqa: BLE001 - a loop must never end in silence, whatever the reason
+            self._failed(error)
+
+    def wake(self) -> None:
+        """Call the step again without waiting."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the current step."""
+        self._stopping = True
+        self._wake.set()

@@ -1,0 +1,167 @@
+"""What a worker counts, as plain numbers that travel over a pipe, and the sum of all workers as Prometheus families."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+Labels = tuple[str, ...]
+State = TypeVar("State")
+PREFIX = "claimstream_"
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.067, 0.1, 0.15, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric: what it counts and by which labels; buckets make it a histogram."""
+
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    gauge: bool = False
+
+
+DEFINITIONS = {
+    "claims_consumed_total": Definition("Claims read from the input topic."),
+    "claims_scored_total": Definition("Scores given, by model.", ("model", "version")),
+    "claims_delivered_total": Definition("Results acknowledged by the broker."),
+    "dead_letters_total": Definition("Records sent to the dead letters, by error.", ("error",)),
+    "deadline_missed_total": Definition("Results acknowledged after their deadline."),
+    "stale_results_total": Definition("Results dropped because their partition had moved on; its new owner scores them."),
+    "polls_total": Definition("Polls that brought records."),
+    "batches_closed_total": Definition("Micro-batches, by model and by why they were closed.", ("model", "reason")),
+    "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
+    "client_errors_total": Definition("Errors that the Kafka clients reported, by name.", ("error",)),
+    "retries_total": Definition("Times that work was put off because something outside was unavailable.", ("error",)),
+    "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
+    "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
+    "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),
+    "inference_seconds": Definition("Duration of a forward pass.", ("model",), SECONDS),
+    "stage_latency_seconds": Definition("Input record's timestamp to acknowledgement of its result.", (), SECONDS),
+    "claims_in_flight": Definition("Claims between poll and acknowledgement.", gauge=True),
+    "bytes_in_flight": Definition("Raw bytes retained for claims in flight.", gauge=True),
+    "output_queue_batches": Definition("Outcomes that wait for the output.", gauge=True),
+    "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
+    "partitions_owned": Definition("Partitions assigned.", gauge=True),
+}
+
+
+@dataclass(slots=True)
+class HistogramState:
+    """Counts per bucket (the last one is +Inf) and the sum of all values."""
+
+    counts: npt.NDArray[np.int64]
+    total: float = 0.0
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All numbers of one worker at one moment."""
+
+    numbers: dict[tuple[str, Labels], float] = field(default_factory=dict)
+    histograms: dict[tuple[str, Labels], HistogramState] = field(default_factory=dict)
+
+    def add(self, other: Snapshot) -> None:
+        """Sum another worker's numbers into this one."""
+        for key, value in other.numbers.items():
+            self.numbers[key] = self.numbers.get(key, 0.0) + value
+        for key, state in other.histograms.items():
+            mine = self.histograms.setdefault(key, HistogramState(np.zeros_like(state.counts)))
+            mine.counts = mine.counts + state.counts
+            mine.total += state.total
+
+    def without_gauges(self) -> Snapshot:
+        """What a worker that is gone leaves behind: its counters."""
+        kept = {key: value for key, value in self.numbers.items() if not DEFINITIONS[key[0]].gauge}
+        return Snapshot(kept, dict(self.histograms))
+
+
+class StageMetrics:
+    """Counts in bulk: one call a poll or a batch, never one a claim."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[tuple[str, Labels], HistogramState] = {}
+        self._edges = {name: np.array(d.buckets) for name, d in DEFINITIONS.items() if d.buckets}
+        self._lock = threading.Lock()
+
+    def count(self, name: str, amount: float = 1.0, *labels: str) -> None:
+        with self._lock:
+            self._numbers[name, labels] = self._numbers.get((name, labels), 0.0) + amount
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        with self._lock:
+            self._numbers[name, labels] = value
+
+    def observe(self, name: str, values: npt.ArrayLike, *labels: str) -> None:
+        """Count an array of values into a histogram."""
+        edges = self._edges[name]
+        array = np.atleast_1d(np.asarray(values, np.float64))
+        counts = np.bincount(np.searchsorted(edges, array), minlength=len(edges) + 1)
+        with self._lock:
+            state = self._histograms.setdefault((name, labels), HistogramState(np.zeros(len(edges) + 1, np.int64)))
+            state.counts += counts
+            state.total += float(array.sum())
+
+    def drop(self, name: str) -> None:
+        """Forget every series of a gauge."""
+        with self._lock:
+            for key in [key for key in self._numbers if key[0] == name]:
+                del self._numbers[key]
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            histograms = {k: HistogramState(s.counts.copy(), s.total) for k, s in self._histograms.items()}
+            return Snapshot(dict(self._numbers), histograms)
+
+
+class SnapshotCollector(Collector):
+    """Gives Prometheus whatever `read` returns at the moment of the scrape."""
+
+    def __init__(self, read: Callable[[], Snapshot]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._read()
+        for name, definition in DEFINITIONS.items():
+            yield _family(name, definition, snapshot)
+
+
+def _family(name: str, definition: Definition, snapshot: Snapshot) -> Metric:
+    labels = list(definition.labels)
+    full = PREFIX + name
+    if definition.buckets:
+        histogram = HistogramMetricFamily(full, definition.text, labels=labels)
+        for (_, values), state in _series(name, snapshot.histograms.items()):
+            histogram.add_metric(values, _buckets(definition.buckets, state), state.total)
+        return histogram
+    kind = GaugeMetricFamily if definition.gauge else CounterMetricFamily
+    family = kind(full, definition.text, labels=labels)
+    for (_, values), number in _series(name, snapshot.numbers.items()):
+        family.add_metric(values, number)
+    return family
+
+
+def _buckets(edges: Sequence[float], state: HistogramState) -> list[tuple[str, float]]:
+    bounds = [*map(str, edges), "+Inf"]
+    return list(zip(bounds, np.cumsum(state.counts).astype(float).tolist(), strict=True))
+
+
+def _series(
+    name: str, items: Iterable[tuple[tuple[str, Labels], State]]
+) -> Iterator[tuple[tuple[str, Labels], State]]:
+    return ((key, state) for key, state in items if key[0] == name)

@@ -1,0 +1,84 @@
+"""Key order: a result waits while an earlier record of its key and route in its partition is pending."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import numpy as np
+
+from stream.records import Integers, Rows
+
+_EMPTY = np.empty(0, np.int32)
+
+
+class KeyOrder:
+    """Order of one route. Rows are admitted in input order and completed in any; `complete` says which may leave.
+
+    Two keys with one hash only wait for each other needlessly. While nothing earlier is pending, which is always so
+    when batches finish in order, a completion costs one comparison.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._pending = np.zeros(capacity, np.bool_)
+        self._sequence = np.zeros(capacity, np.int64)
+        self._key = np.zeros(capacity, np.int64)
+        self._exempt = np.zeros(capacity, np.bool_)
+        self._admitted: deque[Rows] = deque()
+        self._held = _EMPTY
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Completed rows that wait for an earlier one."""
+        return len(self._held)
+
+    def admit(self, rows: Rows, keys: Integers, exempt: Integers) -> None:
+        """Note rows in input order, with a hash of (key, partition) each; an exempt row (null key) waits for nobody."""
+        with self._lock:
+            self._sequence[rows] = np.arange(self._next, self._next + len(rows))
+            self._next += len(rows)
+            self._key[rows] = keys
+            self._exempt[rows] = exempt
+            self._pending[rows] = True
+            self._admitted.append(rows)
+
+    def complete(self, rows: Rows) -> Rows:
+        """Note rows as done; give back those that may leave now, of these and of those held, in input order."""
+        with self._lock:
+            self._pending[rows] = False
+            self._forget_finished()
+            ready = np.concatenate((self._held, rows)) if len(self._held) else rows
+            ready = ready[np.argsort(self._sequence[ready], kind="stable")]
+            if len(ready) == 0 or self._sequence[ready[-1]] < self._first_pending():
+                self._held = _EMPTY
+                return ready
+            blocked = self._blocked(ready)
+            self._held = ready[blocked]
+            return ready[~blocked]
+
+    def _forget_finished(self) -> None:
+        while self._admitted:
+            pending = self._pending[self._admitted[0]]
+            if pending.all():
+                return
+            rest = self._admitted.popleft()[pending]
+            if len(rest):
+                self._admitted.appendleft(rest)
+                return
+
+    def _first_pending(self) -> int:
+        return int(self._sequence[self._admitted[0][0]]) if self._admitted else self._next
+
+    def _blocked(self, ready: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        pending = np.concatenate(list(self._admitted))
+        pending = pending[self._pending[pending] & ~self._exempt[pending]]
+        # Admission order makes the first entry of each key its earliest pending record.
+        keys, first = np.unique(self._key[pending], return_index=True)
+        if len(keys) == 0:
+            return np.zeros(len(ready), np.bool_)
+        place = np.minimum(np.searchsorted(keys, self._key[ready]), len(keys) - 1)
+        earliest = self._sequence[pending[first[place]]]
+        same = keys[place] == self._key[ready]
+        return same & (earliest < self._sequence[ready]) & ~self._exempt[ready]

@@ -1,0 +1,92 @@
+"""What travels between the stages. Claims travel as columns; a claim in flight is a row number of the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.errors import RecordError
+
+Rows = npt.NDArray[np.int32]
+Integers = npt.NDArray[np.int64]
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record lies in its topic, and under which assignment of its partition it was read."""
+
+    partition: int
+    offset: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """One poll in columns; every column has one entry a record. Timestamps are milliseconds since the epoch."""
+
+    values: list[bytes | None]
+    keys: list[bytes | None]
+    headers: Mapping[int, Headers]
+    partitions: Integers
+    offsets: Integers
+    epochs: Integers
+    timestamps: Integers
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def position(self, row: int) -> Position:
+        return Position(int(self.partitions[row]), int(self.offsets[row]), int(self.epochs[row]))
+
+
+class CloseReason(Enum):
+    """Why a micro-batch was closed."""
+
+    SIZE = "size"
+    DEADLINE = "deadline"
+    IDLE = "idle"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows of one lane that are scored together."""
+
+    lane: int
+    rows: Rows
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A claim that its model could not score."""
+
+    row: int
+    lane: int
+    error: RecordError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a micro-batch: rows whose scores stand in the arena, and claims that failed."""
+
+    rows: Rows
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record as it came, and why it could not be scored."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    position: Position
+    error: RecordError
+    model: str = ""
+    attempt: int = 1

@@ -1,0 +1,184 @@
+"""Worker processes: started, watched, started again. The supervisor holds no claim and no model."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.connection
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from stream.clock import Clock
+from stream.metrics import Snapshot
+
+log = logging.getLogger(__name__)
+
+STOP = "stop"
+
+_FIRST_BACKOFF = 1.0
+_LONGEST_BACKOFF = 30.0
+_STEADY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker has its models warm and has joined the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker left; `unfinished` claims stay uncommitted. `error` is empty after a clean end."""
+
+    unfinished: int
+    error: str = ""
+
+
+Report = Ready | Ended | Snapshot
+Spawn = Callable[[int, Connection], BaseProcess]
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One worker's place: its process comes and goes, its number stays."""
+
+    number: int
+    process: BaseProcess | None = None
+    connection: Connection | None = None
+    ready: bool = False
+    latest: Snapshot = field(default_factory=Snapshot)
+    started: float = 0.0
+    start_at: float | None = None
+    crashes: int = 0
+
+
+class Supervisor:
+    """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection."""
+
+    def __init__(self, spawn: Spawn, workers: int, clock: Clock) -> None:
+        self._spawn = spawn
+        self._clock = clock
+        self._slots = [_Slot(number, start_at=0.0) for number in range(workers)]
+        self._departed = Snapshot()
+        self._stopping = False
+        self.unfinished = 0
+        self.errors: list[str] = []
+
+    @property
+    def workers(self) -> int:
+        return len(self._slots)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker has joined the group and none is being stopped."""
+        return not self._stopping and all(slot.ready for slot in self._slots)
+
+    @property
+    def alive(self) -> int:
+        return sum(slot.process is not None for slot in self._slots)
+
+    def add_worker(self) -> None:
+        """One more member; it starts with the next `step`."""
+        self._slots.append(_Slot(len(self._slots), start_at=0.0))
+
+    def snapshot(self) -> Snapshot:
+        """The sum over all workers, those that are gone included."""
+        total = Snapshot()
+        total.add(self._departed)
+        for slot in self._slots:
+            total.add(slot.latest)
+        return total
+
+    def per_worker(self) -> list[Snapshot]:
+        """The latest numbers of each worker."""
+        return [slot.latest for slot in self._slots]
+
+    def step(self, patience: float) -> None:
+        """Start what is due, then take reports for up to `patience` seconds."""
+        now = self._clock.now()
+        for slot in self._slots:
+            if slot.process is None and not self._stopping and slot.start_at is not None and now >= slot.start_at:
+                self._start(slot, now)
+        busy = {slot.connection: slot for slot in self._slots if slot.connection is not None}
+        if not busy:
+            return
+        for connection in multiprocessing.connection.wait(list(busy), patience):
+            self._receive(busy[connection])  # type: ignore[index]
+
+    def stop(self, timeout: float) -> None:
+        """Ask every worker to drain and leave; end those that have not after `timeout` seconds."""
+        self._stopping = True
+        for slot in self._slots:
+            self._tell(slot, STOP)
+        deadline = self._clock.now() + timeout
+        while self.alive and self._clock.now() < deadline:
+            self.step(0.1)
+        self.kill()
+
+    def kill(self) -> None:
+        """End every worker at once; what it had in flight stays uncommitted."""
+        self._stopping = True
+        for slot in self._slots:
+            if slot.process is not None:
+                log.error("worker %d is ended by force; what it had in flight stays uncommitted", slot.number)
+                slot.process.kill()
+                self._bury(slot)
+
+    def _start(self, slot: _Slot, now: float) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        slot.process = self._spawn(slot.number, theirs)
+        theirs.close()
+        slot.connection, slot.ready, slot.started, slot.start_at = ours, False, now, None
+
+    def _receive(self, slot: _Slot) -> None:
+        if slot.connection is None:
+            return
+        try:
+            report = slot.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._ended(slot)
+            return
+        if isinstance(report, Snapshot):
+            slot.latest = report
+        elif isinstance(report, Ready):
+            slot.ready = True
+        elif isinstance(report, Ended):
+            self.unfinished += report.unfinished
+            if report.error:
+                self.errors.append(report.error)
+                log.error("worker %d: %s", slot.number, report.error)
+
+    def _ended(self, slot: _Slot) -> None:
+        code = self._bury(slot)
+        if self._stopping:
+            return
+        now = self._clock.now()
+        slot.crashes = slot.crashes + 1 if now - slot.started < _STEADY else 1
+        backoff = min(_FIRST_BACKOFF * 2 ** (slot.crashes - 1), _LONGEST_BACKOFF)
+        slot.start_at = now + backoff
+        log.error(
+            "worker %d ended with code %s, %d times in a row; it starts again in %.0f s",
+            slot.number,
+            code,
+            slot.crashes,
+            backoff,
+        )
+
+    def _bury(self, slot: _Slot) -> int | None:
+        if slot.process is None or slot.connection is None:
+            return None
+        slot.process.join(10.0)
+        code = slot.process.exitcode
+        slot.connection.close()
+        self._departed.add(slot.latest.without_gauges())
+        slot.process, slot.connection, slot.ready, slot.latest = None, None, False, Snapshot()
+        return code
+
+    def _tell(self, slot: _Slot, word: str) -> None:
+        if slot.connection is None:
+            return
+        try:
+            slot.connection.send(word)
+        except (BrokenPipeError, OSError) as error:
+            log.warning("worker %d could not be told to %s: %s", slot.number, word, error)
+

@@ -1,0 +1,116 @@
+"""One member of the consumer group: its loops, and the order in which they end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from stream.clock import Clock
+from stream.consumer import ClaimConsumer
+from stream.loops import StepLoop
+from stream.offsets import OffsetLedger
+from stream.pipeline import Pipeline, Signals
+from stream.producer import ClaimProducer
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.02
+
+
+class Progress:
+    """Where the loops meet: wakes between them, and waiting for claims to be finished."""
+
+    def __init__(self, ledger: OffsetLedger, clock: Clock, drain_timeout: float) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._timeout = drain_timeout
+        self._moved = threading.Event()
+        self._loops: dict[str, StepLoop] = {}
+        self._pipeline: Pipeline | None = None
+
+    def signals(self) -> Signals:
+        """The wakes that the pipeline's steps use."""
+        return Signals(lambda: self._wake("scoring"), lambda: self._wake("output"), self._moved.set)
+
+    def connect(self, pipeline: Pipeline, loops: dict[str, StepLoop]) -> None:
+        self._pipeline = pipeline
+        self._loops = loops
+
+    def drain(self, partitions: Sequence[int] | None = None) -> None:
+        """Finish what is in flight of these partitions, or of all, within the drain timeout."""
+        if self._pipeline is None:
+            return
+        deadline = self._clock.now() + self._timeout
+        self._pipeline.drain()
+        while self._ledger.pending(partitions) and self._alive() and self._clock.now() < deadline:
+            self._moved.clear()
+            self._moved.wait(_LOOK)
+        self._pipeline.drained()
+
+    def _alive(self) -> bool:
+        return all(self._loops[name].is_alive() for name in ("scoring", "output"))
+
+    def _wake(self, name: str) -> None:
+        if (loop := self._loops.get(name)) is not None:
+            loop.wake()
+
+
+class Worker:
+    """Runs the steps in threads until told to stop, then leaves the group in good order."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        consumer: ClaimConsumer,
+        producer: ClaimProducer,
+        ledger: OffsetLedger,
+        progress: Progress,
+        clock: Clock,
+    ) -> None:
+        self._pipeline = pipeline
+        self._consumer = consumer
+        self._producer = producer
+        self._ledger = ledger
+        self._progress = progress
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+        steps = {"intake": pipeline.intake, "scoring": pipeline.scoring, "output": pipeline.output}
+        self._loops = {name: StepLoop(name, step, clock, self._fail) for name, step in steps.items()}
+        progress.connect(pipeline, self._loops)
+
+    def start(self) -> None:
+        """Join the group and begin to score."""
+        self._consumer.join()
+        for loop in self._loops.values():
+            loop.start()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether the worker has ended by itself, which it does only after an error."""
+        return self._ended.wait(timeout)
+
+    def stop(self, *, drain: bool = True) -> int:
+        """Leave the group; returns how many claims stay uncommitted, for the next owner to score.
+
+        Reading ends first, so that nothing new comes; scoring and output go on until what was read is delivered;
+        then the loops end, and only then the consumer closes, because closing commits and gives the partitions away,
+        and no loop may touch it beside that. The producer goes last: its acknowledgements decide what is committed.
+        Raises the error that ended a loop, if one did.
+        """
+        self._pipeline.closing = True
+        if drain and self._error is None:
+            self._progress.drain()
+        for loop in self._loops.values():
+            loop.stop()
+        for loop in self._loops.values():
+            loop.join()
+        unfinished = self._pipeline.unfinished()
+        self._consumer.close()
+        if self._error is not None:
+            raise self._error
+        return unfinished
+
+    def _fail(self, error: BaseException) -> None:
+        log.error("a loop ended: %s", error, exc_info=error)
+        self._error = self._error or error
+        self._ended.set()

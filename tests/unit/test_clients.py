@@ -1,0 +1,26 @@
+"""What the clients are told."""
+
+from __future__ import annotations
+
+from stream.clients import consumer_options, producer_options
+
+
+def test_the_users_options_pass_through_and_the_required_ones_stay() -> None:
+    shared = {"security.protocol": "SASL_SSL", "client.id": "a"}
+    options = consumer_options("k:1", "g", shared, {"fetch.min.bytes": 5, "enable.auto.commit": True})
+    assert options["security.protocol"] == "SASL_SSL"
+    assert options["fetch.min.bytes"] == 5
+    assert options["enable.auto.commit"] is False
+    assert options["bootstrap.servers"] == "k:1"
+    assert producer_options("k:1", 7, shared, {"linger.ms": 50, "acks": 1}) | {
+        "linger.ms": 50,
+        "acks": "all",
+        "enable.gapless.guarantee": True,
+        "queue.buffering.max.messages": 7,
+    } == producer_options("k:1", 7, shared, {"linger.ms": 50, "acks": 1})
+
+
+def test_the_new_group_protocol_gets_no_option_that_it_refuses() -> None:
+    options = consumer_options("k:1", "g", {}, {"group.protocol": "consumer"})
+    assert "heartbeat.interval.ms" not in options
+    assert "partition.assignment.strategy" not in options

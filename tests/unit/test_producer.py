@@ -1,0 +1,97 @@
+"""Shipments, acknowledgements and a full queue, against a client that records what it is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream.errors import FatalError
+from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
+
+
+class RecordingClient:
+    """Queues messages and acknowledges them when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, bytes]] = []
+        self.reports: deque[Callable[..., None] | None] = deque()
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int) -> int:
+        for message in messages:
+            self.sent.append((topic, partition, message["value"]))
+            self.reports.append(None)
+        return len(messages)
+
+    def produce(self, topic: str, *, value: bytes, partition: int, on_delivery: Callable[..., None], **_: Any) -> None:
+        self.sent.append((topic, partition, value))
+        self.reports.append(on_delivery)
+
+    def acknowledge(self, count: int, error: object = None) -> None:
+        for _ in range(count):
+            report = self.reports.popleft()
+            if report is not None:
+                report(error, None)
+
+    def poll(self, _: float) -> int:
+        return 0
+
+
+def shipment(count: int, done: list[str], name: str = "x", partition: int = 0, **more: Any) -> Shipment:
+    messages = [{"value": f"{name}{i}".encode(), "key": None} for i in range(count)]
+    return Shipment("scores", partition, messages, more.get("headers", {}), lambda: done.append(name))
+
+
+def test_the_last_message_of_a_partition_stands_for_all() -> None:
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 100)
+    producer.send([shipment(3, done)])
+    assert [value for _, _, value in client.sent] == [b"x0", b"x1", b"x2"]
+    client.acknowledge(2)
+    assert (done, producer.outstanding) == ([], 1)
+    client.acknowledge(1)
+    assert (done, producer.outstanding) == (["x"], 0)
+
+
+@pytest.mark.parametrize("more", [{"partition": ANY_PARTITION}, {"headers": {1: [("traceparent", b"t")]}}])
+def test_otherwise_every_message_is_waited_for(more: dict[str, Any]) -> None:
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 100)
+    producer.send([shipment(3, done, **more)])
+    assert sum(report is not None for report in client.reports) == 3
+    client.acknowledge(2)
+    assert done == []
+    client.acknowledge(1)
+    assert done == ["x"]
+
+
+def test_a_full_queue_holds_shipments_back_in_order() -> None:
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 5)
+    producer.send([shipment(4, done, "a"), shipment(3, done, "b"), shipment(1, done, "c")])
+    assert [value for _, _, value in client.sent] == [b"a0", b"a1", b"a2", b"a3"]
+    assert producer.blocked
+    assert producer.outstanding == 3
+    client.acknowledge(4)
+    producer.serve()
+    assert [value for _, _, value in client.sent[4:]] == [b"b0", b"b1", b"b2", b"c0"]
+    assert not producer.blocked
+
+
+def test_a_failed_delivery_is_fatal_and_acknowledges_nothing() -> None:
+    class Refusal:
+        def str(self) -> str:
+            return "message timed out"
+
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 5)
+    producer.send([shipment(2, done)])
+    client.acknowledge(2, Refusal())
+    with pytest.raises(FatalError, match="not delivered: message timed out"):
+        producer.serve()
+    assert done == []

@@ -1,0 +1,115 @@
+"""Slots, restarts and sums, with processes that are only told about."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.clock import ManualClock
+from stream.metrics import StageMetrics
+from stream.supervisor import Ended, Ready, Supervisor
+
+
+class PretendProcess:
+    """Stands where a process would; the test holds its end of the pipe."""
+
+    exitcode = 1
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = Connection(os.dup(connection.fileno()))
+
+    def join(self, _: float) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Fleet:
+    """Spawns pretended processes and keeps them by slot."""
+
+    def __init__(self) -> None:
+        self.spawned: list[tuple[int, PretendProcess]] = []
+
+    def __call__(self, slot: int, connection: Connection) -> Any:
+        process = PretendProcess(connection)
+        self.spawned.append((slot, process))
+        return process
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet()
+
+
+def scored(count: int) -> Any:
+    metrics = StageMetrics()
+    metrics.count("claims_consumed_total", count)
+    metrics.set("claims_in_flight", 5)
+    metrics.observe("batch_size", np.array([8, 9]), "null")
+    return metrics.snapshot()
+
+
+def total(supervisor: Supervisor, name: str) -> float:
+    return supervisor.snapshot().numbers.get((name, ()), 0.0)
+
+
+def test_is_ready_when_every_worker_is(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor.step(0.0)
+    for _, process in fleet.spawned:
+        assert not supervisor.ready
+        process.connection.send(Ready())
+        supervisor.step(0.0)
+    assert supervisor.ready
+
+
+def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock)
+    supervisor.step(0.0)
+    for count, (_, process) in zip((3, 4), fleet.spawned, strict=True):
+        process.connection.send(scored(count))
+    supervisor.step(0.0)
+    assert (total(supervisor, "claims_consumed_total"), total(supervisor, "claims_in_flight")) == (7, 10)
+    fleet.spawned[0][1].connection.close()
+    supervisor.step(0.0)
+    assert (total(supervisor, "claims_consumed_total"), total(supervisor, "claims_in_flight")) == (7, 5)
+    assert supervisor.snapshot().histograms["batch_size", ("null",)].counts.sum() == 4
+
+
+def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock)
+    pauses = []
+    for crash in range(1, 8):
+        supervisor.step(0.0)
+        assert len(fleet.spawned) == crash
+        fleet.spawned[-1][1].connection.close()
+        supervisor.step(0.0)
+        waited = 0.0
+        while len(fleet.spawned) == crash:
+            clock.advance(0.5)
+            waited += 0.5
+            supervisor.step(0.0)
+        pauses.append(waited)
+        fleet.spawned[-1][1].connection.send(Ready())
+    assert pauses[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+
+
+def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock)
+    supervisor.step(0.0)
+    worker = fleet.spawned[0][1].connection
+    worker.send(Ended(3, "the topic is gone"))
+    supervisor.step(0.0)
+    worker.close()
+    supervisor.stop(1.0)
+    assert (supervisor.alive, supervisor.unfinished, supervisor.errors) == (0, 3, ["the topic is gone"])
+    clock.advance(60.0)
+    supervisor.step(0.0)
+    assert len(fleet.spawned) == 1
+
