@@ -1,1 +1,8 @@
-"""Configuration: settings, their origin, and the defaults that ship."""
+"""Configuration: settings, their origins, and the defaults that ship."""
+
+from config.errors import ConfigurationError
+from config.loading import load_settings
+from config.origins import Origin
+from config.settings import Settings, leaves
+
+__all__ = ["ConfigurationError", "Origin", "Settings", "leaves", "load_settings"]

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch
 from confluent_kafka import Consumer, Producer
 
 import schemas
@@ -99,7 +98,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
             arena,
             lanes,
             orders,
-            ClaimFields(settings.schema_.id_field, settings.schema_.type_field),
+            ClaimFields(settings.schemas.id_field, settings.schemas.type_field),
             budget,
             clock,
             metrics,
@@ -206,7 +205,6 @@ def _prepare_process(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    torch.set_num_threads(settings.workers.torch_threads)
     configure_logging(settings)
 
 
@@ -234,6 +232,7 @@ def _consumer(
 ) -> ClaimConsumer:
     kafka = settings.kafka
     options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
+    options["logger"] = logging.getLogger("librdkafka")
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
@@ -247,6 +246,7 @@ def _consumer(
 def _producer(settings: Settings, queue_limit: int) -> ClaimProducer:
     kafka = settings.kafka
     options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    options["logger"] = logging.getLogger("librdkafka")
     return ClaimProducer(Producer(options), queue_limit)
 
 

@@ -43,12 +43,17 @@ def consumer_options(bootstrap: str, group: str, shared: Options, own: Options) 
 
 
 def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Options) -> dict[str, Any]:
-    """Options of an idempotent producer without gaps, whose queue holds `queue_limit` messages."""
+    """Options of an idempotent producer without gaps, whose queue holds `queue_limit` messages.
+
+    Messages wait for as long as the cluster is away; the bounded queue stops reading meanwhile.
+    """
     required = {
         "bootstrap.servers": bootstrap,
         "enable.idempotence": True,
         "enable.gapless.guarantee": True,
         "acks": "all",
+        # A message that timed out would be the one gap that the guarantee does not cover: none ever does.
+        "message.timeout.ms": 0,
         "queue.buffering.max.messages": queue_limit,
         "queue.buffering.max.kbytes": 2_097_151,
     }

@@ -166,10 +166,10 @@ def _run(plan: Plan, as_json: bool) -> None:
     failure: ClaimstreamError | None = None
     batches = repeated(plan.supply.batches, plan.repeat)
     total = plan.supply.counts.claims * plan.repeat
-    with progress(f"publishing to {plan.topic}", total) as advance:
+    with progress(f"publishing to {plan.topic}", total) as bar:
         try:
             for sent in publish_all(plan.publisher, batches, clock=clock, pacer=plan.pacer):
-                advance(sent)
+                bar.advance(sent)
             plan.publisher.flush()
         except KeyboardInterrupt:
             failure = _interrupted(plan, total)

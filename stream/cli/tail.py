@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
@@ -66,6 +68,9 @@ def command(
             click.echo(as_line(score) if not as_json else json.dumps(score, default=_plain))
     except KeyboardInterrupt:
         return
+    except BrokenPipeError:
+        # The reader (`head`, say) has had enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         consumer.close()
 
@@ -73,12 +78,12 @@ def command(
 def scores(
     consumer: Consumer, count: int | None, timeout: float | None, clock: Clock
 ) -> Iterator[dict[str, Any]]:
-    """Decoded records until `count` of them, or until `timeout` seconds bring none. Others are told of on stderr."""
+    """Decoded records, until `count` of them came or `timeout` seconds brought none."""
     decoder = Decoder(schemas.load("claim_score"))
     quiet_since = clock.now()
     seen = 0
     while timeout is None or clock.now() - quiet_since < timeout:
-        messages = [message for message in consumer.consume(POLL_RECORDS, POLL_SECONDS) if _sound(message)]
+        messages = _messages(consumer)
         if messages:
             quiet_since = clock.now()
         for record in decoded(decoder, messages):
@@ -88,15 +93,24 @@ def scores(
                 return
 
 
+def _messages(consumer: Consumer) -> list[Message]:
+    """What is there, once something is; `consume` alone would wait for a full batch."""
+    first = consumer.poll(POLL_SECONDS)
+    if first is None:
+        return []
+    return [message for message in [first, *consumer.consume(POLL_RECORDS, 0)] if _sound(message)]
+
+
 def decoded(decoder: Decoder, messages: list[Message]) -> Iterator[dict[str, Any]]:
-    """Records of the messages that decode; the others are named on stderr."""
+    """Records of the messages that decode; the first of the others is named on stderr."""
     if not messages:
         return
     result = decoder.decode([message.value() for message in messages])
-    for failure in result.failures:
-        message = messages[failure.row]
-        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-        click.echo(f"{place} is not a score: {failure.error}", err=True)
+    if result.failures:
+        message = messages[result.failures[0].row]
+        more = f" and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
+        place = f"{message.topic()}[{message.partition()}]@{message.offset()}{more}"
+        click.echo(f"not a score: {place}: {result.failures[0].error}", err=True)
     yield from result.claims.to_pylist()
 
 

@@ -2,83 +2,100 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import shutil
 import signal
-import socket
-import subprocess
 import tempfile
-import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from stream.embedded.downloads import fetched
 from stream.embedded.java import java_executable
+from stream.embedded.ports import free_ports, require_free
 from stream.embedded.process import GuardedProcess
-from stream.embedded.properties import Node, server_properties
-from stream.errors import FatalError
+from stream.embedded.properties import Node
+from stream.embedded.readiness import await_until, serves
+from stream.embedded.storage import node_folders, prepare
+from stream.errors import FatalError, UsageError
 
 _MEMORY = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-_POLITE_SECONDS = 10.0
+_LOG = ("-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
+_POLITE_SECONDS = 15.0
 
 
 class EmbeddedKafka:
     """Starts on entering, ends on leaving or with this process, even when that is killed.
 
-    Without `directory` the data lie in a temporary folder that goes with the broker.
+    Without `directory` the data lie in a temporary folder that goes with the broker. With `port` the brokers
+    listen there and on the ports after it. `overrides` are broker settings; `cache` is where the downloaded
+    Kafka is kept.
     """
 
     def __init__(
         self,
         brokers: int = 1,
-        *,
         directory: Path | None = None,
-        port: int | None = None,
         overrides: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
         cache: Path | None = None,
         start_timeout: float = 60.0,
     ) -> None:
+        if brokers not in {1, 3}:
+            raise UsageError(f"an embedded Kafka has 1 or 3 brokers, not {brokers}")
         self._count = brokers
         self._directory = directory
         self._port = port
         self._overrides = overrides or {}
         self._cache = cache
         self._timeout = start_timeout
-        self._command: list[str] = []
+        self._java: list[str] = []
         self._nodes: list[Node] = []
         self._processes: dict[int, GuardedProcess] = {}
 
     @property
     def bootstrap(self) -> str:
         """Addresses for `bootstrap.servers`."""
-        return ",".join(f"127.0.0.1:{node.port}" for node in self._nodes)
+        return ",".join(node.address for node in self._nodes)
+
+    @property
+    def folder(self) -> Path:
+        """Where data and logs lie, one folder a broker."""
+        return self._nodes[0].folder.parent
 
     def start(self) -> None:
-        """Start all brokers and wait until they answer. Raises FatalError with the end of a broker's log."""
+        """Start all brokers and wait until they answer.
+
+        Raises UsageError when a port or folder cannot be used, FatalError with the end of a broker's log.
+        """
         libraries = fetched("kafka", self._cache)
-        self._command = [str(java_executable()), *_MEMORY, "-cp", f"{libraries}/*"]
+        self._java = [str(java_executable()), *_MEMORY, *_LOG, "-cp", f"{libraries}/*"]
+        ports = self._ports()
         folder = self._directory or Path(tempfile.mkdtemp(prefix="claimstream-kafka-"))
-        self._nodes = _nodes(folder.absolute(), self._count, self._port)
-        for node in self._nodes:
-            self._prepare(node)
-        for node in self._nodes:
-            self._launch(node)
-        self._await_all()
+        folders = node_folders(folder.absolute(), self._count)
+        self._nodes = [Node(i + 1, ports[i], ports[self._count + i], folders[i]) for i in range(self._count)]
+        prepare(self._java, self._nodes, self._overrides)
+        for index in range(self._count):
+            self._launch(index)
+        self._await(range(self._count))
 
     def stop(self) -> None:
         """End all brokers."""
         for process in self._processes.values():
+            process.ask_to_end()
+        for process in self._processes.values():
             process.stop()
         self._processes.clear()
         if self._directory is None and self._nodes:
-            shutil.rmtree(self._nodes[0].folder.parent, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def check(self) -> None:
+        """Raises FatalError with the end of its log when a broker has ended by itself."""
+        for index, process in self._processes.items():
+            if not process.alive:
+                raise FatalError(f"Kafka broker {index} has ended; the end of its log:\n{process.tail()}")
 
     def pause(self, index: int = 0) -> None:
         """Stop a broker in its tracks; its connections stay open and silent."""
@@ -90,12 +107,15 @@ class EmbeddedKafka:
 
     def kill(self, index: int = 0) -> None:
         """End a broker as a crash would."""
-        self._processes.pop(index).kill()
+        self._processes[index].kill()
+        del self._processes[index]
 
     def restart(self, index: int = 0) -> None:
-        """Start a killed broker again, on its port and with its data."""
-        self._launch(self._nodes[index])
-        self._await_all()
+        """Start a broker again on its port and with its data, killing it first if it runs."""
+        if index in self._processes:
+            self.kill(index)
+        self._launch(index)
+        self._await([index])
 
     def pid(self, index: int = 0) -> int:
         """Process number of a broker."""
@@ -114,65 +134,29 @@ class EmbeddedKafka:
     ) -> None:
         self.stop()
 
-    def _prepare(self, node: Node) -> None:
-        node.folder.mkdir(parents=True, exist_ok=True)
-        configuration = node.folder / "server.properties"
-        configuration.write_text(server_properties(node, self._nodes, self._overrides))
-        if (node.folder / "data" / "meta.properties").exists():
-            return
-        answer = subprocess.run(
-            [*self._command, "kafka.tools.StorageTool", "format", "-t", self._cluster(), "-c", str(configuration)],
-            capture_output=True,
-            text=True,
-            timeout=self._timeout,
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise FatalError(f"{node.folder} could not be formatted for Kafka:\n{answer.stdout}{answer.stderr}")
+    def _ports(self) -> list[int]:
+        if self._port is None:
+            return free_ports(2 * self._count)
+        wanted = range(self._port, self._port + self._count)
+        for port in wanted:
+            require_free(port)
+        return [*wanted, *(port for port in free_ports(2 * self._count) if port not in wanted)]
 
-    def _cluster(self) -> str:
-        """One identity for all nodes, kept in the first one's folder."""
-        kept = self._nodes[0].folder / "cluster-id"
-        if not kept.exists():
-            kept.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
-        return kept.read_text()
-
-    def _launch(self, node: Node) -> None:
-        temporary = self._directory is None
-        self._processes[node.number - 1] = GuardedProcess(
-            [*self._command, "kafka.Kafka", str(node.folder / "server.properties")],
+    def _launch(self, index: int) -> None:
+        node, temporary = self._nodes[index], self._directory is None
+        self._processes[index] = GuardedProcess(
+            [*self._java, "kafka.Kafka", str(node.configuration)],
             node.folder / "broker.log",
             grace=0.0 if temporary else _POLITE_SECONDS,
-            remove=node.folder.parent if temporary else None,
+            remove=self.folder if temporary else None,
         )
 
-    def _await_all(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
-        deadline = time.monotonic() + self._timeout
-        while time.monotonic() < deadline:
-            for process in self._processes.values():
-                if not process.alive:
-                    raise FatalError(f"a broker ended while starting; the end of its log:\n{process.tail()}")
-            with contextlib.suppress(KafkaException):
-                if len(admin.list_topics(timeout=1.0).brokers) == len(self._processes):
-                    return
-            time.sleep(0.05)
-        raise FatalError(
-            f"Kafka did not answer within {self._timeout:.0f} s; the end of a broker's log:\n"
-            f"{next(iter(self._processes.values())).tail()}"
-        )
-
-
-def _nodes(folder: Path, count: int, port: int | None) -> list[Node]:
-    free = _free_ports(2 * count)
-    if port is not None:
-        free[0:count] = range(port, port + count)
-    return [Node(i + 1, free[i], free[count + i], folder / f"broker-{i + 1}") for i in range(count)]
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    def _await(self, indices: Collection[int]) -> None:
+        numbers = [self._nodes[index].number for index in indices]
+        for index in indices:
+            node = self._nodes[index]
+            if not await_until(partial(serves, node, numbers), self.check, self._timeout):
+                raise FatalError(
+                    f"Kafka broker {index} did not answer within {self._timeout:.0f} s; the end of its log:\n"
+                    f"{self._processes[index].tail()}"
+                )

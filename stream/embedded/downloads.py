@@ -1,12 +1,11 @@
-"""Java archives from Maven, resolved once, checked against committed sums, kept in the user's cache folder."""
+"""Java archives from Maven: downloaded once, checked against committed sums, kept in a cache folder."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib import resources
@@ -15,45 +14,49 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from stream.embedded import maven
 from stream.errors import FatalError
 
-_RESOLVE_SECONDS = 600
+log = logging.getLogger(__name__)
+
+Download = Callable[[str, Path], None]
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: the user's cache folder, or a temporary one where that cannot be written."""
-    preferred = Path(platformdirs.user_cache_dir("claimstream"))
-    try:
-        preferred.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=preferred):
-            return preferred
-    except OSError:
-        fallback = Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"
-        fallback.mkdir(mode=0o700, exist_ok=True)
-        return fallback
+def fetched(name: str, cache: Path | None = None, download: Download = maven.resolve) -> Path:
+    """The folder with exactly the files that `<name>.sha256` lists; downloaded when it is not there yet.
 
-
-def fetched(name: str, cache: Path | None = None, download: Callable[[str, Path], None] | None = None) -> Path:
-    """The folder with all files that `<name>.sha256` lists; they are downloaded when they are not there yet.
-
-    One process downloads, others wait. A folder appears only when it is whole and every sum is right. Raises FatalError
-    that names the file whose sum is wrong, or says why the download failed.
+    One process downloads, others wait. A folder appears only when it is whole and every sum is right. Raises
+    FatalError that names the file whose sum is wrong, or says why the download failed.
     """
-    folder = (cache or cache_folder()) / f"{name}-{_digest(name)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            _fill(name, folder, download or resolve)
+    folders = [place / f"{name}-{_digest(name)}" for place in ([cache] if cache else _places())]
+    folder = next((each for each in folders if each.is_dir()), None)
+    if folder is None:
+        folder = _writable(folders)
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _fill(name, folder, download)
     verify(name, folder)
     return folder
 
 
+def is_fetched(name: str, cache: Path | None = None) -> bool:
+    """Whether the next start needs no network."""
+    return any((place / f"{name}-{_digest(name)}").is_dir() for place in ([cache] if cache else _places()))
+
+
 def verify(name: str, folder: Path) -> None:
-    """Compare every file with its committed sum."""
-    for file, expected in sums(name).items():
+    """Raises FatalError when a sum differs from the committed one, or a file is missing or too many."""
+    remedy = f"delete {folder} and start again"
+    expected = sums(name)
+    for file, digest in expected.items():
         path = folder / file
-        if not path.is_file() or _sha256(path) != expected:
-            raise FatalError(f"{path} is missing or differs from its committed SHA-256 sum; delete {folder} and try again")
+        if not path.is_file():
+            raise FatalError(f"{path} is missing; {remedy}")
+        if _sha256(path) != digest:
+            raise FatalError(f"{path} differs from its committed SHA-256 sum; {remedy}")
+    for path in folder.iterdir():
+        if path.name not in expected:
+            raise FatalError(f"{path} does not belong there: no committed SHA-256 sum names it; {remedy}")
 
 
 def sums(name: str) -> dict[str, str]:
@@ -62,37 +65,43 @@ def sums(name: str) -> dict[str, str]:
     return {file: digest for digest, file in (line.split() for line in lines)}
 
 
-def resolve(name: str, target: Path) -> None:
-    """Let jgo resolve `<name>.toml` and put all archives into `target`."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as room, resources.as_file(
-        resources.files(__package__).joinpath(f"{name}.toml")
-    ) as environment:
-        command = [sys.executable, "-m", "jgo", "--ignore-config", "--resolver", "python", "--quiet", "--timeout", "60"]
-        command += ["--repo-cache", f"{room}/repository", "--cache-dir", f"{room}/environment", "--links", "copy"]
-        answer = subprocess.run(
-            [*command, "--file", str(environment), "sync"],
-            capture_output=True,
-            text=True,
-            timeout=_RESOLVE_SECONDS,
-            check=False,
-        )
-        if answer.returncode != 0:
-            last = (answer.stderr.strip() or answer.stdout.strip() or "no output").splitlines()[-1]
-            raise FatalError(f"downloading {name} failed, is there a network? jgo said: {last}")
-        for archive in sorted(Path(room, "environment").rglob("*.jar")):
-            shutil.move(archive, target / archive.name)
+def _places() -> list[Path]:
+    """The user's cache folder, then a temporary one of the user's own for homes that cannot be written."""
+    preferred = Path(platformdirs.user_cache_dir("claimstream"))
+    return [preferred, Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"]
 
 
-def _fill(name: str, folder: Path, download: Callable[[str, Path], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}-partial-") as partial:
+def _writable(folders: list[Path]) -> Path:
+    """The first folder whose parent takes files."""
+    reasons = []
+    for folder in folders:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=folder.parent):
+                return folder
+        except OSError as error:
+            log.warning("downloads cannot be kept in %s: %s", folder.parent, error.strerror)
+            reasons.append(f"{folder.parent}: {error.strerror}")
+    raise FatalError(
+        f"there is no folder to keep downloads in ({'; '.join(reasons)}); name one that can be written"
+    )
+
+
+def _fill(name: str, folder: Path, download: Download) -> None:
+    prefix = f"{name}-partial-"
+    for abandoned in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as partial:
         whole = Path(partial, "files")
         whole.mkdir()
+        log.info("downloading %s to %s", name, folder)
         download(name, whole)
         verify(name, whole)
         whole.rename(folder)
 
 
 def _digest(name: str) -> str:
+    """Distinguishes the folders of different versions."""
     text = "".join(f"{file}{digest}" for file, digest in sorted(sums(name).items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

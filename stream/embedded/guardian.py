@@ -1,13 +1,15 @@
 """Runs one child and ends it when the parent is gone, however that came about.
 
-Started as a plain script: `guardian.py LOG GRACE [--remove FOLDER] -- COMMAND`. The parent holds the write end of
-standard input; its end-of-file is the sign, upon which FOLDER is removed too. The first line on standard output is the child's process number.
+Started as a plain script: `guardian.py LOG GRACE FOLDER COMMAND…`. The parent holds the write end of standard
+input: its end-of-file is the sign, upon which the child gets GRACE seconds to end and FOLDER is removed unless it
+is empty text. The first line on standard output is the child's process number, or why there is no child.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -15,34 +17,58 @@ import sys
 import threading
 
 _PR_SET_PDEATHSIG = 1
+_GLANCE_SECONDS = 1.0
 
 
-def main() -> None:
-    options, command = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
-    log, grace = options[0], float(options[1])
-    with open(log, "ab") as sink:  # noqa: PTH123 - pathlib would double this process's start time
-        child = subprocess.Popen(
+def main() -> int:
+    log, grace, folder, *command = sys.argv[1:]
+    parent, parent_gone = os.getppid(), threading.Event()
+    try:
+        child = _started(command, log)
+    except OSError as error:
+        os.write(1, f"{error}\n".encode())
+        return 1
+    os.write(1, f"{child.pid}\n".encode())
+    watch = threading.Thread(
+        target=_end_with_parent, args=(child, float(grace), parent, parent_gone), daemon=True
+    )
+    watch.start()
+    child.wait()
+    if folder and parent_gone.is_set():
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _started(command: list[str], log: str) -> subprocess.Popen[bytes]:
+    with open(log, "ab") as sink:  # noqa: PTH123 - importing pathlib would double this process's start time
+        return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, preexec_fn=_die_with_guardian
         )
-    os.write(1, f"{child.pid}\n".encode())
-    parent_gone = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(child, grace, parent_gone), daemon=True).start()
-    child.wait()
-    if parent_gone.is_set() and "--remove" in options:
-        shutil.rmtree(options[options.index("--remove") + 1], ignore_errors=True)
 
 
-def _end_with_parent(child: subprocess.Popen[bytes], grace: float, parent_gone: threading.Event) -> None:
-    while os.read(0, 1):
-        continue
+def _end_with_parent(
+    child: subprocess.Popen[bytes], grace: float, parent: int, parent_gone: threading.Event
+) -> None:
+    _await_end_of(parent)
     parent_gone.set()
     # A stopped process would not see the polite signal.
     child.send_signal(signal.SIGCONT)
-    child.terminate() if grace else child.kill()
+    if grace == 0:
+        child.kill()
+        return
+    child.terminate()
     try:
-        child.wait(grace or None)
+        child.wait(grace)
     except subprocess.TimeoutExpired:
         child.kill()
+
+
+def _await_end_of(parent: int) -> None:
+    """A forked sibling may hold the pipe open after the parent's death, hence the look at the parent."""
+    while os.getppid() == parent:
+        readable, _, _ = select.select([0], [], [], _GLANCE_SECONDS)
+        if readable and not os.read(0, 1):
+            return
 
 
 def _die_with_guardian() -> None:
@@ -51,4 +77,4 @@ def _die_with_guardian() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

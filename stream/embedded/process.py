@@ -11,37 +11,52 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stream.embedded import guardian
+from stream.errors import FatalError
 
-_LAST_LINES = 15
+_LAST_LINES = 25
 
 
 class GuardedProcess:
-    """Runs `command` under a guardian. `grace` is how many seconds it may take to end politely; 0 kills at once."""
+    """Runs `command` under a guardian; it gets `grace` seconds to end politely, 0 kills it at once.
 
-    def __init__(self, command: Sequence[str], log: Path, *, grace: float = 0.0, remove: Path | None = None) -> None:
+    `remove` is a folder that goes with the process when its parent ends it or is gone. Raises FatalError when
+    the command cannot be run.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, *, grace: float = 0.0, remove: Path | None = None
+    ) -> None:
         self._log = log
-        options = [str(log), str(grace), *(["--remove", str(remove)] if remove else [])]
         self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__, *options, "--", *command],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                guardian.__file__,
+                str(log),
+                str(grace),
+                str(remove or ""),
+                *command,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        if self._guardian.stdout is None:
-            raise RuntimeError("a pipe was asked for")
-        self.pid = int(self._guardian.stdout.readline())
+        answer = self._guardian.stdout.readline().decode().strip() if self._guardian.stdout else ""
+        if not answer.isdigit():
+            self.stop()
+            raise FatalError(f"{command[0]} could not be started: {answer or 'no reason given'}")
+        self.pid = int(answer)
 
     @property
     def alive(self) -> bool:
-        """Whether the child itself runs (or is stopped)."""
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return False if Path("/proc/self").exists() else self._guardian.poll() is None
-        return state not in {"Z", "X"}
+        """Whether the child runs or is stopped; its guardian ends right after it."""
+        return self._guardian.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child."""
+        """Send a signal to the child. Raises FatalError when it has ended."""
+        if not self.alive:
+            raise FatalError(f"the process has ended; the end of its log:\n{self.tail()}")
         os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -50,15 +65,21 @@ class GuardedProcess:
         self._guardian.wait()
         self.stop()
 
-    def stop(self) -> None:
-        """End the child as it would end with its parent, and wait for that."""
+    def ask_to_end(self) -> None:
+        """Begin what `stop` waits for."""
         if self._guardian.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guardian.stdin.close()
+
+    def stop(self) -> None:
+        """End the child as it would end with its parent, and wait for that."""
+        self.ask_to_end()
         self._guardian.wait()
         if self._guardian.stdout is not None:
             self._guardian.stdout.close()
 
     def tail(self) -> str:
         """The last lines of its log."""
+        if not self._log.exists():
+            return "(there is no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:])

@@ -25,6 +25,7 @@ from stream.publishing.rejects import Reject
 
 GZIP_MAGIC = b"\x1f\x8b"
 BLOCK_BYTES = 8 << 20
+LONGEST_HEADER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ def _open(path: Path) -> IO[bytes]:
 
 def _header(path: Path, file: IO[bytes], layout: FileFormat) -> list[str]:
     try:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        names = next(csv.reader(text, delimiter=layout.delimiter), None)
+        line = file.readline(LONGEST_HEADER).decode("utf-8-sig")
+        names = next(csv.reader([line], delimiter=layout.delimiter), None)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"the header of {path} is not UTF-8 CSV text: {error}") from error
     if not names:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 DEFAULTS: Mapping[str, Any] = {
+    # Errors alone: a young broker's "Coordinator load in progress" is a warning, and passes.
+    "log_level": 3,
     "linger.ms": 5,
     "batch.num.messages": 10_000,
     "message.timeout.ms": 60_000,
@@ -66,7 +68,7 @@ class Publisher:
         self._encoder = encoder
         self._clock = clock or SystemClock()
         self._key_field = key_field
-        self._producer = Producer({**DEFAULTS, **client_config, **REQUIRED}, logger=log)
+        self._producer: Any = Producer({**DEFAULTS, **client_config, **REQUIRED}, logger=log)
         self._accepted = 0
         self._failed = 0
         self._reason = ""
@@ -83,19 +85,16 @@ class Publisher:
 
     def prepare(self, batch: pa.RecordBatch) -> list[Record]:
         """The records of a batch, encoded, not sent yet."""
-        keys = batch.column(self._key_field).to_pylist()
+        keys = batch.column(self._key_field).cast(pa.binary()).to_pylist()
         values = self._encoder.encode(batch)
-        return [
-            {"key": None if key is None else str(key).encode(), "value": value}
-            for key, value in zip(keys, values, strict=True)
-        ]
+        return [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
 
     def publish(self, batch: pa.RecordBatch) -> None:
         """Encode and send; waits while the client's queue is full."""
         self.send(self.prepare(batch))
 
     def send(self, records: list[Record]) -> None:
-        """Hand records to the client in their order. Raises KafkaException when the producer is broken for good."""
+        """Hand records to the client in their order. Raises KafkaException when the producer is broken."""
         self._accepted += len(records)
         while records:
             taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
@@ -111,7 +110,7 @@ class Publisher:
         self._producer.poll(seconds)
 
     def flush(self, seconds: float = 120.0) -> None:
-        """Wait until each claim is acknowledged. Raises DeliveryError with the count of those that were not."""
+        """Wait until each claim is acknowledged. Raises DeliveryError with how many were not."""
         deadline = self._clock.now() + seconds
         # In slices, so that Ctrl-C is heard.
         while self._producer.flush(POLL_SECONDS) and self._clock.now() < deadline:
@@ -151,7 +150,7 @@ class Publisher:
 def publish_all(
     publisher: Publisher, batches: Iterable[pa.RecordBatch], *, clock: Clock, pacer: Pacer | None = None
 ) -> Iterator[int]:
-    """Publish `batches`, at the pacer's times if there is one; yields how many claims went out at each step."""
+    """Publish `batches`, at the pacer's times if there is one; yields the claims of each step."""
     start = clock.now()
     sent = 0
     for batch in batches:

@@ -24,11 +24,11 @@ def register(url: str, topic: str, schema: Mapping[str, Any]) -> int:
         return int(client.register_schema(f"{topic}-value", Schema(json.dumps(schema), "AVRO")))
     except SchemaRegistryError as error:
         raise UsageError(
-            f"the Schema Registry refused the schema of {topic}-value: {error}. Check --registry and the subject."
+            f"the Schema Registry refused the schema of {topic}-value: {error}. Check --registry."
         ) from error
     except ValueError as error:
-        raise UsageError(f"--registry {url!r} is not the address of a Schema Registry: {error}") from error
-    except Exception as error:  # noqa: BLE001 - the client passes on whatever its HTTP library raises
+        raise UsageError(f"--registry is not the address of a Schema Registry: {error}") from error
+    except Exception as error:  # whatever the client's HTTP library raises
         raise RetryError(
             f"the Schema Registry does not answer: {type(error).__name__}. Check --registry."
         ) from error

@@ -45,6 +45,6 @@ def from_file(path: Path, mapping_name: str, rejects: Path | None = None) -> Sup
 def _nothing(path: Path, loaded: ClaimsFile) -> str:
     first = loaded.rejects[0]
     return (
-        f"no row of {path} makes a claim: all {loaded.counts.rejected} are rejected, the first (row {first.row})"
-        f" because: {first.reason}. Check the mapping."
+        f"no row of {path} makes a claim: all {loaded.counts.rejected} are rejected,"
+        f" the first (row {first.row}) because: {first.reason}. Check the mapping."
     )

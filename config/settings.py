@@ -1,0 +1,244 @@
+"""Every setting, its default and its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from config.origins import Origin, nearest_origin
+from config.secrets import masked
+
+Options = dict[str, str | int | float | bool]
+
+# Delivery guarantees and memory bounds rest on these; the last two are other names of options above them.
+OWN_OPTIONS = (
+    "bootstrap.servers",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.gapless.guarantee",
+    "acks",
+    "queue.buffering.max.messages",
+    "metadata.broker.list",
+    "request.required.acks",
+)
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change, secrets do not print."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(name, masked(name or "", value)) for name, value in super().__repr_args__()]
+
+
+class Topics(Section):
+    """Names of the topics."""
+
+    input: str = Field(default="claims", min_length=1, description="Topic that claims are read from.")
+    output: str = Field(default="claim-scores", min_length=1, description="Topic that results go to.")
+    dead_letters: str = Field(
+        default="claim-dead-letters", min_length=1, description="Topic of records that cannot be scored."
+    )
+
+
+class Kafka(Section):
+    """The cluster, the topics and the clients."""
+
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", min_length=1, description="Addresses of brokers, separated by commas."
+    )
+    group_id: str = Field(
+        default="claimstream", min_length=1, description="Consumer group that all instances of one stage share."
+    )
+    topics: Topics = Topics()
+    client: Options = Field(
+        default={}, description="librdkafka options of both clients, such as security.protocol or sasl.password."
+    )
+    consumer: Options = Field(default={}, description="librdkafka options of the consumer alone.")
+    producer: Options = Field(default={}, description="librdkafka options of the producer alone.")
+
+    @field_validator("client", "consumer", "producer")
+    @classmethod
+    def _leave_own_options_alone(cls, options: Options) -> Options:
+        for option in options:
+            if option in OWN_OPTIONS:
+                raise PydanticCustomError("own_option", "set by claimstream itself", {"key": option})
+        return options
+
+
+class Schemas(Section):
+    """How the bytes of a claim are read."""
+
+    input: str = Field(
+        default="claim_event", description="Reader schema: a shipped name or the path of an .avsc file."
+    )
+    id_field: str = Field(default="claim_id", description="Field that identifies a claim.")
+    type_field: str = Field(default="claim_type", description="Field that routes a claim.")
+    bare: str | None = Field(
+        default=None, description="Path of the schema of values without framing; without it such values are refused."
+    )
+    known_writers: list[str] = Field(
+        default=[], description="Paths of older or newer writer schemas, for single-object framing."
+    )
+    registry_url: str | None = Field(default=None, description="URL of a Schema Registry, for Confluent framing.")
+    registry: Options = Field(
+        default={}, description="Options of the registry client, such as basic.auth.user.info."
+    )
+
+
+class Latency(Section):
+    """Time that a claim may take."""
+
+    budget_ms: float = Field(
+        default=200.0,
+        gt=0,
+        description="Deadline of a claim, in milliseconds after the timestamp of its Kafka record.",
+    )
+    drain_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds to finish claims in flight when partitions move or the stage stops.",
+    )
+
+
+class Batching(Section):
+    """Size of micro-batches."""
+
+    size_auto: bool = Field(
+        default=True, description="Adapt the target size to load and deadline; otherwise it is size_max."
+    )
+    size_min: int = Field(default=32, ge=1, description="Smallest target size, in claims.")
+    size_max: int = Field(default=512, ge=1, description="Largest target size, in claims.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Batching:
+        if self.size_min > self.size_max:
+            detail = f"size_min ({self.size_min}) is above size_max ({self.size_max})"
+            raise PydanticCustomError("order", "{detail}", {"detail": detail, "key": "size_min"})
+        return self
+
+
+class Limits(Section):
+    """What a worker holds at most; reading stops when one is reached."""
+
+    claims_in_flight: int = Field(default=16_384, ge=1, description="Claims between poll and acknowledgement.")
+    bytes_in_flight_mb: float = Field(
+        default=256.0, gt=0, description="Megabytes (10^6 bytes) that those claims retain, raw bytes included."
+    )
+    poll_max_claims: int = Field(default=2_000, ge=1, le=100_000, description="Claims of one poll.")
+    output_queue_batches: int = Field(
+        default=8, ge=1, description="Scored micro-batches that may wait to be produced."
+    )
+    record_max_bytes: int = Field(
+        default=1_000_000, ge=1, description="Bytes of a value; a larger record becomes a dead letter."
+    )
+
+
+class Cache(Section):
+    """Budgets of the model cache; RAM and Redis are one pool per instance, the GPU's is per device."""
+
+    l1_memory_gb: float = Field(default=2.0, gt=0, description="Gigabytes of RAM for models.")
+    l2_redis_gb: float = Field(default=8.0, ge=0, description="Gigabytes of Redis for models.")
+    gpu_memory_gb: float = Field(default=4.0, ge=0, description="Gigabytes of each GPU for models.")
+    ttl_minutes: float = Field(default=30.0, gt=0, description="Minutes that a model stays in RAM.")
+
+
+class Workers(Section):
+    """Processes and what they compute with."""
+
+    processes: int = Field(
+        default=4, ge=1, le=256, description="Worker processes, each a member of the consumer group."
+    )
+    gpu_device_ids: list[int] = Field(default=[0, 1], description="GPUs that workers are bound to, in turn.")
+    async_inference: bool = Field(
+        default=True, description="Let the next micro-batch be gathered while one is scored."
+    )
+    quantization: bool = Field(default=True, description="Use a model's quantized variant where it has one.")
+    mixed_precision: bool = Field(default=True, description="Compute in half precision where a device gains by it.")
+    preload_models: list[str] = Field(
+        default=["claims_filter_v2.1", "fraud_detector_v1.0"],
+        description="Models that are loaded before a worker joins the group.",
+    )
+    torch_threads: int = Field(default=1, ge=1, description="Threads of one forward pass on a CPU.")
+
+
+class Http(Section):
+    """The operator's endpoints."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+
+
+class Logging(Section):
+    """What is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
+    )
+
+
+class Settings(Section):
+    """The whole configuration; `origins` tells where each value comes from."""
+
+    kafka: Kafka = Kafka()
+    schemas: Schemas = Schemas()
+    routes: dict[str, list[str]] = Field(
+        default={"*": ["claims_filter_v2.1"]},
+        description="Models that score each claim type, in this order; `*` stands for every other type.",
+    )
+    latency: Latency = Latency()
+    batching: Batching = Batching()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    workers: Workers = Workers()
+    http: Http = Http()
+    logging: Logging = Logging()
+
+    _given: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Origin of every value by its dotted name; options passed through have their own."""
+        every = {name: nearest_origin(name, self._given) for name, _ in leaves(self)}
+        return every | {name: origin for name, origin in self._given.items() if is_option(name)}
+
+    def origin(self, name: str) -> Origin:
+        """Origin of one value by its dotted name."""
+        return nearest_origin(name, self._given)
+
+    def with_origins(self, given: Mapping[str, Origin]) -> Settings:
+        """The same settings; `given` has the origin of what is not a default."""
+        copy = self.model_copy()
+        copy._given = dict(given)  # noqa: SLF001 - a copy of its own class
+        return copy
+
+
+OPTION_MAPS = ("kafka.client", "kafka.consumer", "kafka.producer", "schemas.registry")
+
+
+def is_option(name: str) -> bool:
+    """Whether a dotted name is one of the options passed through to a client."""
+    return any(name.startswith(f"{option_map}.") for option_map in OPTION_MAPS)
+
+
+def split_name(name: str) -> list[str]:
+    """Keys of a dotted name from the outside in; an option's own dots belong to its last key."""
+    return name.split(".", 2) if is_option(name) else name.split(".")
+
+
+def leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every setting."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

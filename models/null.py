@@ -1,0 +1,55 @@
+"""The built-in model `null`: arithmetic only. It measures what the stage itself can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from models.errors import FeatureError
+from models.protocols import ColumnShape, ModelIdentity, Tensors
+
+NAME = "null"
+_TYPICAL_CHARGE = 500.0
+
+
+class LineTotals:
+    """Total charge and number of lines of each claim, float32 (n, 2)."""
+
+    columns: Mapping[str, ColumnShape] = {"totals": ColumnShape((2,), np.dtype(np.float32))}
+
+    def encode(self, claims: pa.RecordBatch) -> dict[str, npt.NDArray[np.float32]]:
+        if "lines" not in claims.schema.names:
+            raise FeatureError("the model `null` needs the column `lines`; the reader schema has none")
+        lines = claims.column("lines")
+        offsets = lines.offsets.to_numpy()
+        charges = lines.values.field("charge").to_numpy(zero_copy_only=False)
+        running = np.concatenate((np.zeros(1), np.cumsum(charges)))
+        totals = np.empty((len(claims), 2), np.float32)
+        totals[:, 0] = running[offsets[1:]] - running[offsets[:-1]]
+        totals[:, 1] = np.diff(offsets)
+        return {"totals": totals}
+
+
+class NullModel:
+    """Score = charge / (charge + 500 a line): 0 for free claims, towards 1 for dear ones."""
+
+    identity = ModelIdentity(NAME, "1.0.0", "default", "fp32", "cpu")
+    spec_digest = "null-totals-1"
+    decisions = ("pass", "review")
+    features = LineTotals()
+
+    def score(self, features: Tensors) -> npt.NDArray[np.float32]:
+        charge, lines = features["totals"][:, 0], features["totals"][:, 1]
+        typical = np.float32(_TYPICAL_CHARGE) * np.maximum(lines, 1)
+        scores: npt.NDArray[np.float32] = np.abs(charge) / (np.abs(charge) + typical)
+        return scores
+
+    def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
+        return (scores >= 0.5).astype(np.int8)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        for size in batch_sizes:
+            self.score({"totals": np.zeros((size, 2), np.float32)})

@@ -1,0 +1,56 @@
+"""`claimstream run`: the scoring stage as a service."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from stream.service import Service
+from stream.cli.configuration import config_option, effective
+from stream.clock import SystemClock
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@click.option("--bootstrap", help="Addresses of brokers; over kafka.bootstrap_servers.")
+@click.option("--model", help="Score every claim with this model alone, e.g. null.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes; over workers.processes.")
+@click.option("--port", type=int, help="Port of the operator's endpoints; over http.port.")
+def command(
+    config_file: Path | None, bootstrap: str | None, model: str | None, workers: int | None, port: int | None
+) -> int:
+    """Score claims until told to stop; SIGTERM or Ctrl-C drains, a second one ends at once.
+
+    \b
+    Example:
+      claimstream run --bootstrap 127.0.0.1:9092 --workers 2
+    """
+    settings = effective(
+        config_file,
+        {
+            "kafka.bootstrap_servers": bootstrap,
+            "routes": None if model is None else {"*": [model]},
+            "workers.processes": workers,
+            "http.port": port,
+        },
+    )
+    service = Service(settings, SystemClock())
+
+    def stop(_: int, __: FrameType | None) -> None:
+        if service.stopping:
+            click.echo(f"ended at once; {service.in_flight()} claims in flight stay uncommitted", err=True)
+            service.kill()
+            sys.exit(1)
+        click.echo("draining; once more ends at once", err=True)
+        service.request_stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return service.run()

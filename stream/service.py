@@ -1,0 +1,97 @@
+"""The stage as a service: topics checked, workers supervised, HTTP served, and the order of the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from config import Settings
+from stream import topics
+from stream.admin import AdminServer, application
+from stream.app import TopicShape, configure_logging, spawner
+from stream.clock import Clock
+from stream.errors import UsageError
+from stream.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF = 1.0
+_LONGEST_BACKOFF = 30.0
+_LEAVE_SECONDS = 5.0
+
+
+class Service:
+    """One instance: a supervisor, its workers, its endpoints."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._stop = threading.Event()
+        self.supervisor: Supervisor | None = None
+        self.address = ""
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def request_stop(self) -> None:
+        """Drain and end; `run` returns when that is done."""
+        self._stop.set()
+
+    def in_flight(self) -> int:
+        """Claims between poll and acknowledgement, as last reported."""
+        if self.supervisor is None:
+            return 0
+        return int(self.supervisor.snapshot().numbers.get(("claims_in_flight", ()), 0))
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        if self.supervisor is not None:
+            self.supervisor.kill()
+
+    def run(self) -> int:
+        """Serve until asked to stop. Readiness goes first, then the workers drain, then HTTP ends."""
+        configure_logging(self._settings)
+        shape = self._await_topics()
+        if shape is None:
+            return 0
+        supervisor = Supervisor(spawner(self._settings, shape), self._settings.workers.processes, self._clock)
+        self.supervisor = supervisor
+        http = self._settings.http
+        app = application(supervisor.snapshot, lambda: supervisor.ready, lambda: supervisor.alive > 0)
+        server = AdminServer(app, http.host, http.port)
+        server.start()
+        self.address = server.address
+        log.info("endpoints at %s", server.address)
+        try:
+            while not self._stop.is_set():
+                supervisor.step(0.1)
+            supervisor.stop(self._settings.latency.drain_timeout_s + _LEAVE_SECONDS)
+        finally:
+            supervisor.kill()
+            server.stop()
+        log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
+        return 0 if supervisor.unfinished == 0 else 1
+
+    def _await_topics(self) -> TopicShape | None:
+        """Shapes of the topics; waits, with back-off, for a cluster that is not there. None when asked to stop."""
+        backoff = _FIRST_BACKOFF
+        while not self._stop.is_set():
+            try:
+                return self._checked_topics()
+            except topics.UnreachableError as error:
+                log.error("%s; next try in %.0f s", error, backoff)  # noqa: TRY400 - the place is no news
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, _LONGEST_BACKOFF)
+        return None
+
+    def _checked_topics(self) -> TopicShape:
+        kafka = self._settings.kafka
+        names = [kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters]
+        found = topics.describe({"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}, names)
+        if missing := [name for name in names if found[name] is None]:
+            raise UsageError(
+                f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
+                f"claimstream topics create --bootstrap {kafka.bootstrap_servers} {' '.join(missing)}"
+            )
+        return TopicShape(found[names[0]] or 0, found[names[1]] or 0)

@@ -1,0 +1,28 @@
+"""Client options pass through; their secrets stay where they are."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.cli.kafka_options import client_config, refused_config
+from stream.errors import UsageError
+
+
+def test_options_become_librdkafkas() -> None:
+    config = client_config("k:1", ("sasl.password=a=b", " linger.ms =5"))
+    assert config == {"bootstrap.servers": "k:1", "sasl.password": "a=b", "linger.ms": "5"}
+
+
+@pytest.mark.parametrize("option", ["hunter2", "=hunter2"])
+def test_what_is_no_option_is_not_repeated(option: str) -> None:
+    with pytest.raises(UsageError, match="number 2") as raised:
+        client_config("k:1", ("linger.ms=5", option))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_refused_configuration_hides_secrets() -> None:
+    error = KafkaException(KafkaError(KafkaError._INVALID_ARG, 'Invalid value "hunter2" for "sasl.password"'))
+    refused = refused_config(error, {"sasl.password": "hunter2", "linger.ms": "5"})
+    assert "hunter2" not in str(refused)
+    assert "sasl.password" in str(refused)

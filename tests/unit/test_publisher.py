@@ -1,0 +1,96 @@
+"""Publishing against librdkafka's own mock cluster, on a clock of one's own where time matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+
+from stream.clock import ManualClock, SystemClock
+from stream.publishing import DeliveryError, EvenPacer, Publisher, generate, publish_all, repeated
+
+
+class Plain:
+    """Values are the claim ids."""
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes]:
+        return [str(value).encode() for value in batch.column("claim_id").to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    cluster = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+    broker = cluster.list_topics(timeout=10).brokers[1]
+    yield f"{broker.host}:{broker.port}"
+    del cluster
+
+
+class Slow(Publisher):
+    """Its waits take no time but the clock's."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__({"bootstrap.servers": "127.0.0.1:1"}, "claims", Plain(), clock=clock)
+        self._manual = clock
+        self.sent: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self._manual.advance(seconds)
+
+    def send(self, records: list[dict[str, object]]) -> None:
+        self.sent += [self._manual.now()] * len(records)
+
+
+def test_every_claim_is_acknowledged_although_the_queue_is_small(bootstrap: str) -> None:
+    publisher = Publisher(
+        {"bootstrap.servers": bootstrap, "queue.buffering.max.messages": 500}, "small", Plain()
+    )
+    sent = sum(publish_all(publisher, generate(5_000, 1), clock=SystemClock()))
+    publisher.flush()
+    assert (sent, publisher.acknowledged, publisher.failed) == (5_000, 5_000, 0)
+
+
+def test_a_claim_that_the_client_refuses_is_counted(bootstrap: str) -> None:
+    publisher = Publisher({"bootstrap.servers": bootstrap, "message.max.bytes": 1_000}, "claims", Plain())
+    (batch,) = generate(3, 1)
+    records = publisher.prepare(batch)
+    records[1]["value"] = b"x" * 5_000
+    publisher.send(records)
+    with pytest.raises(DeliveryError, match="1 of 3 claims were not delivered to claims"):
+        publisher.flush()
+    assert (publisher.acknowledged, publisher.failed) == (2, 1)
+
+
+def test_claims_that_no_broker_takes_are_counted_as_failed() -> None:
+    config = {"bootstrap.servers": "127.0.0.1:1", "message.timeout.ms": 300, "log_level": 0}
+    publisher = Publisher(config, "claims", Plain())
+    publisher.publish(next(generate(10, 1)))
+    with pytest.raises(DeliveryError, match="10 of 10"):
+        publisher.flush()
+    assert publisher.acknowledged == 0
+
+
+def test_the_key_is_the_members_or_the_claims_id() -> None:
+    (batch,) = generate(2, 1)
+    for field in ("member_id", "claim_id"):
+        publisher = Publisher({"bootstrap.servers": "127.0.0.1:1"}, "claims", Plain(), key_field=field)
+        keys = [record["key"] for record in publisher.prepare(batch)]
+        assert keys == [str(value).encode() for value in batch.column(field).to_pylist()]
+
+
+def test_claims_leave_at_the_pacers_times_and_never_before() -> None:
+    clock = ManualClock(now=0.0)
+    publisher = Slow(clock)
+    assert sum(publish_all(publisher, generate(300, 1), clock=clock, pacer=EvenPacer(100.0))) == 300
+    for number, moment in enumerate(publisher.sent):
+        assert number / 100 - 1e-9 <= moment <= number / 100 + 0.002
+
+
+def test_repeated_passes_keep_ids_distinct() -> None:
+    batches = list(repeated(lambda: generate(3, 1), 3))
+    ids = [value for batch in batches for value in batch.column("claim_id").to_pylist()]
+    assert len(set(ids)) == 9
+    assert ids[0] == "G1-00000000"
+    assert ids[-1] == "G1-00000002~3"
+    assert batches[1].schema.equals(batches[0].schema)
