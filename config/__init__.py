@@ -3,6 +3,6 @@
 from config.errors import ConfigurationError
 from config.loading import load_settings
 from config.origins import Origin
-from config.settings import Settings, leaves
+from config.settings import Settings, values
 
-__all__ = ["ConfigurationError", "Origin", "Settings", "leaves", "load_settings"]
+__all__ = ["ConfigurationError", "Origin", "Settings", "load_settings", "values"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -32,6 +33,11 @@ NAMED = {
 NOT_SETTINGS = ("CLAIMSTREAM_BOOTSTRAP", "CLAIMSTREAM_CONFIG", "CLAIMSTREAM_DATA")
 
 _VARIABLE_OF = {setting: variable for variable, setting in NAMED.items()}
+
+
+def of_process() -> Mapping[str, str]:
+    """The variables of this process."""
+    return dict(os.environ)
 
 
 def variable_of(name: str) -> str:
@@ -79,18 +85,22 @@ def _option_of(variable: str, settings: Mapping[str, str]) -> str:
 
 
 def _parsed(variable: str, text: str, annotation: Any) -> Any:
-    """A list may be written with commas, a map as YAML or JSON."""
-    if get_origin(annotation) is dict:
+    """A list may be written with commas, a map as YAML or JSON; empty text is no value where one may lack."""
+    kind = get_origin(annotation)
+    if kind is dict or (kind is list and text.strip().startswith("[")):
         return _flow(variable, text)
-    value: Any = text
-    if get_origin(annotation) is list:
-        whole = text.strip().startswith("[")
-        value = _flow(variable, text) if whole else [item.strip() for item in text.split(",") if item.strip()]
+    if kind is list:
+        (item,) = get_args(annotation)
+        return [_typed(part.strip(), item) for part in text.split(",") if part.strip()]
+    return None if not text and type(None) in get_args(annotation) else _typed(text, annotation)
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """The text as a number or truth value; unchanged where it is none: the check of the whole refuses it."""
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return TypeAdapter(annotation).validate_python(text.strip())
     except ValidationError:
-        # The check of the whole tree refuses it too, and says there what was expected.
-        return value
+        return text
 
 
 def _flow(variable: str, text: str) -> Any:

@@ -17,7 +17,7 @@ _USER_INFORMATION = re.compile(r"(?<=://)\S*@")
 
 
 def masked(name: str, value: Any) -> Any:
-    """The value as it may be shown: secrets, known by their name, and user information in URLs are covered."""
+    """The value as it may be shown: without secrets, known by their name, and user information in URLs."""
     if isinstance(value, dict):
         return {key: masked(f"{name}.{key}", item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from config.origins import Origin, nearest_origin
+from config.origins import Origin
 from config.secrets import masked
 
 Options = dict[str, str | int | float | bool]
@@ -56,11 +56,14 @@ class Kafka(Section):
         default="127.0.0.1:9092", min_length=1, description="Addresses of brokers, separated by commas."
     )
     group_id: str = Field(
-        default="claimstream", min_length=1, description="Consumer group that all instances of one stage share."
+        default="claimstream",
+        min_length=1,
+        description="Consumer group that all instances of one stage share.",
     )
     topics: Topics = Topics()
     client: Options = Field(
-        default={}, description="librdkafka options of both clients, such as security.protocol or sasl.password."
+        default={},
+        description="librdkafka options of both clients, such as security.protocol or sasl.password.",
     )
     consumer: Options = Field(default={}, description="librdkafka options of the consumer alone.")
     producer: Options = Field(default={}, description="librdkafka options of the producer alone.")
@@ -83,12 +86,15 @@ class Schemas(Section):
     id_field: str = Field(default="claim_id", description="Field that identifies a claim.")
     type_field: str = Field(default="claim_type", description="Field that routes a claim.")
     bare: str | None = Field(
-        default=None, description="Path of the schema of values without framing; without it such values are refused."
+        default=None,
+        description="Path of the schema of values without framing; without it such values are refused.",
     )
     known_writers: list[str] = Field(
         default=[], description="Paths of older or newer writer schemas, for single-object framing."
     )
-    registry_url: str | None = Field(default=None, description="URL of a Schema Registry, for Confluent framing.")
+    registry_url: str | None = Field(
+        default=None, description="URL of a Schema Registry, for Confluent framing."
+    )
     registry: Options = Field(
         default={}, description="Options of the registry client, such as basic.auth.user.info."
     )
@@ -129,9 +135,13 @@ class Batching(Section):
 class Limits(Section):
     """What a worker holds at most; reading stops when one is reached."""
 
-    claims_in_flight: int = Field(default=16_384, ge=1, description="Claims between poll and acknowledgement.")
+    claims_in_flight: int = Field(
+        default=16_384, ge=1, description="Claims between poll and acknowledgement."
+    )
     bytes_in_flight_mb: float = Field(
-        default=256.0, gt=0, description="Megabytes (10^6 bytes) that those claims retain, raw bytes included."
+        default=256.0,
+        gt=0,
+        description="Megabytes (10^6 bytes) that those claims retain, raw bytes included.",
     )
     poll_max_claims: int = Field(default=2_000, ge=1, le=100_000, description="Claims of one poll.")
     output_queue_batches: int = Field(
@@ -162,7 +172,9 @@ class Workers(Section):
         default=True, description="Let the next micro-batch be gathered while one is scored."
     )
     quantization: bool = Field(default=True, description="Use a model's quantized variant where it has one.")
-    mixed_precision: bool = Field(default=True, description="Compute in half precision where a device gains by it.")
+    mixed_precision: bool = Field(
+        default=True, description="Compute in half precision where a device gains by it."
+    )
     preload_models: list[str] = Field(
         default=["claims_filter_v2.1", "fraud_detector_v1.0"],
         description="Models that are loaded before a worker joins the group.",
@@ -207,12 +219,12 @@ class Settings(Section):
     @property
     def origins(self) -> dict[str, Origin]:
         """Origin of every value by its dotted name; options passed through have their own."""
-        every = {name: nearest_origin(name, self._given) for name, _ in leaves(self)}
-        return every | {name: origin for name, origin in self._given.items() if is_option(name)}
+        return {name: self.origin(name) for name, _ in values(self)}
 
     def origin(self, name: str) -> Origin:
         """Origin of one value by its dotted name."""
-        return nearest_origin(name, self._given)
+        option_map = ".".join(split_name(name)[:-1]) if is_option(name) else name
+        return self._given.get(name) or self._given.get(option_map) or Origin()
 
     def with_origins(self, given: Mapping[str, Origin]) -> Settings:
         """The same settings; `given` has the origin of what is not a default."""
@@ -242,3 +254,12 @@ def leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def values(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every setting; of a map of options, those that it holds."""
+    for name, value in leaves(settings):
+        if name in OPTION_MAPS and value:
+            yield from ((f"{name}.{option}", item) for option, item in value.items())
+        else:
+            yield name, value

@@ -59,9 +59,9 @@ def audit(client: Mapping[str, Any], topics: Topics, reference: Reference | None
     Reads each topic from its beginning to the end that it has at the start. A score that differs from the reference by
     more than 1e-5 is mismatched.
     """
-    inputs = {_place(message): message for message in _messages(client, topics.claims)}
-    results = [(message, _decoded(message, "claim_score")) for message in _messages(client, topics.scores)]
-    letters = [_origin(message) for message in _messages(client, topics.dead_letters)]
+    inputs = {_place(message): message for message in messages(client, topics.claims)}
+    results = [(message, _decoded(message, "claim_score")) for message in messages(client, topics.scores)]
+    letters = [_origin(message) for message in messages(client, topics.dead_letters)]
     answered = Counter([_source(score) for _, score in results] + letters)
     return Finding(
         published=len(inputs),
@@ -136,7 +136,8 @@ def _parsed(name: str) -> Any:
     return fastavro.parse_schema(schemas.load(name))
 
 
-def _messages(client: Mapping[str, Any], topic: str) -> Iterator[Message]:
+def messages(client: Mapping[str, Any], topic: str) -> Iterator[Message]:
+    """Every committed record of a topic, from its beginning to the end that it has when reached."""
     consumer = Consumer(
         {
             **client,

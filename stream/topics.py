@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
-from stream.errors import FatalError, RetryError
+from stream.errors import FatalError, RetryError, UsageError
 
-_TIMEOUT = 8.0
+# Kafka's own default, and how much more a dead letter may carry: headers and a wrapped record.
+MAX_MESSAGE_BYTES = 1_048_588
+_DEAD_LETTER_ROOM = 2 * 1_048_576
+
+_ANSWER_SECONDS = 6.0
+_VISIBLE_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.05
+_NOT_REACHED = (
+    KafkaError._TRANSPORT,  # noqa: SLF001 - these are the public names of librdkafka's local errors
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+)
 
 
 class UnreachableError(RetryError):
@@ -28,48 +41,114 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+def stage_topics(
+    claims: str, scores: str, dead_letters: str, partitions: int, replication: int
+) -> list[TopicSpec]:
+    """The three topics of a stage; dead letters may be 2 MiB larger than Kafka's default lets a record be."""
+    return [
+        TopicSpec(claims, partitions, replication),
+        TopicSpec(scores, partitions, replication),
+        dead_letter_topic(dead_letters, partitions, replication),
+    ]
+
+
+def dead_letter_topic(name: str, partitions: int, replication: int) -> TopicSpec:
+    """A topic that takes whole records and the headers that say what was wrong with them."""
+    limit = MAX_MESSAGE_BYTES + _DEAD_LETTER_ROOM
+    return TopicSpec(name, partitions, replication, {"max.message.bytes": str(limit)})
+
+
 def describe(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int | None]:
-    """Partitions of each topic, None where it does not exist. Raises UnreachableError within 10 s."""
-    found = _metadata(_admin(client), client).topics
+    """Partitions of each topic, None where it does not exist.
+
+    Raises UnreachableError within 10 s when no broker answers, FatalError when the cluster refuses, and
+    KafkaException when librdkafka refuses the options.
+    """
+    found = _Cluster(client).metadata().topics
     return {name: len(found[name].partitions) if name in found else None for name in names}
 
 
 def ensure_topics(client: Mapping[str, Any], topics: Sequence[TopicSpec]) -> list[str]:
-    """Create what is missing; the names created. Raises UnreachableError, or FatalError that names the topic."""
-    admin = _admin(client)
-    existing = _metadata(admin, client).topics
+    """Create what is missing and wait until it can be used; the names created.
+
+    Raises what `describe` raises, and UsageError or FatalError that names the topic.
+    """
+    cluster = _Cluster(client)
+    existing = cluster.metadata().topics
     missing = [topic for topic in topics if topic.name not in existing]
-    if not missing:
-        return []
-    wanted = [NewTopic(t.name, t.partitions, t.replication, config=dict(t.config)) for t in missing]
-    for name, future in admin.create_topics(wanted, operation_timeout=_TIMEOUT).items():
+    created = cluster.create(missing) if missing else []
+    cluster.await_leaders(created)
+    return created
+
+
+class _Cluster:
+    """The cluster behind some client options."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._addresses = client["bootstrap.servers"]
+        self._last_error = ""
+        self._admin = AdminClient({"log_level": 0, **client, "error_cb": self._keep})
+
+    def metadata(self) -> ClusterMetadata:
+        """All topics and brokers."""
         try:
-            future.result(_TIMEOUT)
+            return self._admin.list_topics(timeout=_ANSWER_SECONDS)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise FatalError(f"topic {name!r} could not be created: {error.args[0].str()}") from error
-    return [topic.name for topic in missing]
+            self._admin.poll(0)
+            raise self._explained(error, f"the topics at {self._addresses} could not be listed") from error
+
+    def create(self, topics: Sequence[TopicSpec]) -> list[str]:
+        """The names of those that did not appear meanwhile by another hand."""
+        wanted = [NewTopic(t.name, t.partitions, t.replication, config=dict(t.config)) for t in topics]
+        answers = self._admin.create_topics(wanted, operation_timeout=_ANSWER_SECONDS)
+        return [topic.name for topic in topics if self._is_created(topic, answers[topic.name])]
+
+    def await_leaders(self, names: Sequence[str]) -> None:
+        """Brokers learn of a new topic shortly after it was created. Raises FatalError when they do not."""
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while names and not self._have_leaders(names):
+            if time.monotonic() > deadline:
+                raise FatalError(
+                    f"no leader was elected within {_VISIBLE_SECONDS:.0f} s for {', '.join(names)}"
+                )
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _have_leaders(self, names: Sequence[str]) -> bool:
+        found = self.metadata().topics
+        return all(
+            name in found
+            and found[name].partitions
+            and all(p.leader >= 0 for p in found[name].partitions.values())
+            for name in names
+        )
+
+    def _is_created(self, topic: TopicSpec, answer: Any) -> bool:
+        try:
+            answer.result(_ANSWER_SECONDS)
+        except KafkaException as error:
+            if _cause(error).code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return False
+            raise self._explained(error, f"topic {topic.name!r} could not be created") from error
+        return True
+
+    def _keep(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._last_error = error.str()
+
+    def _explained(self, error: KafkaException, what: str) -> Exception:
+        code, reason = _cause(error).code(), _cause(error).str()
+        if code in _NOT_REACHED:
+            return UnreachableError(
+                f"no Kafka broker answers at {self._addresses} ({self._last_error or reason}); "
+                "check the address, or start one with `claimstream broker`"
+            )
+        if code in (KafkaError.TOPIC_EXCEPTION, KafkaError.INVALID_REPLICATION_FACTOR):
+            return UsageError(f"{what}: {reason}")
+        return FatalError(f"{what}: {reason}")
 
 
-def stage_topics(claims: str, scores: str, dead_letters: str, partitions: int, replication: int) -> list[TopicSpec]:
-    """The three topics of a stage. Dead letters carry headers beside the whole record, so theirs may be larger."""
-    larger = {"max.message.bytes": str(1_048_588 + 2 * 1_048_576)}
-    return [
-        TopicSpec(claims, partitions, replication),
-        TopicSpec(scores, partitions, replication),
-        TopicSpec(dead_letters, partitions, replication, larger),
-    ]
-
-
-def _admin(client: Mapping[str, Any]) -> AdminClient:
-    return AdminClient({"log_level": 0, **client})
-
-
-def _metadata(admin: AdminClient, client: Mapping[str, Any]) -> Any:
-    try:
-        return admin.list_topics(timeout=_TIMEOUT)
-    except KafkaException as error:
-        raise UnreachableError(
-            f"no Kafka broker answers at {client['bootstrap.servers']} ({error.args[0].str()}); "
-            "check the address, or start one with `claimstream broker`"
-        ) from error
+def _cause(error: KafkaException) -> KafkaError:
+    cause = error.args[0]
+    if not isinstance(cause, KafkaError):
+        raise TypeError(f"a KafkaException without a KafkaError: {error}")
+    return cause

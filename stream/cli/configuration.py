@@ -1,36 +1,35 @@
-"""Options that commands share for finding the configuration."""
+"""What commands share to find the configuration."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from config import Settings, load_settings
+from config import Settings, environment, load_settings
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def config_option(function: Function) -> Function:
-    """`--config FILE`, or CLAIMSTREAM_CONFIG."""
+def config_option(command: Command) -> Command:
+    """Adds --config FILE, as `config_file`."""
     return click.option(
         "--config",
         "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path),
         envvar="CLAIMSTREAM_CONFIG",
-        help="YAML file with settings.",
-    )(function)
+        show_envvar=True,
+        metavar="FILE",
+        help="Settings in YAML.",
+    )(command)
 
 
 def effective(config_file: Path | None, overrides: Mapping[str, Any]) -> Settings:
-    """Settings of this process; options that were not given do not override."""
+    """The settings of this process. `overrides` has options by dotted name; None is one that was not given.
+
+    Raises ConfigurationError.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
-    return load_settings(config_file, environment(), given)
-
-
-def environment() -> Mapping[str, str]:
-    """The process environment, read once a command."""
-    return dict(os.environ)
+    return load_settings(config_file, environment.of_process(), given)

@@ -1,16 +1,17 @@
-"""The command line: finds commands, turns errors into one clear line and an exit code."""
+"""The command line: finds commands, turns errors into one clear message and an exit code."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
-from config import ConfigurationError
+from config.errors import ConfigurationError
 from models.errors import ModelError
+from stream.cli.examples import example
 from stream.errors import ClaimstreamError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -19,51 +20,51 @@ COMMANDS = {
     "demo": "Score claims on a Kafka of its own and audit the result.",
     "run": "Run the scoring stage.",
     "publish": "Publish claims from a file or a generator.",
-    "tail": "Print scores as they come.",
+    "tail": "Print scores as they arrive.",
     "topics": "Create topics.",
     "broker": "Run an embedded Kafka in the foreground.",
-    "models": "Train models.",
     "config": "Check the configuration.",
-    "bench": "Measure; prints figures, writes JSON and plots.",
+    "bench": "Measure speed and latency.",
+    "models": "Train models.",
 }
 
 
-class Commands(click.Group):
-    """Imports a command only when it is asked for: `--help` stays fast."""
+class LazyGroup(click.Group):
+    """Imports the module of a command when that command is called, not before."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        return [name for name in COMMANDS if importlib.util.find_spec(f"stream.cli.{name}")]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"stream.cli.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("claimstream"), prog_name="claimstream")
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog=example("claimstream demo", "claimstream run --help"),
+)
+@click.version_option(package_name="claimstream", prog_name="claimstream")
 def claimstream() -> None:
-    """Score insurance claims on Kafka.
-
-    \b
-    Example:
-      claimstream demo
-    """
+    """Score insurance claims on Kafka."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Exit with 0, 1 (failed) or 2 (bad usage or configuration)."""
-    sys.exit(_run(arguments))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0, 1 (failed), 2 (bad usage or configuration) or 130 (interrupted)."""
+    sys.exit(run(arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of a command, after its one message on standard error."""
     try:
-        result: Any = claimstream.main(args=arguments, prog_name="claimstream", standalone_mode=False)
+        result = claimstream.main(args=arguments, prog_name="claimstream", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return USAGE

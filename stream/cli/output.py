@@ -1,24 +1,29 @@
-"""What commands print: tables, JSON for programs, progress for people."""
+"""What commands print: JSON for programs, tables and progress for people."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 WIDTH = 80
+_GAP = 2
+_NARROWEST = 8
 
 
-class Advance:
-    """Moves a progress bar."""
+class Advance(Protocol):
+    """What a command moves while it works."""
 
+    def advance(self, amount: float = 1) -> None: ...
+
+
+class _Bar:
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
@@ -27,24 +32,64 @@ class Advance:
         self._bar.advance(self._task, amount)
 
 
+class _Silent:
+    def advance(self, amount: float = 1) -> None:
+        """Nobody watches."""
+
+
 @contextmanager
-def progress(description: str, total: float | None) -> Iterator[Advance]:
-    """A bar on standard error; none where that is not a terminal."""
-    console = Console(stderr=True)
+def progress(description: str, total: float | None, console: Console | None = None) -> Iterator[Advance]:
+    """A bar on standard error; nothing where that is not a terminal. Without `total` it only counts."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield _Silent()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        yield Advance(bar, bar.add_task(description, total=total))
+    with Progress(*columns, console=console) as bar:
+        yield _Bar(bar, bar.add_task(description, total=total))
 
 
 def emit_json(value: Any) -> None:
-    """One JSON object on standard output."""
-    click.echo(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value))
+    """One JSON object on standard output, in one line; a number that is not finite becomes null."""
+    click.echo(json.dumps(_finite(value), allow_nan=False, ensure_ascii=False))
 
 
-def table(rows: list[tuple[str, ...]], heads: tuple[str, ...]) -> str:
-    """Aligned columns; the last one takes what is left of 80 characters when the output is a terminal."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    if sys.stdout.isatty():
-        widths[-1] = max(min(widths[-1], WIDTH - sum(widths[:-1]) - 2 * (len(widths) - 1)), 8)
-    lines = ["  ".join(cell[:w].ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]]
-    return "\n".join(lines)
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int = WIDTH) -> str:
+    """Aligned columns within `width` characters; what is longer goes on in the next line of its column."""
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in (heads, *rows)]
+    widths = _widths([max(map(len, column)) for column in zip(*cells, strict=True)], width)
+    return "\n".join(line for row in cells for line in _wrapped(row, widths))
+
+
+def _widths(wanted: list[int], width: int) -> list[int]:
+    """Takes from the widest column until all fit."""
+    widths = list(wanted)
+    while sum(widths) + _GAP * (len(widths) - 1) > width and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _wrapped(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    columns = [_pieces(cell, width) for cell, width in zip(row, widths, strict=True)]
+    for number in range(max(map(len, columns))):
+        parts = [pieces[number] if number < len(pieces) else "" for pieces in columns]
+        yield (" " * _GAP).join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+
+
+def _pieces(cell: str, width: int) -> list[str]:
+    """The cell cut at spaces, or anywhere where a word is too long."""
+    pieces = []
+    while len(cell) > width:
+        cut = cell.rfind(" ", 1, width + 1)
+        cut = width if cut < 1 else cut
+        pieces.append(cell[:cut])
+        cell = cell[cut:].lstrip()
+    return [*pieces, cell]

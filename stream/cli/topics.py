@@ -2,47 +2,110 @@
 
 from __future__ import annotations
 
-import click
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from stream.cli.kafka_options import client_config, kafka_options
+import click
+from confluent_kafka import KafkaException
+
+from config import Settings
+from stream.cli.configuration import config_option, effective
+from stream.cli.kafka_options import client_config, refused_config
 from stream.cli.output import emit_json
-from stream.topics import TopicSpec, ensure_topics, stage_topics
+from stream.topics import TopicSpec, dead_letter_topic, describe, ensure_topics, stage_topics
 
 
 @click.group()
 def command() -> None:
-    """Create topics."""
-
-
-@command.command()
-@kafka_options
-@click.argument("names", nargs=-1)
-@click.option("--partitions", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--replication", type=int, default=-1, help="Replicas; the cluster's default otherwise.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def create(
-    bootstrap: str,
-    client_options: tuple[str, ...],
-    names: tuple[str, ...],
-    partitions: int,
-    replication: int,
-    *,
-    as_json: bool,
-) -> None:
-    """Create the topics of a stage, or those named; what exists is left as it is.
+    """Create topics.
 
     \b
     Example:
-      claimstream topics create --bootstrap 127.0.0.1:9092 --partitions 4
+      claimstream topics create --partitions 4
     """
-    defaults = stage_topics("claims", "claim-scores", "claim-dead-letters", partitions, replication)
-    topics = [TopicSpec(name, partitions, replication) for name in names] or defaults
-    created = ensure_topics(client_config(bootstrap, client_options), topics)
-    existing = [topic.name for topic in topics if topic.name not in created]
+
+
+@command.command()
+@config_option
+@click.argument("names", nargs=-1)
+@click.option("--bootstrap", metavar="HOST:PORT", help="Brokers; over kafka.bootstrap_servers.")
+@click.option(
+    "--client", "client_options", multiple=True, metavar="KEY=VALUE", help="A librdkafka option; repeatable."
+)
+@click.option("--input", "claims", metavar="NAME", help="Topic of claims; over kafka.topics.input.")
+@click.option("--output", "scores", metavar="NAME", help="Topic of results; over kafka.topics.output.")
+@click.option("--dead-letters", metavar="NAME", help="Topic of dead letters; over kafka.topics.dead_letters.")
+@click.option(
+    "--partitions", type=click.IntRange(1), default=4, show_default=True, help="Partitions of each topic."
+)
+@click.option(
+    "--replication", type=click.IntRange(1, 32_767), help="Replicas; the cluster's default otherwise."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def create(
+    config_file: Path | None,
+    names: tuple[str, ...],
+    bootstrap: str | None,
+    client_options: tuple[str, ...],
+    claims: str | None,
+    scores: str | None,
+    dead_letters: str | None,
+    partitions: int,
+    replication: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Create the three topics of the stage, or only those named; what exists is left as it is.
+
+    \b
+    Examples:
+      claimstream topics create --partitions 4
+      claimstream topics create claims-test --bootstrap 127.0.0.1:9092
+    """
+    settings = effective(
+        config_file,
+        {
+            "kafka.bootstrap_servers": bootstrap,
+            "kafka.topics.input": claims,
+            "kafka.topics.output": scores,
+            "kafka.topics.dead_letters": dead_letters,
+        },
+    )
+    client = {
+        **settings.kafka.client,
+        **client_config(settings.kafka.bootstrap_servers, client_options),
+    }
+    _create(client, _wanted(settings, names, partitions, replication or -1), as_json=as_json)
+
+
+def _create(client: Mapping[str, Any], topics: Sequence[TopicSpec], *, as_json: bool) -> None:
+    try:
+        created = ensure_topics(client, topics)
+        found = describe(client, [topic.name for topic in topics])
+    except KafkaException as error:
+        raise refused_config(error, {key: str(value) for key, value in client.items()}) from error
     if as_json:
-        emit_json({"created": created, "existing": existing})
+        emit_json({"created": created, "existing": [name for name in found if name not in created]})
         return
-    for name in created:
-        click.echo(f"created {name}")
-    for name in existing:
-        click.echo(f"{name} exists")
+    for topic in topics:
+        click.echo(_said(topic, found[topic.name], topic.name in created))
+
+
+def _wanted(settings: Settings, names: tuple[str, ...], partitions: int, replication: int) -> list[TopicSpec]:
+    topics = settings.kafka.topics
+    if not names:
+        return stage_topics(topics.input, topics.output, topics.dead_letters, partitions, replication)
+    return [
+        dead_letter_topic(name, partitions, replication)
+        if name == topics.dead_letters
+        else TopicSpec(name, partitions, replication)
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _said(topic: TopicSpec, partitions: int | None, created: bool) -> str:
+    if created:
+        return f"created {topic.name} with {topic.partitions} partitions"
+    different = "" if partitions == topic.partitions else f", not {topic.partitions}; left as it is"
+    return f"{topic.name} exists with {partitions} partitions{different}"

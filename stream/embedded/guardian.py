@@ -1,8 +1,8 @@
 """Runs one child and ends it when the parent is gone, however that came about.
 
 Started as a plain script: `guardian.py LOG GRACE FOLDER COMMAND…`. The parent holds the write end of standard
-input: its end-of-file is the sign, upon which the child gets GRACE seconds to end and FOLDER is removed unless it
-is empty text. The first line on standard output is the child's process number, or why there is no child.
+input: its end-of-file is the sign, upon which the child gets GRACE seconds to end and FOLDER is removed
+(empty text: none). The first line on standard output is the child's process number, or why there is no child.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def node_folders(folder: Path, count: int) -> list[Path]:
 
 
 def prepare(java: Sequence[str], nodes: Sequence[Node], overrides: Mapping[str, str]) -> None:
-    """Write every node's configuration, format the folders that are new. Raises FatalError with Kafka's reason."""
+    """Write every node's configuration, format new folders. Raises FatalError with Kafka's reason."""
     for node in nodes:
         node.folder.mkdir(parents=True, exist_ok=True)
         node.configuration.write_text(server_properties(node, nodes, overrides))

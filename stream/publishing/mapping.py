@@ -133,7 +133,10 @@ class Mapping(MappingModel):
 
     def columns(self) -> dict[str, str]:
         """Every CSV column that is read, with the first key that names it."""
-        keys = {column: key for key, source in reversed(self.sources().items()) for column in source.columns}
+        keys: dict[str, str] = {}
+        for key, source in self.sources().items():
+            for column in source.columns:
+                keys.setdefault(column, key)
         for number, entry in enumerate(self.codes):
             for column in entry.columns:
                 keys.setdefault(column, f"codes.{number}.columns")

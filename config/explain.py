@@ -1,0 +1,109 @@
+"""From what pydantic found wrong to sentences that say where, what, and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from config.origins import Origin, nearest_origin
+from config.secrets import masked
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "list_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+_OWN = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "metadata.broker.list": "kafka.bootstrap_servers",
+    "group.id": "kafka.group_id",
+}
+
+
+def explain(error: ValidationError, given: Mapping[str, Origin], model: type[BaseModel]) -> str:
+    """One line for each wrong value."""
+    return "\n".join(dict.fromkeys(_sentence(problem, dict(given), model) for problem in error.errors()))
+
+
+def _sentence(problem: ErrorDetails, given: dict[str, Origin], model: type[BaseModel]) -> str:
+    option = _union_option(problem["loc"])
+    keys = [str(key) for key in (problem["loc"][:-1] if option else problem["loc"])]
+    context = problem.get("ctx", {})
+    name = ".".join([*keys, context["key"]] if "key" in context else keys)
+    place = nearest_origin(name, given).text
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key {name}; the nearest is {nearest_key(keys, model)}"
+    if problem["type"] == "own_option":
+        return f"{place}: {name} is set by claimstream itself; {_instead(context['key'])}"
+    if problem["type"] == "order":
+        return f"{place}: {name}: {problem['msg']}"
+    expected = "text, a number, true or false" if option else _expected(problem)
+    return f"{place}: {name} is {_shown(name, problem['input'])}; expected {expected}"
+
+
+def _union_option(location: tuple[int | str, ...]) -> bool:
+    """An option may have several types; pydantic complains of each of them, with its name at the end."""
+    return len(location) > 2 and location[-1] in ("str", "int", "float", "bool")
+
+
+def _instead(option: str) -> str:
+    return f"use {_OWN[option]}" if option in _OWN else "its guarantees rest on it, leave it out"
+
+
+def _expected(problem: ErrorDetails) -> str:
+    context = problem.get("ctx", {})
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            return f"a number {words} {context[bound]:g}"
+    if problem["type"] == "literal_error":
+        return str(context["expected"])
+    return _EXPECTED.get(problem["type"]) or problem["msg"]
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return 'null (write "null" for the text)'
+    if isinstance(value, Mapping | list | BaseModel):
+        return "a list" if isinstance(value, list) else "a map of keys"
+    return repr(masked(name, value))
+
+
+def nearest_key(keys: list[str], model: type[BaseModel]) -> str:
+    """The known key that an unknown one, given by the keys that lead to it, most likely means."""
+    *above, unknown = keys
+    siblings = [name for name in known_keys(model) if name.split(".")[:-1] == above]
+    everywhere = list(known_keys(model))
+    for candidates, cutoff in ((siblings, 0.6), (everywhere, 0.6), (siblings or everywhere, 0.0)):
+        last = {name.rpartition(".")[2]: name for name in reversed(candidates)}
+        if near := difflib.get_close_matches(unknown, last, 1, cutoff):
+            return last[near[0]]
+    return siblings[0]
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all sections and settings."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from known_keys(field.annotation, f"{prefix}{name}.")
+
+
+def nearest_of(unknown: str, known: Iterable[str]) -> str:
+    """The most similar of the known names."""
+    names = list(known)
+    return (difflib.get_close_matches(unknown, names, 1, 0.0) or names)[0]

@@ -1,0 +1,56 @@
+"""`ml_models.yaml`: what an operator says about each model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, RootModel, ValidationError, field_validator
+
+from config import yaml_file
+from config.errors import ConfigurationError
+from config.explain import explain
+from config.origins import Origin
+from config.settings import Section
+
+Extent = Annotated[int, Field(ge=1)]
+
+
+class ModelEntry(Section):
+    """One model; the manifest of its version says the rest."""
+
+    type: str = Field(min_length=1, description="Kind of model, such as transformer or ensemble.")
+    framework: Literal["pytorch", "onnx", "tensorflow"] = Field(description="What it was made with.")
+    input_size: list[Extent] = Field(
+        description="Maximum tokens and hidden width, an upper bound checked against the manifest."
+    )
+    memory_mb: float = Field(gt=0, description="Megabytes reserved until its size was measured.")
+    cache_priority: Literal["low", "medium", "high"] = Field(
+        default="medium", description="Who stays when the cache is full; high is loaded at the start."
+    )
+    quantization: Literal["none", "bf16", "fp16", "int8"] = Field(
+        default="none", description="Precision of the variant that is preferred."
+    )
+
+    @field_validator("input_size")
+    @classmethod
+    def _two(cls, size: list[int]) -> list[int]:
+        if len(size) != 2:
+            raise ValueError("two numbers: maximum tokens and hidden width")
+        return size
+
+
+class ModelCatalog(Section):
+    """All entries, by the model's name and version."""
+
+    models: dict[str, ModelEntry] = Field(default={}, description="Entries by name, such as claims_filter_v2.1.")
+
+
+def load_catalog(path: Path) -> ModelCatalog:
+    """Raises ConfigurationError that names file, line, value and what was expected."""
+    file = yaml_file.read(path)
+    lines = {".".join(keys): Origin.of_file(path, line) for keys, line in file.lines.items()}
+    try:
+        return ModelCatalog.model_validate({key: value or {} for key, value in file.tree.items()})
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, lines, ModelCatalog)) from error

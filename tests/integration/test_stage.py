@@ -1,0 +1,181 @@
+"""The stage as its users run it: real broker, real processes, audited from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+import schemas
+from stream.audit import Finding, Topics, audit, messages
+from stream.codec import Encoder
+from stream.publishing import generate
+
+READY_SECONDS = 60
+PORT = 18_471
+
+
+def publish(bootstrap: str, topic: str, count: int, seed: int = 5, **more: Any) -> None:
+    encoder = Encoder(schemas.load("claim_event"))
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+    for batch in generate(count, seed):
+        members = batch.column("member_id").to_pylist()
+        for value, member in zip(encoder.encode(batch), members, strict=True):
+            producer.produce(topic, value, key=member.encode(), **more)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+@contextmanager
+def stage(bootstrap: str, topics: Topics, workers: int = 1, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    names = {
+        "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
+        "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
+        "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
+        "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
+    }
+    command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", "null"]
+    process = subprocess.Popen(
+        [*command, "--workers", str(workers), "--port", str(PORT)],
+        env={**os.environ, **names, **environment},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def get(path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except urllib.error.URLError:
+        return 0, ""
+
+
+def await_that(condition: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def delivered() -> int:
+    _, text = get("/metrics")
+    numbers = [line.split()[-1] for line in text.splitlines() if line.startswith("claimstream_claims_delivered_total")]
+    return int(float(numbers[0])) if numbers else 0
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+def check(kafka: Any, topics: Topics) -> Finding:
+    return audit({"bootstrap.servers": kafka.bootstrap}, topics)
+
+
+@pytest.fixture
+def topics(topic: Callable[..., str]) -> Topics:
+    return Topics(topic(partitions=4), topic(partitions=4), topic(partitions=2))
+
+
+def test_scores_each_claim_once_with_lineage_and_order(kafka: Any, topics: Topics) -> None:
+    publish(kafka.bootstrap, topics.claims, 5_000)
+    with stage(kafka.bootstrap, topics, workers=2) as process:
+        await_that(lambda: get("/readyz")[0] == 200)
+        await_that(lambda: delivered() == 5_000)
+        assert get("/healthz") == (200, "healthy\n")
+        assert stop(process) == 0
+    finding = check(kafka, topics)
+    assert (finding.published, finding.scored, finding.dead_letters) == (5_000, 5_000, 0)
+    assert finding.sound
+
+
+def test_a_restart_goes_on_where_the_last_one_stopped(kafka: Any, topics: Topics) -> None:
+    for round_ in (1, 2):
+        publish(kafka.bootstrap, topics.claims, 1_000, seed=round_)
+        with stage(kafka.bootstrap, topics) as process:
+            await_that(lambda: delivered() == 1_000)
+            assert stop(process) == 0
+    finding = check(kafka, topics)
+    assert (finding.scored, finding.duplicated, finding.lost) == (2_000, 0, 0)
+
+
+def test_undecodable_records_become_dead_letters_with_their_bytes(kafka: Any, topics: Topics) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(topics.claims, b"\xc3\x01garbage!", key=b"k", headers=[("origin", b"test")], partition=0)
+    producer.produce(topics.claims, None, key=b"gone", partition=1)
+    producer.flush(10)
+    publish(kafka.bootstrap, topics.claims, 200)
+    with stage(kafka.bootstrap, topics) as process:
+        await_that(lambda: delivered() == 200)
+        assert stop(process) == 0
+    finding = check(kafka, topics)
+    assert (finding.published, finding.scored, finding.dead_letters, finding.lost) == (202, 200, 2, 0)
+    letters = {message.key(): message for message in read(kafka, topics.dead_letters)}
+    headers = dict(letters[b"k"].headers())
+    assert letters[b"k"].value() == b"\xc3\x01garbage!"
+    assert headers["origin"] == b"test"
+    assert headers["claimstream-error-class"] == b"DecodeError"
+    assert (headers["claimstream-topic"], headers["claimstream-partition"]) == (topics.claims.encode(), b"0")
+    assert letters[b"gone"].value() is None
+
+
+def test_the_trace_header_is_carried_over(kafka: Any, topics: Topics) -> None:
+    publish(kafka.bootstrap, topics.claims, 50, headers=[("traceparent", b"00-abc"), ("other", b"x")])
+    with stage(kafka.bootstrap, topics) as process:
+        await_that(lambda: delivered() == 50)
+        assert stop(process) == 0
+    assert [message.headers() for message in read(kafka, topics.scores)] == [[("traceparent", b"00-abc")]] * 50
+
+
+def test_keeps_key_order_when_the_output_has_other_partitions(kafka: Any, topic: Callable[..., str]) -> None:
+    topics = Topics(topic(partitions=3), topic(partitions=5), topic(partitions=1))
+    publish(kafka.bootstrap, topics.claims, 3_000)
+    with stage(kafka.bootstrap, topics) as process:
+        await_that(lambda: delivered() == 3_000)
+        assert stop(process) == 0
+    assert check(kafka, topics).sound
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(kafka: Any, topics: Topics) -> None:
+    publish(kafka.bootstrap, topics.claims, 20_000)
+    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64") as process:
+        await_that(lambda: delivered() > 0)
+        children = subprocess.run(
+            ["pgrep", "-f", "spawn_main", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        )
+        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+        await_that(lambda: check(kafka, topics).lost == 0)
+        assert stop(process) == 0
+    assert check(kafka, topics).mismatched == 0
+
+
+def test_a_missing_topic_is_named_with_the_command_that_creates_it(kafka: Any, topic: Callable[..., str]) -> None:
+    topics = Topics(topic(partitions=1), "no-such-topic", topic(partitions=1))
+    with stage(kafka.bootstrap, topics) as process:
+        assert process.wait(30) == 2
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert "no topic 'no-such-topic'" in said
+    assert f"claimstream topics create --bootstrap {kafka.bootstrap} no-such-topic" in said
+
+
+def read(kafka: Any, topic: str) -> list[Any]:
+    return list(messages({"bootstrap.servers": kafka.bootstrap}, topic))
