@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from config.errors import printable
 from config.origins import Origin, nearest_origin
 from config.secrets import masked
 
@@ -37,7 +38,9 @@ _OWN = {
 
 def explain(error: ValidationError, given: Mapping[str, Origin], model: type[BaseModel]) -> str:
     """One line for each wrong value."""
-    return "\n".join(dict.fromkeys(_sentence(problem, dict(given), model) for problem in error.errors()))
+    return "\n".join(
+        dict.fromkeys(printable(_sentence(problem, dict(given), model)) for problem in error.errors())
+    )
 
 
 def _sentence(problem: ErrorDetails, given: dict[str, Origin], model: type[BaseModel]) -> str:
@@ -48,6 +51,8 @@ def _sentence(problem: ErrorDetails, given: dict[str, Origin], model: type[BaseM
     place = nearest_origin(name, given).text
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key {name}; the nearest is {nearest_key(keys, model)}"
+    if problem["type"] == "missing":
+        return f"{place}: {name} is missing"
     if problem["type"] == "own_option":
         return f"{place}: {name} is set by claimstream itself; {_instead(context['key'])}"
     if problem["type"] == "order":
@@ -72,6 +77,8 @@ def _expected(problem: ErrorDetails) -> str:
             return f"a number {words} {context[bound]:g}"
     if problem["type"] == "literal_error":
         return str(context["expected"])
+    if problem["type"] in ("too_short", "too_long"):
+        return f"a list of {context.get('min_length') or context['max_length']}"
     return _EXPECTED.get(problem["type"]) or problem["msg"]
 
 
@@ -79,31 +86,36 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return 'null (write "null" for the text)'
     if isinstance(value, Mapping | list | BaseModel):
-        return "a list" if isinstance(value, list) else "a map of keys"
+        return f"a list of {len(value)}" if isinstance(value, list) else "a map of keys"
     return repr(masked(name, value))
 
 
 def nearest_key(keys: list[str], model: type[BaseModel]) -> str:
     """The known key that an unknown one, given by the keys that lead to it, most likely means."""
     *above, unknown = keys
-    siblings = [name for name in known_keys(model) if name.split(".")[:-1] == above]
-    everywhere = list(known_keys(model))
-    for candidates, cutoff in ((siblings, 0.6), (everywhere, 0.6), (siblings or everywhere, 0.0)):
-        last = {name.rpartition(".")[2]: name for name in reversed(candidates)}
-        if near := difflib.get_close_matches(unknown, last, 1, cutoff):
-            return last[near[0]]
-    return siblings[0]
+    start = "".join(f"{key}." for key in above)
+    siblings = {name: start + name for name in _section_at(above, model).model_fields}
+    everywhere = {name.rpartition(".")[2]: name for name in _known_keys(model)}
+    for candidates, cutoff in ((siblings, 0.6), (everywhere, 0.6), (siblings, 0.0)):
+        if near := difflib.get_close_matches(unknown, candidates, 1, cutoff):
+            return candidates[near[0]]
+    return start + unknown
 
 
-def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _section_at(keys: list[str], model: type[BaseModel]) -> type[BaseModel]:
+    """The section that keys lead to; below a map of sections the key in between is the user's own."""
+    for key in keys:
+        field = model.model_fields.get(key)
+        annotation: Any = None if field is None else field.annotation
+        for inner in (annotation, *get_args(annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return model
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all sections and settings."""
     for name, field in model.model_fields.items():
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")
-
-
-def nearest_of(unknown: str, known: Iterable[str]) -> str:
-    """The most similar of the known names."""
-    names = list(known)
-    return (difflib.get_close_matches(unknown, names, 1, 0.0) or names)[0]
+            yield from _known_keys(field.annotation, f"{prefix}{name}.")

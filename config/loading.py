@@ -35,8 +35,13 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
 
 def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, Origin]]:
     file = yaml_file.read(path)
-    origins = {".".join(keys): Origin.of_file(path, line) for keys, line in file.lines.items()}
-    return _without_empty(file.tree, Settings), origins
+    tree = _without_empty(file.tree, Settings)
+    present = {keys: line for keys, line in file.lines.items() if _has(tree, keys)}
+    return tree, {".".join(keys): Origin.of_file(path, line) for keys, line in present.items()}
+
+
+def _has(tree: Any, keys: tuple[str, ...]) -> bool:
+    return not keys or (isinstance(tree, dict) and keys[0] in tree and _has(tree[keys[0]], keys[1:]))
 
 
 def _without_empty(tree: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from config import yaml_file
 from config.errors import ConfigurationError
@@ -22,7 +22,9 @@ class ModelEntry(Section):
     type: str = Field(min_length=1, description="Kind of model, such as transformer or ensemble.")
     framework: Literal["pytorch", "onnx", "tensorflow"] = Field(description="What it was made with.")
     input_size: list[Extent] = Field(
-        description="Maximum tokens and hidden width, an upper bound checked against the manifest."
+        min_length=2,
+        max_length=2,
+        description="Maximum tokens and hidden width, an upper bound checked against the manifest.",
     )
     memory_mb: float = Field(gt=0, description="Megabytes reserved until its size was measured.")
     cache_priority: Literal["low", "medium", "high"] = Field(
@@ -32,18 +34,13 @@ class ModelEntry(Section):
         default="none", description="Precision of the variant that is preferred."
     )
 
-    @field_validator("input_size")
-    @classmethod
-    def _two(cls, size: list[int]) -> list[int]:
-        if len(size) != 2:
-            raise ValueError("two numbers: maximum tokens and hidden width")
-        return size
-
 
 class ModelCatalog(Section):
     """All entries, by the model's name and version."""
 
-    models: dict[str, ModelEntry] = Field(default={}, description="Entries by name, such as claims_filter_v2.1.")
+    models: dict[str, ModelEntry] = Field(
+        default={}, description="Entries by name, such as claims_filter_v2.1."
+    )
 
 
 def load_catalog(path: Path) -> ModelCatalog:

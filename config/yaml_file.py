@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from config.errors import ConfigurationError
+from config.errors import ConfigurationError, printable
 
 Keys = tuple[str, ...]
 
@@ -37,9 +37,9 @@ def read(path: Path) -> YamlFile:
         return _parse(path, text)
     except yaml.MarkedYAMLError as error:
         line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-        raise ConfigurationError(f"{path}:{line}: not YAML: {error.problem}") from error
+        raise ConfigurationError(f"{path}:{line}: not YAML: {printable(str(error.problem))}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+        raise ConfigurationError(f"{path}: not YAML: {printable(str(error))}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{path}: nested too deep, or an anchor that contains itself") from error
 
@@ -67,7 +67,7 @@ def _refuse_duplicates(path: Path, node: yaml.MappingNode) -> None:
             line = key.start_mark.line + 1
             if key.value in seen:
                 raise ConfigurationError(
-                    f"{path}:{line}: {key.value} is set in line {seen[key.value]} already"
+                    f"{path}:{line}: {printable(key.value)} is set in line {seen[key.value]} already"
                 )
             seen[key.value] = line
         if isinstance(value, yaml.MappingNode):

@@ -16,7 +16,7 @@ from stream.errors import FatalError, RetryError, UsageError
 MAX_MESSAGE_BYTES = 1_048_588
 _DEAD_LETTER_ROOM = 2 * 1_048_576
 
-_ANSWER_SECONDS = 6.0
+_ANSWER_SECONDS = 5.0
 _VISIBLE_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.05
 _NOT_REACHED = (

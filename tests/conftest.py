@@ -24,6 +24,13 @@ class Kafka(Protocol):
     def bootstrap(self) -> str: ...
 
 
+class SchemaRegistry(Protocol):
+    """A running registry."""
+
+    @property
+    def url(self) -> str: ...
+
+
 class MakeTopic(Protocol):
     """Creates a fresh topic and gives its name."""
 
@@ -57,7 +64,7 @@ def kafka() -> Iterator[Kafka]:
 
 @pytest.fixture
 def topic(kafka: Kafka) -> Iterator[MakeTopic]:
-    """A factory of topics that no other test knows; removed again from a cluster that outlives the session."""
+    """A factory of topics that no other test knows; a cluster that outlives the session loses them again."""
     client = {"bootstrap.servers": kafka.bootstrap}
     made: list[str] = []
     numbers, run = itertools.count(), uuid.uuid4().hex[:8]
@@ -74,8 +81,8 @@ def topic(kafka: Kafka) -> Iterator[MakeTopic]:
 
 
 @pytest.fixture(scope="session")
-def schema_registry() -> Iterator[str]:
-    """Address of a real Schema Registry."""
+def schema_registry() -> Iterator[SchemaRegistry]:
+    """A real Schema Registry that speaks Confluent's API."""
     try:
         from stream.embedded import EmbeddedRegistry
 
@@ -83,7 +90,7 @@ def schema_registry() -> Iterator[str]:
     except (ClaimstreamError, ModuleNotFoundError) as error:
         _missing(f"no Schema Registry: {error}")
     try:
-        yield registry.url
+        yield registry
     finally:
         registry.stop()
 

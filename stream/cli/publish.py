@@ -134,6 +134,7 @@ def _plan(
     encoder = _encoder(framing, registry, topic)
     try:
         publisher = Publisher(config, topic, encoder, key_field=key)
+        publisher.connect()
     except KafkaException as error:
         raise refused_config(error, config) from error
     pace = None if rate is None else pacer(rate, Arrivals(arrivals), seed)

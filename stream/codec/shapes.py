@@ -1,71 +1,145 @@
-"""What a schema is made of: which parts the fast path reads as Avro means them, and which no path accepts."""
+"""Avro schemas as trees of shapes: names resolved, logical types recognised, documentation gone.
+
+Equal shapes are equal bytes of equal meaning, so shapes decide what may be read without resolution.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stream.errors import UsageError
 
 Schema = Any
 
-_PRIMITIVE = {"null", "boolean", "int", "long", "float", "double", "string", "bytes"}
-_FAST_LOGICAL = {None, "date", "timestamp-millis", "timestamp-micros"}
+PRIMITIVES = {"null", "boolean", "int", "long", "float", "double", "string", "bytes"}
+_LOGICAL = {
+    "int": {"date", "time-millis"},
+    "long": {"time-micros", "timestamp-millis", "timestamp-micros", "timestamp-nanos"}
+    | {"local-timestamp-millis", "local-timestamp-micros", "local-timestamp-nanos"},
+    "string": {"uuid"},
+    "bytes": {"decimal"},
+    "fixed": {"decimal", "duration", "uuid"},
+}
+_LEAST = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 
 
-def kind(schema: Schema) -> str:
-    """Name of a schema's type; `union` for a list."""
-    if isinstance(schema, list):
-        return "union"
-    return str(schema["type"]) if isinstance(schema, dict) else str(schema)
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One type. `kind` is Avro's name of it; a union of null and one other type is `nullable`.
+
+    `parts`: a record's fields, an array's items, a map's values, a union's branches, a nullable's other branch.
+    `names`: a record's field names, an enum's symbols. `size`: of a fixed; for a nullable, the index of null.
+    """
+
+    kind: str
+    parts: tuple[Shape, ...] = ()
+    names: tuple[str, ...] = ()
+    full_name: str = ""
+    logical: str | None = None
+    size: int = 0
+    precision: int = 0
+    scale: int = 0
 
 
-def nullable(schema: Schema) -> Schema | None:
-    """The other branch of a union of null and one type; None for everything else."""
-    if not isinstance(schema, list) or len(schema) != 2 or "null" not in schema:
-        return None
-    return schema[1] if schema[0] == "null" else schema[0]
+def parse(schema: Schema) -> Shape:
+    """The schema's shape. Raises UsageError for a malformed schema or one that this codec refuses."""
+    return _Parser().shape(schema, "")
 
 
-def parts(schema: Schema) -> Iterator[Schema]:
-    """The schema and every schema inside it."""
-    yield schema
-    if isinstance(schema, list):
-        children = schema
-    elif not isinstance(schema, dict):
-        return
-    elif "fields" in schema:
-        children = [field["type"] for field in schema["fields"]]
-    else:
-        children = [schema[name] for name in ("items", "values") if name in schema]
-    for child in children:
-        yield from parts(child)
+def least_bytes(shape: Shape) -> int:
+    """Bytes of the shortest encoding."""
+    if shape.kind == "record":
+        return sum(map(least_bytes, shape.parts))
+    return shape.size if shape.kind == "fixed" else _LEAST.get(shape.kind, 1)
 
 
-def is_fast(schema: Schema) -> bool:
-    """Whether every part is one that the fast path and its length check read exactly as Avro defines it."""
-    return all(_part_is_fast(part) for part in parts(schema))
+class _Parser:
+    """Resolves names while it descends."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Shape] = {}
+        self._open: set[str] = set()
+
+    def shape(self, schema: Schema, namespace: str) -> Shape:
+        if isinstance(schema, list):
+            return self._union(schema, namespace)
+        if isinstance(schema, str):
+            return Shape(schema) if schema in PRIMITIVES else self._reference(schema, namespace)
+        if not isinstance(schema, Mapping) or "type" not in schema:
+            raise UsageError(f"not an Avro schema: {schema!r}")
+        return self._complex(schema, namespace)
+
+    def _complex(self, schema: Mapping[str, Any], namespace: str) -> Shape:
+        kind = schema["type"]
+        if not isinstance(kind, str):
+            return self.shape(kind, namespace)
+        try:
+            if kind in PRIMITIVES:
+                return _logical(Shape(kind), schema)
+            if kind == "array":
+                return self._array(schema, namespace)
+            if kind == "map":
+                return Shape("map", (self.shape(schema["values"], namespace),))
+            if kind in ("record", "error", "enum", "fixed"):
+                return self._define(schema, namespace)
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"the {kind} {schema.get('name', '')!r} of an Avro schema lacks {error}"
+            ) from error
+        return self._reference(kind, namespace)
+
+    def _array(self, schema: Mapping[str, Any], namespace: str) -> Shape:
+        items = self.shape(schema["items"], namespace)
+        if least_bytes(items) == 0:
+            # A block count of a few bytes would stand for boundless memory.
+            raise UsageError(
+                f"an array of {schema['items']!r} takes no bytes an item; such schemas are refused"
+            )
+        return Shape("array", (items,))
+
+    def _union(self, branches: list[Schema], namespace: str) -> Shape:
+        parts = tuple(self.shape(branch, namespace) for branch in branches)
+        kinds = [part.kind for part in parts]
+        if len(parts) == 2 and kinds.count("null") == 1:
+            null = kinds.index("null")
+            return Shape("nullable", (parts[1 - null],), size=null)
+        return Shape("union", parts)
+
+    def _define(self, schema: Mapping[str, Any], namespace: str) -> Shape:
+        name = str(schema["name"])
+        full = name if "." in name else ".".join(filter(None, (schema.get("namespace", namespace), name)))
+        self._open.add(full)
+        shape = self._body(schema, full)
+        self._open.discard(full)
+        self._named[full] = shape
+        return shape
+
+    def _body(self, schema: Mapping[str, Any], full: str) -> Shape:
+        if schema["type"] == "enum":
+            return Shape("enum", names=tuple(schema["symbols"]), full_name=full)
+        if schema["type"] == "fixed":
+            return _logical(Shape("fixed", full_name=full, size=int(schema["size"])), schema)
+        parts = tuple(self.shape(field["type"], full.rpartition(".")[0]) for field in schema["fields"])
+        return Shape("record", parts, tuple(field["name"] for field in schema["fields"]), full)
+
+    def _reference(self, name: str, namespace: str) -> Shape:
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full in self._open or name in self._open:
+            raise UsageError(f"the Avro schema is recursive at {name!r}; a claim's columns cannot be")
+        found = self._named.get(full) or self._named.get(name)
+        if found is None:
+            raise UsageError(f"the Avro schema names an unknown type {name!r}")
+        return found
 
 
-def check_bounded(schema: Schema, name: str) -> None:
-    """Refuse what lets a few bytes stand for boundless memory: collections of items that take no bytes."""
-    for part in parts(schema):
-        items = part.get("items") if isinstance(part, dict) else None
-        if items is not None and _is_empty(items):
-            raise UsageError(f"schema {name}: an array of {items!r} takes no bytes an item and is not accepted")
-
-
-def _part_is_fast(part: Schema) -> bool:
-    if isinstance(part, list):
-        return nullable(part) is not None
-    if isinstance(part, dict):
-        if part.get("logicalType") not in _FAST_LOGICAL:
-            return False
-        return kind(part) in _PRIMITIVE | {"record", "array", "map"}
-    return part in _PRIMITIVE
-
-
-def _is_empty(schema: Schema) -> bool:
-    if isinstance(schema, dict) and "fields" in schema:
-        return all(_is_empty(field["type"]) for field in schema["fields"])
-    return kind(schema) == "null" or (kind(schema) == "fixed" and schema["size"] == 0)
+def _logical(shape: Shape, schema: Mapping[str, Any]) -> Shape:
+    """Avro says that an unknown logical type, or one on a wrong type, is ignored."""
+    logical = schema.get("logicalType")
+    if logical not in _LOGICAL.get(shape.kind, ()):
+        return shape
+    precision, scale = (
+        (int(schema["precision"]), int(schema.get("scale", 0))) if logical == "decimal" else (0, 0)
+    )
+    return Shape(shape.kind, (), (), shape.full_name, logical, shape.size, precision, scale)

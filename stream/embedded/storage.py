@@ -6,6 +6,8 @@ import base64
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from stream.embedded.properties import Node, server_properties
@@ -32,23 +34,30 @@ def prepare(java: Sequence[str], nodes: Sequence[Node], overrides: Mapping[str, 
     for node in nodes:
         node.folder.mkdir(parents=True, exist_ok=True)
         node.configuration.write_text(server_properties(node, nodes, overrides))
-    cluster = _cluster_identity(nodes[0].folder / "cluster-id")
+    cluster = cluster_identity(nodes[0].folder / "cluster-id")
     fresh = [node for node in nodes if not (node.data / "meta.properties").exists()]
-    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c"]
-    running = [
-        subprocess.Popen(
-            [*command, str(node.configuration)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for node in fresh
-    ]
-    for node, process in zip(fresh, running, strict=True):
-        output, _ = process.communicate(timeout=_FORMAT_SECONDS)
-        if process.returncode != 0:
-            raise FatalError(f"{node.folder} could not be formatted for Kafka:\n{output}")
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        for _ in pool.map(partial(_format, java, cluster), fresh):
+            continue
 
 
-def _cluster_identity(kept: Path) -> str:
-    """The same for all nodes and at every start: base64 of a UUID."""
+def cluster_identity(kept: Path) -> str:
+    """The same for all nodes and at every start: base64 of a UUID, which Kafka wants not to begin with a dash."""
     if not kept.exists():
-        kept.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
+        identity = uuid.uuid4().bytes
+        positive = bytes([identity[0] & 0x7F]) + identity[1:]
+        kept.write_text(base64.urlsafe_b64encode(positive).rstrip(b"=").decode())
     return kept.read_text()
+
+
+def _format(java: Sequence[str], cluster: str, node: Node) -> None:
+    answer = subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(node.configuration)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_FORMAT_SECONDS,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise FatalError(f"{node.folder} could not be formatted for Kafka:\n{answer.stdout}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
-from importlib.resources import files
 
 import pyarrow as pa
 import pyruhvro
 
+import schemas
+
 
 @cache
 def claim_schema() -> pa.Schema:
-    text = files("schemas").joinpath("claim_event.avsc").read_text(encoding="utf-8")
-    schema: pa.Schema = pyruhvro.avro_to_arrow_schema(text)
+    schema: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(schemas.load("claim_event")))
     return schema

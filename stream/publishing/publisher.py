@@ -69,19 +69,27 @@ class Publisher:
         self._clock = clock or SystemClock()
         self._key_field = key_field
         self._producer: Any = Producer({**DEFAULTS, **client_config, **REQUIRED}, logger=log)
-        self._accepted = 0
-        self._failed = 0
+        self._given = 0
+        self._queued = 0
+        self._undelivered = 0
         self._reason = ""
 
     @property
-    def failed(self) -> int:
-        """Claims that were refused or not acknowledged in time, so far."""
-        return self._failed
+    def given(self) -> int:
+        """Claims that `send` got so far."""
+        return self._given
 
     @property
     def acknowledged(self) -> int:
-        """Claims that the broker has; exact after `flush`."""
-        return max(self._accepted - self._failed - len(self._producer), 0)
+        """Claims that the client took and that neither wait nor failed: those the broker has."""
+        return max(self._queued - self._undelivered - len(self._producer), 0)
+
+    def connect(self, seconds: float = 10.0) -> None:
+        """Meet the brokers now, so that the first claims do not wait for it. Raises DeliveryError."""
+        try:
+            self._producer.list_topics(self._topic, timeout=seconds)
+        except KafkaException as error:
+            raise DeliveryError(f"no broker answers for {self._topic}: {error}") from error
 
     def prepare(self, batch: pa.RecordBatch) -> list[Record]:
         """The records of a batch, encoded, not sent yet."""
@@ -94,10 +102,11 @@ class Publisher:
         self.send(self.prepare(batch))
 
     def send(self, records: list[Record]) -> None:
-        """Hand records to the client in their order. Raises KafkaException when the producer is broken."""
-        self._accepted += len(records)
+        """Hand records to the client in order. Raises DeliveryError when the client is broken for good."""
+        self._given += len(records)
         while records:
             taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
+            self._queued += taken
             self._producer.poll(0)
             if taken == len(records):
                 return
@@ -115,11 +124,11 @@ class Publisher:
         # In slices, so that Ctrl-C is heard.
         while self._producer.flush(POLL_SECONDS) and self._clock.now() < deadline:
             pass
-        lost = self._failed + len(self._producer)
+        lost = self._given - self.acknowledged
         if lost:
             reason = self._reason or f"no acknowledgement within {seconds:.0f} s"
             raise DeliveryError(
-                f"{lost} of {self._accepted} claims were not delivered to {self._topic}: {reason}."
+                f"{lost} of {self._given} claims were not delivered to {self._topic}: {reason}."
                 " The others were; publish again once the cause is mended."
             )
 
@@ -133,28 +142,29 @@ class Publisher:
             if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - the client's only name for it
                 waiting.append(record)
             elif error.fatal():
-                raise KafkaException(error)
+                raise DeliveryError(
+                    f"the Kafka client cannot go on: {error.str()}; {self._given} claims were given"
+                )
             else:
-                self._note(error)
+                self._reason = self._reason or error.str()
         return waiting
 
     def _report(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._note(error)
-
-    def _note(self, error: KafkaError) -> None:
-        self._failed += 1
-        self._reason = self._reason or error.str()
+            self._undelivered += 1
+            self._reason = self._reason or error.str()
 
 
 def publish_all(
     publisher: Publisher, batches: Iterable[pa.RecordBatch], *, clock: Clock, pacer: Pacer | None = None
 ) -> Iterator[int]:
     """Publish `batches`, at the pacer's times if there is one; yields the claims of each step."""
-    start = clock.now()
+    start: float | None = None
     sent = 0
     for batch in batches:
         records = publisher.prepare(batch)
+        # Time begins when there is something to send: making the first batch must not cause a burst.
+        start = clock.now() if start is None else start
         while records:
             allowed = SEND_ROWS if pacer is None else pacer.due(clock.now() - start) - sent
             if pacer is not None and allowed <= 0:

@@ -27,7 +27,9 @@ def register(url: str, topic: str, schema: Mapping[str, Any]) -> int:
             f"the Schema Registry refused the schema of {topic}-value: {error}. Check --registry."
         ) from error
     except ValueError as error:
-        raise UsageError(f"--registry is not the address of a Schema Registry: {error}") from error
+        raise UsageError(
+            "--registry is not the address of a Schema Registry, e.g. http://host:8081"
+        ) from error
     except Exception as error:  # whatever the client's HTTP library raises
         raise RetryError(
             f"the Schema Registry does not answer: {type(error).__name__}. Check --registry."

@@ -48,7 +48,7 @@ def test_the_id_of_the_registry_comes_back(registry: str) -> None:
 
 
 def test_a_refusal_names_the_subject(registry: str) -> None:
-    with pytest.raises(UsageError, match="other-value.*not this subject"):
+    with pytest.raises(UsageError, match=r"other-value.*not this subject"):
         register(registry, "other", schemas.load("claim_event"))
 
 

@@ -1,0 +1,53 @@
+"""A loaded version: tensors in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.backends.pytorch import ClaimsTransformer
+from models.features import ClaimFeatures
+from models.manifest import Manifest
+from models.protocols import ModelIdentity, Tensors
+
+
+class TransformerModel:
+    """Scores with the claims transformer on a CPU."""
+
+    def __init__(self, manifest: Manifest, features: ClaimFeatures, network: ClaimsTransformer) -> None:
+        self.identity = ModelIdentity(manifest.name, manifest.version, manifest.variant, manifest.precision, "cpu")
+        self.features = features
+        self.spec_digest = features.digest
+        self.decisions = manifest.decisions
+        self._threshold = np.float32(manifest.threshold)
+        self._network = network.eval()
+
+    @torch.inference_mode()
+    def score(self, features: Tensors) -> npt.NDArray[np.float32]:
+        """Scores (n,). The batch is cut to its longest claim; no row depends on another beyond 1e-5."""
+        token = features["token"]
+        if len(token) == 0:
+            return np.empty(0, np.float32)
+        longest = int((token != 0).sum(axis=1).max())
+        logits = self._network(
+            torch.from_numpy(token[:, :longest]),
+            torch.from_numpy(features["revenue"][:, :longest]),
+            torch.from_numpy(features["amount"][:, :longest]),
+            torch.from_numpy(features["number"]),
+        )
+        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).numpy()
+        return scores
+
+    def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
+        return (scores >= self._threshold).astype(np.int8)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        for size in batch_sizes:
+            batch: dict[str, npt.NDArray[Any]] = {
+                name: np.ones((size, *column.shape), column.dtype) for name, column in self.features.columns.items()
+            }
+            self.score(batch)

@@ -1,0 +1,176 @@
+"""Trains the claims transformer, reproducibly, and writes a version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from models.backends.pytorch import ClaimsTransformer
+from models.features import ClaimFeatures, FeatureSpec
+from models.manifest import FILE, Architecture, Manifest
+from models.repository import VOCABULARY, WEIGHTS, network_shape
+from models.runner import TransformerModel
+
+Labels = npt.NDArray[np.float32]
+
+_BATCH = 256
+_PEAK_RATE = 2e-3
+_WARM_SHARE = 0.1
+_RARE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Claims and what is true of them, 0 or 1 each."""
+
+    claims: Sequence[pa.RecordBatch]
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is trained, and how long; two runs of one recipe on one machine give the same bytes."""
+
+    name: str
+    version: str
+    features: FeatureSpec
+    architecture: Architecture
+    epochs: int
+    seed: int
+    data: str
+
+
+def vocabulary(claims: Iterable[pa.RecordBatch], spec: FeatureSpec) -> list[str]:
+    """Words that occur more than once, most frequent first."""
+    counts: Counter[str] = Counter()
+    for batch in claims:
+        codes, lines = batch.column("codes").flatten(), batch.column("lines").flatten()
+        counts.update(f"type|{word}" for word in batch.column("claim_type").to_pylist())
+        systems, words = codes.field("system").to_pylist(), codes.field("code").to_pylist()
+        counts.update(f"code|{system}|{word}" for system, word in zip(systems, words, strict=True))
+        counts.update(f"procedure|{word or ''}" for word in lines.field("procedure_code").to_pylist())
+        counts.update(f"revenue|{word}" for word in lines.field("revenue_code").to_pylist() if word)
+        for attributes in batch.column("attributes").to_pylist():
+            counts.update(f"{name}|{word}" for name, word in attributes if name in spec.token_attributes)
+    return [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= _RARE]
+
+
+def train(recipe: Recipe, data: Labelled, held_out: Labelled, folder: Path, advance: Callable[[int], None]) -> Manifest:
+    """Train, measure on `held_out`, write a version into `folder`. `advance` is told how many claims were seen."""
+    torch.manual_seed(recipe.seed)
+    torch.use_deterministic_algorithms(mode=True)
+    words = vocabulary(data.claims, recipe.features)
+    features = ClaimFeatures(recipe.features, words)
+    draft = Manifest(
+        name=recipe.name,
+        version=recipe.version,
+        features=recipe.features,
+        architecture=recipe.architecture,
+        threshold=0.5,
+        files={},
+        data=recipe.data,
+    )
+    network = ClaimsTransformer(network_shape(draft, features))
+    _fit(network, _encoded(features, data.claims), data.labels, recipe, advance)
+    scores = _scores(TransformerModel(draft, features, network), held_out)
+    metrics = {"auc": auc(scores, held_out.labels), "average_precision": average_precision(scores, held_out.labels)}
+    threshold = _best_threshold(scores, held_out.labels)
+    finished = draft.model_copy(update={"metrics": metrics, "threshold": threshold})
+    return _write(finished, words, network, folder)
+
+
+def auc(scores: Labels, labels: Labels) -> float:
+    """Area under the ROC curve, ties counted half (Mann-Whitney)."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+    positives = labels.sum()
+    area = (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+    return round(float(area), 4)
+
+
+def average_precision(scores: Labels, labels: Labels) -> float:
+    """Mean precision at each positive, best scores first."""
+    hits = labels[np.argsort(-scores, kind="stable")]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return round(float(precision[hits == 1].mean()), 4)
+
+
+def _fit(
+    network: ClaimsTransformer,
+    tensors: dict[str, torch.Tensor],
+    labels: Labels,
+    recipe: Recipe,
+    advance: Callable[[int], None],
+) -> None:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=0.01)
+    steps = recipe.epochs * math.ceil(len(labels) / _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, steps, pct_start=_WARM_SHARE)
+    targets = torch.from_numpy(labels)
+    shuffle = torch.Generator().manual_seed(recipe.seed)
+    network.train()
+    for _ in range(recipe.epochs):
+        for chosen in torch.randperm(len(labels), generator=shuffle).split(_BATCH):
+            loss = functional.binary_cross_entropy_with_logits(_forward(network, tensors, chosen), targets[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            advance(len(chosen))
+
+
+def _forward(network: ClaimsTransformer, tensors: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+    token = tensors["token"][rows]
+    longest = int((token != 0).sum(1).max())
+    logits: torch.Tensor = network(
+        token[:, :longest],
+        tensors["revenue"][rows, :longest],
+        tensors["amount"][rows, :longest],
+        tensors["number"][rows],
+    )
+    return logits
+
+
+def _encoded(features: ClaimFeatures, claims: Sequence[pa.RecordBatch]) -> dict[str, torch.Tensor]:
+    encoded = [features.encode(batch) for batch in claims]
+    return {name: torch.from_numpy(np.concatenate([e[name] for e in encoded])) for name in features.columns}
+
+
+def _scores(model: TransformerModel, data: Labelled) -> Labels:
+    return np.concatenate([model.score(model.features.encode(batch)) for batch in data.claims])
+
+
+def _best_threshold(scores: Labels, labels: Labels) -> float:
+    """The score at which F1 is highest."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    best = int(np.argmax(2 * hits / (np.arange(1, len(hits) + 1) + labels.sum())))
+    return round(float(scores[order[best]]), 4)
+
+
+def _write(manifest: Manifest, words: list[str], network: ClaimsTransformer, folder: Path) -> Manifest:
+    folder.mkdir(parents=True, exist_ok=True)
+    content: dict[str, bytes] = {
+        WEIGHTS: safetensors.torch.save(dict(sorted(network.state_dict().items()))),
+        VOCABULARY: json.dumps(words, indent=0).encode(),
+    }
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    finished = manifest.model_copy(update={"files": files})
+    text: dict[str, Any] = finished.model_dump(mode="json")
+    (folder / FILE).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    return finished

@@ -1,0 +1,298 @@
+"""Settings from defaults, file, environment and command line, with their origins."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import ConfigurationError, Settings, load_settings, reference, values
+from config.environment import NAMED, annotation_of, variable_of
+from config.model_catalog import load_catalog
+from config.settings import OWN_OPTIONS
+
+DESIGNED = {
+    "ML_CACHE_L1_MEMORY_GB": 2.0,
+    "ML_CACHE_L2_REDIS_GB": 8.0,
+    "ML_CACHE_GPU_MEMORY_GB": 4.0,
+    "ML_CACHE_TTL_MINUTES": 30,
+    "ML_BATCH_SIZE_AUTO": True,
+    "ML_BATCH_SIZE_MIN": 32,
+    "ML_BATCH_SIZE_MAX": 512,
+    "ML_ENABLE_QUANTIZATION": True,
+    "ML_USE_MIXED_PRECISION": True,
+    "ML_WORKER_PROCESSES": 4,
+    "ML_GPU_DEVICE_IDS": [0, 1],
+    "ML_ASYNC_INFERENCE": True,
+    "ML_PRELOAD_MODELS": ["claims_filter_v2.1", "fraud_detector_v1.0"],
+}
+NEAREST = "; the nearest is "
+NO_SETTING = "no setting of claimstream" + NEAREST + "{}. Rename it or unset it"
+MODEL = "type: ensemble, framework: onnx, input_size: [1, 2], memory_mb: 3"
+
+
+def loaded(
+    tmp_path: Path,
+    text: str = "",
+    environ: dict[str, str] | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Settings:
+    file = tmp_path / "stream.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_settings(file, environ or {}, overrides or {})
+
+
+def refused(tmp_path: Path, text: str = "", environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, text, environ)
+    return str(caught.value).removeprefix(f"{tmp_path}/")
+
+
+def test_designed_variables_keep_their_names_and_defaults() -> None:
+    defaults = dict(values(Settings()))
+    assert {variable: defaults[name] for variable, name in NAMED.items()} == DESIGNED
+
+
+def test_later_sources_win_and_origins_name_them(tmp_path: Path) -> None:
+    text = "latency:\n  budget_ms: 50\n  drain_timeout_s: 3\nhttp:\n  port: 1\n"
+    environ = {"CLAIMSTREAM_HTTP__PORT": "2", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "4"}
+    settings = loaded(tmp_path, text, environ, {"http.port": 3})
+    assert (settings.latency.budget_ms, settings.latency.drain_timeout_s, settings.http.port) == (50, 4, 3)
+    origins = {name: origin.text for name, origin in settings.origins.items() if origin.explicit}
+    assert origins == {
+        "latency.budget_ms": f"{tmp_path / 'stream.yaml'}:2",
+        "latency.drain_timeout_s": "environment CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S",
+        "http.port": "command line",
+    }
+    assert settings.origins["http.host"].text == "default"
+
+
+def test_settings_travel_to_a_worker_with_their_origins(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "workers: {processes: 2}")
+    copy = pickle.loads(pickle.dumps(settings))
+    assert copy == settings
+    assert copy.origins == settings.origins
+    assert copy.origin("workers.processes").explicit
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "kafka:\n  bootstrap_server: a\n",
+            ("stream.yaml:2: unknown key kafka.bootstrap_server" + NEAREST + "kafka.bootstrap_servers"),
+        ),
+        ("budget_ms: 5\n", ("stream.yaml:1: unknown key budget_ms" + NEAREST + "latency.budget_ms")),
+        (
+            "kafka:\n  topics: {inputs: a}\n",
+            ("stream.yaml:2: unknown key kafka.topics.inputs" + NEAREST + "kafka.topics.input"),
+        ),
+        ("\nhttp:\n  port: eighty\n", "stream.yaml:3: http.port is 'eighty'; expected a whole number"),
+        ("http: {port: 99999}", "stream.yaml:1: http.port is 99999; expected a number at most 65535"),
+        ("workers: {processes: true}", "stream.yaml:1: workers.processes is True; expected a whole number"),
+        ("latency: {budget_ms: .inf}", "stream.yaml:1: latency.budget_ms is inf; expected a finite number"),
+        ("kafka: 3", "stream.yaml:1: kafka is 3; expected keys with values"),
+        (
+            "batching:\n  size_min: 600\n",
+            "stream.yaml:2: batching.size_min: size_min (600) is above size_max (512)",
+        ),
+        (
+            "routes:\n  a: [null]\n",
+            'stream.yaml:2: routes.a.0 is null (write "null" for the text); expected text',
+        ),
+        (
+            "kafka:\n  client:\n    a.b: [1]\n",
+            "stream.yaml:3: kafka.client.a.b is a list of 1; expected text, a number, true or false",
+        ),
+        (
+            "logging: {level: loud}",
+            "stream.yaml:1: logging.level is 'loud'; expected 'debug', 'info', 'warning' or 'error'",
+        ),
+        ("http: {port: 1}\nhttp: {port: 2}\n", "stream.yaml:2: http is set in line 1 already"),
+        ("- 1\n", "stream.yaml:1: expected keys such as `kafka:`, found a list"),
+        ("a: [\n", "stream.yaml:2: not YAML: expected the node content, but found '<stream end>'"),
+        ("a: &x\n  b: *x\n", "stream.yaml: nested too deep, or an anchor that contains itself"),
+        ("? [a]\n: 1\n", "stream.yaml:1: not YAML: found unhashable key"),
+        ("a: 2026-99-99\n", "stream.yaml: not YAML: month must be in 1..12"),
+    ],
+)
+def test_wrong_file_is_named_with_line_value_and_cure(tmp_path: Path, text: str, message: str) -> None:
+    assert refused(tmp_path, text) == message
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.yaml: cannot be read: No such file"):
+        load_settings(tmp_path / "absent.yaml", {}, {})
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        load_settings(tmp_path, {}, {})
+    (tmp_path / "latin.yaml").write_bytes(b"http: {host: \xe9}")
+    with pytest.raises(ConfigurationError, match=r"not UTF-8 text \(byte 13\)"):
+        load_settings(tmp_path / "latin.yaml", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("ML_BATCHSIZE_MAX", NO_SETTING.format("ML_BATCH_SIZE_MAX")),
+        ("CLAIMSTREAM_KAFKA__GROUP", NO_SETTING.format("CLAIMSTREAM_KAFKA__GROUP_ID")),
+        ("CLAIMSTREAM_KAFKA__CLIENT__", NO_SETTING.format("CLAIMSTREAM_KAFKA__CLIENT")),
+        ("ML_BATCH_SIZE_MAX", "batching.size_max is 'x'; expected a whole number"),
+        ("ML_GPU_DEVICE_IDS", "workers.gpu_device_ids.0 is 'x'; expected a whole number"),
+        ("CLAIMSTREAM_ROUTES", "routes is 'x'; expected keys with values"),
+    ],
+)
+def test_wrong_variable_is_named(tmp_path: Path, variable: str, message: str) -> None:
+    assert refused(tmp_path, environ={variable: "x"}) == f"environment {variable}: {message}"
+
+
+def test_values_of_variables(tmp_path: Path) -> None:
+    environ = {
+        "ML_BATCH_SIZE_AUTO": "false",
+        "ML_GPU_DEVICE_IDS": "2, 3",
+        "ML_PRELOAD_MODELS": "",
+        "CLAIMSTREAM_KAFKA__GROUP_ID": "007",
+        "CLAIMSTREAM_SCHEMAS__REGISTRY_URL": "",
+        "CLAIMSTREAM_ROUTES": '{"*": ["null"]}',
+        "CLAIMSTREAM_BOOTSTRAP": "elsewhere:1",
+        "CLAIMSTREAM_DATA": "/data",
+        "CLAIMSTREAM_CONFIG": "x.yaml",
+        "PATH": "/bin",
+    }
+    settings = loaded(tmp_path, environ=environ)
+    assert not settings.batching.size_auto
+    assert settings.workers.gpu_device_ids == [2, 3]
+    assert settings.workers.preload_models == []
+    assert settings.kafka.group_id == "007"
+    assert settings.schemas.registry_url is None
+    assert settings.routes == {"*": ["null"]}
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:9092"
+
+
+def test_an_option_of_a_client_has_its_own_variable(tmp_path: Path) -> None:
+    environ = {
+        "CLAIMSTREAM_KAFKA__CLIENT__SASL_PASSWORD": "s",
+        "CLAIMSTREAM_SCHEMAS__REGISTRY__BASIC_AUTH_USER_INFO": "u:p",
+    }
+    settings = loaded(tmp_path, "kafka:\n  client: {a.b: 1}\n", environ)
+    assert settings.kafka.client == {"a.b": 1, "sasl.password": "s"}
+    assert settings.schemas.registry == {"basic.auth.user.info": "u:p"}
+    assert settings.origin("kafka.client.a.b").text.endswith("stream.yaml:2")
+    assert settings.origin("kafka.client.sasl.password").text.startswith("environment ")
+
+
+def test_a_map_replaced_as_a_whole_leaves_nothing_behind(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "routes: {a: [x], b: [y]}", {"CLAIMSTREAM_ROUTES": "{c: [z]}"})
+    assert settings.routes == {"c": ["z"]}
+    assert [name for name in settings.origins if name.startswith("routes")] == ["routes"]
+
+
+@pytest.mark.parametrize("option", OWN_OPTIONS)
+@pytest.mark.parametrize("section", ["client", "consumer", "producer"])
+def test_own_options_cannot_be_set(tmp_path: Path, section: str, option: str) -> None:
+    message = refused(tmp_path, f"kafka:\n  {section}:\n    {option}: 1\n")
+    assert message.startswith(f"stream.yaml:3: kafka.{section}.{option} is set by claimstream itself; ")
+
+
+def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "kafka:\n  topics:\n  client:\nlatency:\n")
+    assert settings.model_dump() == Settings().model_dump()
+    assert not any(origin.explicit for origin in settings.origins.values())
+
+
+def test_merged_keys_count_where_they_are_written(tmp_path: Path) -> None:
+    text = "kafka:\n  client: &both\n    a: 1\n  consumer:\n    <<: *both\n    b: 2\n"
+    settings = loaded(tmp_path, text)
+    assert settings.kafka.consumer == {"a": 1, "b": 2}
+    assert settings.origin("kafka.consumer.a").text.endswith(":3")
+
+
+def test_secrets_do_not_print(tmp_path: Path) -> None:
+    text = """
+kafka:
+  client: {sasl.password: hush1, sasl.jaas.config: hush2, ssl.key.pem: hush3, ssl.key.location: /shown.pem}
+  consumer: {sasl.oauthbearer.client.secret: hush4, sasl.oauthbearer.config: hush5}
+schemas:
+  registry_url: https://user:hu@sh6@registry.example.org/x
+  registry: {basic.auth.user.info: hush7, bearer.auth.token: hush8}
+"""
+    settings = loaded(tmp_path, text)
+    for shown in (repr(settings), str(settings.kafka), repr(settings.schemas)):
+        assert "hush" not in shown
+        assert "sh6" not in shown
+    assert "/shown.pem" in repr(settings)
+    assert "@registry.example.org/x" in repr(settings)
+    assert settings.kafka.client["sasl.password"] == "hush1"
+
+
+def test_a_wrong_secret_is_not_told(tmp_path: Path) -> None:
+    message = refused(tmp_path, "kafka: {client: {sasl.password: [hush]}}")
+    assert "hush" not in message
+    assert "hush" not in refused(tmp_path, environ={"CLAIMSTREAM_KAFKA__CLIENT": "{sasl.password: hush"})
+
+
+def test_shipped_file_changes_nothing_and_names_every_setting() -> None:
+    shipped = load_settings(reference.FILES["yaml"], {}, {})
+    assert shipped.model_dump() == Settings().model_dump()
+    assert not any(origin.explicit for origin in shipped.origins.values())
+
+
+def test_uncommented_shipped_file_sets_every_default(tmp_path: Path) -> None:
+    lines = reference.FILES["yaml"].read_text(encoding="utf-8").splitlines()
+    names = tuple(f"{name.rpartition('.')[2]}: " for name, _ in values(Settings()))
+    live = [
+        line.replace("# ", "", 1) if line.strip().removeprefix("# ").startswith(names) else line
+        for line in lines
+    ]
+    settings = loaded(tmp_path, "\n".join(live))
+    assert settings.model_dump() == Settings().model_dump()
+    assert all(origin.explicit for origin in settings.origins.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"), [("yaml", reference.stream_yaml), ("markdown", reference.markdown)]
+)
+def test_generated_files_are_up_to_date(kind: str, written: Any) -> None:
+    assert reference.FILES[kind].read_text(encoding="utf-8") == written(), "run: python -m config.reference"
+
+
+def test_every_setting_has_a_type_a_variable_and_a_description() -> None:
+    names = [name for name, _ in values(Settings())]
+    assert all(annotation_of(name) for name in names)
+    assert len({variable_of(name) for name in names}) == len(names)
+    assert "| |" not in reference.markdown()
+
+
+def test_model_catalog_accepts_the_designed_form() -> None:
+    models = load_catalog(reference.FILES["yaml"].with_name("ml_models.yaml")).models
+    claims_filter, fraud_detector = models["claims_filter_v2.1"], models["fraud_detector_v1.0"]
+    assert (claims_filter.framework, claims_filter.input_size, claims_filter.memory_mb) == (
+        "pytorch",
+        [512, 768],
+        850,
+    )
+    assert (fraud_detector.cache_priority, fraud_detector.quantization) == ("medium", "int8")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"modles: {{a: {{{MODEL}}}}}", ("1: unknown key modles" + NEAREST + "models")),
+        (
+            f"models:\n  a.b:\n    {{{MODEL}, cache_prio: low}}",
+            ("3: unknown key models.a.b.cache_prio" + NEAREST + "models.a.b.cache_priority"),
+        ),
+        (
+            f"models:\n  a: {{{MODEL.replace('1, 2', '1')}}}",
+            "2: models.a.input_size is a list of 1; expected a list of 2",
+        ),
+        ("models:\n  a: {type: x, framework: onnx, input_size: [1, 2]}", "2: models.a.memory_mb is missing"),
+    ],
+)
+def test_wrong_model_catalog_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "ml_models.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load_catalog(file)
+    assert str(caught.value) == f"{file}:{message}"
