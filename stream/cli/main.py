@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import click
 
 from config.errors import ConfigurationError
-from models.errors import ModelError
 from stream.cli.examples import example
 from stream.errors import ClaimstreamError, UsageError
 
@@ -70,11 +69,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except (UsageError, ConfigurationError) as error:
         return _say(error, USAGE)
-    except (ClaimstreamError, ModelError) as error:
+    except ClaimstreamError as error:
         return _say(error, FAILED)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except Exception as error:
+        if _is_of_a_model(error):
+            return _say(error, FAILED)
+        raise
     return result if isinstance(result, int) else 0
+
+
+def _is_of_a_model(error: Exception) -> bool:
+    """Looks at what is loaded: importing `models` brings torch, which most commands do without."""
+    errors = sys.modules.get("models.errors")
+    return errors is not None and isinstance(error, errors.ModelError)
 
 
 def _say(error: Exception, code: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,22 @@ from stream.codec.framing import (
     CONFLUENT_MAGIC,
     SINGLE_OBJECT_HEADER,
     SINGLE_OBJECT_MAGIC,
+    Framing,
     confluent_schema_id,
     single_object_prefix,
 )
 from stream.codec.registry import SchemaSource
-from stream.codec.shapes import check_bounded
-from stream.codec.writers import Read, WriterReader, joined
-from stream.errors import DecodeError, OversizeError, RecordError
+from stream.codec.resolution import check_columns
+from stream.codec.shapes import parse
+from stream.codec.writers import Read, Target, WriterReader, empty_batch, joined
+from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
 DEFAULT_RECORD_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A value that is not a claim: its row among those given, and why."""
+    """A value that is not a claim: its row among those given, and why (DecodeError or OversizeError)."""
 
     row: int
     error: RecordError
@@ -45,18 +47,11 @@ class Decoded:
     failures: tuple[Failure, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Framed:
-    """How a value is to be read: which writer, and where its payload begins."""
-
-    reader: WriterReader
-    header: int
-
-
 class Decoder:
     """Reads values of known writers into the columns of one reader schema.
 
-    A value that begins as a framed one, but fits none, is read as bare when a bare schema is configured.
+    A value that begins as a framed one, but fits none, is read as bare when a bare schema is configured. Raises
+    UsageError for a schema that it cannot read, or a reader schema that has no columns.
     """
 
     def __init__(
@@ -68,84 +63,112 @@ class Decoder:
         registry: SchemaSource | None = None,
         max_record_bytes: int = DEFAULT_RECORD_BYTES,
     ) -> None:
-        check_bounded(reader_schema, reader_schema["name"])
-        self._reader = reader_schema
+        shape = parse(reader_schema)
+        check_columns(shape)
         self.arrow_schema: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(reader_schema))
-        self._prefix = single_object_prefix(reader_schema)
-        self._by_prefix = {
-            single_object_prefix(writer): _Framed(self._for(writer), SINGLE_OBJECT_HEADER)
+        self._target = Target(reader_schema, shape, self.arrow_schema)
+        self._by_fingerprint = {
+            single_object_prefix(writer): self._reader(
+                writer, Framing.SINGLE_OBJECT, single_object_prefix(writer)
+            )
             for writer in (reader_schema, *known_writers)
         }
-        self._own = self._by_prefix[self._prefix]
-        self._bare = _Framed(self._for(bare_schema), 0) if bare_schema is not None else None
+        self._bare = None if bare_schema is None else self._reader(bare_schema, Framing.BARE, b"")
         self._registry = registry
-        self._by_id: dict[int, _Framed] = {}
+        self._by_id: dict[bytes, WriterReader] = {}
         self._limit = max_record_bytes
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Raises RetryError, with nothing decoded, while a schema registry is needed and cannot be reached."""
-        whole = [v for v in values if v is not None and v.startswith(self._prefix) and len(v) <= self._limit]
-        if len(whole) == len(values) and whole:
-            read = self._own.reader.read([value[SINGLE_OBJECT_HEADER:] for value in whole])
-            return _decoded(read)
-        return self._mixed(values)
+        """Raises RetryError, nothing decoded, while a schema registry is needed and cannot be reached."""
+        given = list(values)
+        claims = self._alike(given)
+        if claims is not None:
+            return Decoded(claims, np.arange(len(given)), ())
+        read = self._mixed(given)
+        failures = tuple(Failure(row, error) for row, error in read.failures)
+        return Decoded(read.claims, np.array(read.places, np.int64), failures)
 
-    def _mixed(self, values: Sequence[bytes | None]) -> Decoded:
+    def _alike(self, values: list[Any]) -> pa.RecordBatch | None:
+        """The common case: every value good and under the first one's prefix."""
+        if not values or None in values or len(max(values, key=len)) > self._limit:
+            return None
+        reader = self._known(values[0]) or self._bare
+        return None if reader is None else reader.whole(values)
+
+    def _known(self, value: bytes) -> WriterReader | None:
+        return self._by_fingerprint.get(value[:SINGLE_OBJECT_HEADER]) or self._by_id.get(
+            value[:CONFLUENT_HEADER]
+        )
+
+    def _mixed(self, values: list[bytes | None]) -> Read:
         failures: list[tuple[int, RecordError]] = []
-        groups: dict[int, tuple[_Framed, list[int]]] = {}
+        groups: dict[WriterReader, list[int]] = {}
         for row, value in enumerate(values):
             try:
-                framed = self._framed(value)
+                groups.setdefault(self._reader_of(value), []).append(row)
             except RecordError as error:
                 failures.append((row, error))
-                continue
-            groups.setdefault(id(framed), (framed, []))[1].append(row)
-        reads = [self._group(framed, rows, values) for framed, rows in groups.values()]
-        return _decoded(joined(reads, self.arrow_schema), failures)
+        reads = [read for reader, rows in groups.items() for read in self._group(reader, rows, values)]
+        return joined([*reads, Read(empty_batch(self.arrow_schema), [], failures)], self.arrow_schema)
 
-    def _group(self, framed: _Framed, rows: list[int], values: Sequence[bytes | None]) -> Read:
-        payloads = [(values[row] or b"")[framed.header :] for row in rows]
-        read = framed.reader.read(payloads)
-        return Read(read.claims, [rows[p] for p in read.places], [(rows[p], error) for p, error in read.failures])
+    def _group(self, reader: WriterReader, rows: list[int], values: list[bytes | None]) -> list[Read]:
+        read = _placed(reader.each([values[row] or b"" for row in rows]), rows)
+        if self._bare is None or reader is self._bare or not read.failures:
+            return [read]
+        return [Read(read.claims, read.places, []), self._as_bare(read.failures, values)]
 
-    def _framed(self, value: bytes | None) -> _Framed:
+    def _as_bare(self, failures: list[tuple[int, RecordError]], values: list[bytes | None]) -> Read:
+        """What did not fit its framing may be a bare value that begins like one; else the first error stands."""
+        assert self._bare is not None
+        rows = [row for row, _ in failures]
+        read = _placed(self._bare.each([values[row] or b"" for row in rows]), rows)
+        return Read(
+            read.claims, read.places, [failure for failure in failures if failure[0] not in set(read.places)]
+        )
+
+    def _reader_of(self, value: bytes | None) -> WriterReader:
         if not value:
             raise DecodeError("the value is null, a tombstone" if value is None else "the value is empty")
         if len(value) > self._limit:
-            raise OversizeError(f"the value has {len(value)} bytes; limits.record_max_bytes allows {self._limit}")
-        found = self._by_prefix.get(value[:SINGLE_OBJECT_HEADER]) or self._from_registry(value) or self._bare
+            raise OversizeError(
+                f"the value has {len(value)} bytes; limits.record_max_bytes allows {self._limit}"
+            )
+        found = self._known(value) or self._from_registry(value) or self._bare
         if found is None:
             raise DecodeError(_unknown(value, registry=self._registry is not None))
         return found
 
-    def _from_registry(self, value: bytes) -> _Framed | None:
+    def _from_registry(self, value: bytes) -> WriterReader | None:
         if self._registry is None or not value.startswith(CONFLUENT_MAGIC) or len(value) < CONFLUENT_HEADER:
             return None
         schema_id = confluent_schema_id(value)
-        if schema_id not in self._by_id:
-            try:
-                schema = self._registry.schema(schema_id)
-            except DecodeError:
-                if self._bare is not None:
-                    return self._bare
-                raise
-            self._by_id[schema_id] = _Framed(self._for(schema), CONFLUENT_HEADER)
-        return self._by_id[schema_id]
+        try:
+            reader = self._reader(
+                self._registry.schema(schema_id), Framing.CONFLUENT, value[:CONFLUENT_HEADER]
+            )
+        except UsageError as error:
+            raise DecodeError(f"the schema of id {schema_id} cannot be read here: {error}") from error
+        except DecodeError:
+            if self._bare is not None:
+                return None
+            raise
+        self._by_id[value[:CONFLUENT_HEADER]] = reader
+        return reader
 
-    def _for(self, writer: dict[str, Any]) -> WriterReader:
-        check_bounded(writer, str(writer.get("name")))
-        return WriterReader(writer, self._reader, self.arrow_schema)
+    def _reader(self, writer: Mapping[str, Any], framing: Framing, prefix: bytes) -> WriterReader:
+        return WriterReader(writer, self._target, framing, prefix)
 
 
-def _decoded(read: Read, failures: Sequence[tuple[int, RecordError]] = ()) -> Decoded:
-    every = sorted([*failures, *read.failures], key=lambda failure: failure[0])
-    rows = np.array(read.places, np.int64)
-    return Decoded(read.claims, rows, tuple(Failure(row, error) for row, error in every))
+def _placed(read: Read, rows: list[int]) -> Read:
+    """The same with rows of the whole poll as places."""
+    failures = [(rows[place], error) for place, error in read.failures]
+    return Read(read.claims, [rows[place] for place in read.places], failures)
 
 
 def _unknown(value: bytes, *, registry: bool) -> str:
     if value.startswith(SINGLE_OBJECT_MAGIC):
-        return f"fingerprint {value[2:SINGLE_OBJECT_HEADER].hex()} is of no known writer; add it to schemas.known_writers"
+        fingerprint = value[len(SINGLE_OBJECT_MAGIC) : SINGLE_OBJECT_HEADER].hex()
+        return f"fingerprint {fingerprint} is of no known writer; add its schema to schemas.known_writers"
     if value.startswith(CONFLUENT_MAGIC) and not registry:
         return "the value begins like one of a schema registry; set schemas.registry_url"
     return f"the value begins with {value[:2].hex()}, no known framing; for bare values set schemas.bare"

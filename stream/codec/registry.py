@@ -43,5 +43,7 @@ class RegistrySource:
             raise DecodeError(f"schema id {schema_id} is unknown to the registry") from error
         except Exception as error:
             # The HTTP client's errors share no base class; whatever it is, the registry gave no answer.
-            raise RetryError(f"the schema registry cannot be reached: {type(error).__name__}: {error}") from error
+            raise RetryError(
+                f"the schema registry cannot be reached: {type(error).__name__}: {error}"
+            ) from error
         return schema

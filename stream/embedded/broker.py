@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -99,11 +98,11 @@ class EmbeddedKafka:
 
     def pause(self, index: int = 0) -> None:
         """Stop a broker in its tracks; its connections stay open and silent."""
-        self._processes[index].signal(signal.SIGSTOP)
+        self._processes[index].pause()
 
     def resume(self, index: int = 0) -> None:
         """Let a paused broker go on."""
-        self._processes[index].signal(signal.SIGCONT)
+        self._processes[index].resume()
 
     def kill(self, index: int = 0) -> None:
         """End a broker as a crash would."""

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from importlib import resources
@@ -68,7 +69,17 @@ def sums(name: str) -> dict[str, str]:
 def _places() -> list[Path]:
     """The user's cache folder, then a temporary one of the user's own for homes that cannot be written."""
     preferred = Path(platformdirs.user_cache_dir("claimstream"))
-    return [preferred, Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"]
+    fallback = Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"
+    return [preferred, fallback] if _is_private(fallback) else [preferred]
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can change what is run from there."""
+    try:
+        state = folder.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022
 
 
 def _writable(folders: list[Path]) -> Path:

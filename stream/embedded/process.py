@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stream.embedded import guardian
 from stream.errors import FatalError
 
 _LAST_LINES = 25
+_STOP_SECONDS = 10.0
 
 
 class GuardedProcess:
@@ -59,6 +61,19 @@ class GuardedProcess:
             raise FatalError(f"the process has ended; the end of its log:\n{self.tail()}")
         os.kill(self.pid, number)
 
+    def pause(self) -> None:
+        """Stop the child in its tracks; when this returns none of its threads runs."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while not self._stands_still():
+            if time.monotonic() > deadline:
+                raise FatalError(f"process {self.pid} did not stop within {_STOP_SECONDS:.0f} s")
+            time.sleep(0.001)
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End the child as a crash would; its files stay."""
         self.signal(signal.SIGKILL)
@@ -78,8 +93,24 @@ class GuardedProcess:
         if self._guardian.stdout is not None:
             self._guardian.stdout.close()
 
+    def _stands_still(self) -> bool:
+        """Where the system does not tell, its word for the signal is taken."""
+        threads = Path(f"/proc/{self.pid}/task")
+        if not threads.is_dir():
+            return True
+        states = [_state(thread / "stat") for thread in threads.iterdir()]
+        return set(states) <= {"T", "t", "ended"}
+
     def tail(self) -> str:
         """The last lines of its log."""
         if not self._log.exists():
             return "(there is no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+
+
+def _state(stat: Path) -> str:
+    """The letter that Linux keeps for a thread, after its name in parentheses."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "ended"

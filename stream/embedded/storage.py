@@ -42,7 +42,7 @@ def prepare(java: Sequence[str], nodes: Sequence[Node], overrides: Mapping[str, 
 
 
 def cluster_identity(kept: Path) -> str:
-    """The same for all nodes and at every start: base64 of a UUID, which Kafka wants not to begin with a dash."""
+    """The same for all nodes and at every start: base64 of a UUID; it must not begin with a dash."""
     if not kept.exists():
         identity = uuid.uuid4().bytes
         positive = bytes([identity[0] & 0x7F]) + identity[1:]
@@ -51,13 +51,12 @@ def cluster_identity(kept: Path) -> str:
 
 
 def _format(java: Sequence[str], cluster: str, node: Node) -> None:
-    answer = subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(node.configuration)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_FORMAT_SECONDS,
-        check=False,
-    )
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(node.configuration)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise FatalError(
+            f"{node.folder} was not formatted for Kafka within {_FORMAT_SECONDS:.0f} s"
+        ) from error
     if answer.returncode != 0:
-        raise FatalError(f"{node.folder} could not be formatted for Kafka:\n{answer.stdout}")
+        raise FatalError(f"{node.folder} could not be formatted for Kafka:\n{answer.stdout}{answer.stderr}")

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from stream.cli.main import main
 from stream.embedded import EmbeddedKafka, downloads
 from stream.embedded.ports import free_ports, is_free
 from stream.errors import FatalError
@@ -173,11 +174,12 @@ def test_impossible_topic_is_bad_usage(kafka: Kafka) -> None:
     assert "topic 'not a topic' could not be created" in done.stderr
 
 
-def test_unreachable_broker_is_clear_within_ten_seconds() -> None:
+def test_unreachable_broker_is_clear_within_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     begin = time.monotonic()
-    done = claimstream("topics", "create", "--bootstrap", "127.0.0.1:1")
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "create", "--bootstrap", "127.0.0.1:1"])
     assert time.monotonic() - begin < 10.0
-    assert done.returncode == 1
-    assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr
-    assert "refused" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "no Kafka broker answers at 127.0.0.1:1" in said
+    assert "refused" in said

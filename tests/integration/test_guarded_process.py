@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -46,10 +45,20 @@ def gone(pid: int) -> bool:
 
 def test_stop_ends_it_even_when_it_is_paused(tmp_path: Path) -> None:
     process = GuardedProcess(SLEEP, tmp_path / "log", grace=5.0)
-    process.signal(signal.SIGSTOP)
+    process.pause()
     assert process.alive
+    assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
     process.stop()
     assert gone(process.pid)
+
+
+def test_paused_child_goes_on_when_resumed(tmp_path: Path) -> None:
+    process = GuardedProcess(["sh", "-c", "while true; do echo tick; sleep 0.01; done"], tmp_path / "log")
+    process.pause()
+    before = (tmp_path / "log").stat().st_size
+    process.resume()
+    assert eventually(lambda: (tmp_path / "log").stat().st_size > before)
+    process.stop()
 
 
 def test_kill_leaves_its_files(tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ def test_signal_to_an_ended_child_tells_the_end_of_its_log(tmp_path: Path) -> No
     process = GuardedProcess(["sh", "-c", "echo out of luck"], tmp_path / "log")
     assert eventually(lambda: not process.alive)
     with pytest.raises(FatalError, match="out of luck"):
-        process.signal(signal.SIGSTOP)
+        process.pause()
     process.stop()
 
 

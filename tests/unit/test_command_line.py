@@ -117,7 +117,7 @@ def test_every_command_shows_an_example_in_its_help() -> None:
         assert f"  claimstream {name}" in text, name
 
 
-def test_the_program_starts_without_the_heavy_libraries() -> None:
+def test_help_comes_without_loading_the_heavy_libraries() -> None:
     code = (
         "import sys; from stream.cli.main import run; run(['--help']); "
         "sys.exit(len({'torch', 'pyarrow', 'confluent_kafka', 'numpy'} & set(sys.modules)))"
@@ -160,4 +160,4 @@ def test_json_is_one_line_of_valid_json(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_long_cell_goes_on_below_itself() -> None:
     text = output.table([("name", "one two three", "x")], ("A", "B", "C"), width=18)
-    assert text == "A     B         C\nname  one two   x\n      three"
+    assert text == "A     B          C\nname  one two    x\n      three"

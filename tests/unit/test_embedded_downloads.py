@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -116,6 +117,16 @@ def test_unwritable_home_falls_back_and_says_so(
     monkeypatch.setattr(downloads, "_places", lambda: [blocked / "cache", tmp_path / "other"])
     assert fetched("kafka", None, whole).parent == tmp_path / "other"
     assert f"downloads cannot be kept in {blocked / 'cache'}" in caplog.text
+
+
+def test_folder_that_others_may_change_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads.tempfile, "gettempdir", lambda: str(tmp_path))
+    fallback = tmp_path / f"claimstream-cache-{os.getuid()}"
+    assert fallback in downloads._places()
+    fallback.mkdir(mode=0o700)
+    assert fallback in downloads._places()
+    fallback.chmod(0o777)
+    assert fallback not in downloads._places()
 
 
 def test_no_writable_place_is_an_error_with_reasons(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What a demonstration found: numbers, words and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.audit import Finding
+
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Latency is input record timestamp to receipt by an outside consumer, milliseconds."""
+
+    finding: Finding
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    claims_per_s: float
+    budget_ms: float
+
+    @property
+    def passed(self) -> bool:
+        return self.finding.sound
+
+    def as_json(self) -> dict[str, Any]:
+        numbers = asdict(self)
+        return {**numbers.pop("finding"), **numbers, "passed": self.passed}
+
+
+def summarize(finding: Finding, times: Times, budget: float) -> Report:
+    """`times` as the receiver gives them; `budget` in seconds."""
+    latency = 1_000 * (times[:, 1] - times[:, 0]) if len(times) else np.zeros(1)
+    span = times[:, 1].max() - times[:, 0].min() if len(times) else 1.0
+    p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
+    return Report(finding, p50, p95, p99, round(len(times) / max(span, 1e-3), 1), 1_000 * budget)
+
+
+def draw(times: Times, budget: float, path: Path) -> None:
+    """Latency over the run and its distribution, against the budget, as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    latency = np.maximum(1_000 * (times[:, 1] - times[:, 0]), 0.5)
+    figure, (over_time, share) = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, width_ratios=(2, 1))
+    over_time.plot(times[:, 0] - times[:, 0].min(), latency, ".", markersize=1.5, alpha=0.4)
+    over_time.set(xlabel="claim published, s", ylabel="latency, ms", yscale="log", title="Every claim")
+    share.plot(np.linspace(0, 100, len(latency)), np.sort(latency))
+    share.set(xlabel="claims, %", title="Share of claims at most that late")
+    for axes in (over_time, share):
+        axes.axhline(1_000 * budget, color="tab:red", linestyle="--", label="budget")
+        axes.grid(visible=True, alpha=0.3)
+    over_time.legend(loc="upper right")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,164 @@
+"""One demonstration, from topics to audit."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import schemas
+from config import Settings
+from models import open_model
+from stream.audit import Topics, audit
+from stream.clock import Clock
+from stream.codec import Decoder, Encoder
+from stream.demonstration.offline import OfflineScores
+from stream.demonstration.receiver import Receiver
+from stream.demonstration.report import Report, draw, summarize
+from stream.errors import FatalError
+from stream.metrics import Snapshot
+from stream.publishing import Arrivals, Publisher, Supply, pacer, publish_all
+from stream.service import Service
+from stream.topics import ensure_topics, stage_topics
+
+_START_SECONDS = 120.0
+_QUIET_SECONDS = 20.0
+_LOOK = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is shown. `rate` is claims a second; at half of the claims `added_workers` join."""
+
+    claims: int
+    rate: float
+    seed: int
+    added_workers: int
+    picture: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The state of a running demonstration, for whoever draws it."""
+
+    published: int
+    received: int
+    workers: int
+    snapshot: Snapshot
+
+
+Watch = Callable[[str, "Look | None", Receiver | None], None]
+
+
+def fresh_topics() -> Topics:
+    """Names that no other run uses, so that the audit sees this run alone."""
+    run = uuid.uuid4().hex[:8]
+    return Topics(f"demo-{run}-claims", f"demo-{run}-scores", f"demo-{run}-dead-letters")
+
+
+class Show:
+    """Publishes, scores, receives and audits; `watch` is told what happens."""
+
+    def __init__(self, settings: Settings, supply: Supply, plan: Plan, clock: Clock, watch: Watch) -> None:
+        self._settings = settings
+        self._supply = supply
+        self._plan = plan
+        self._clock = clock
+        self._watch = watch
+        self._published = 0
+        self._failure: BaseException | None = None
+
+    def run(self) -> Report:
+        """Raises FatalError when the stage does not start or does not finish."""
+        kafka = self._settings.kafka
+        client = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}
+        topics = Topics(kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters)
+        ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 4, -1))
+        service = Service(self._settings, self._clock)
+        serving = threading.Thread(target=self._serve, args=(service,), name="service", daemon=True)
+        serving.start()
+        receiver = Receiver(client, topics.scores, self._clock)
+        receiver.start()
+        try:
+            self._await_ready(service)
+            self._publish_and_watch(client, service, receiver)
+        finally:
+            service.request_stop()
+            serving.join()
+            receiver.stop()
+        return self._judge(client, topics, receiver)
+
+    def _serve(self, service: Service) -> None:
+        try:
+            service.run()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._failure = error
+
+    def _await_ready(self, service: Service) -> None:
+        self._watch("workers are starting", None, None)
+        deadline = self._clock.now() + _START_SECONDS
+        while service.supervisor is None or not service.supervisor.ready:
+            if self._failure is not None:
+                raise self._failure
+            if service.supervisor is not None and service.supervisor.errors:
+                raise FatalError(f"a worker could not start: {service.supervisor.errors[0]}")
+            if self._clock.now() > deadline:
+                raise FatalError(f"the workers were not ready within {_START_SECONDS:.0f} s")
+            time.sleep(_LOOK)
+
+    def _publish_and_watch(self, client: Mapping[str, Any], service: Service, receiver: Receiver) -> None:
+        publishing = threading.Thread(target=self._publish, args=(client,), name="publisher", daemon=True)
+        publishing.start()
+        waiting = self._plan.added_workers
+        progress, since = -1, self._clock.now()
+        while publishing.is_alive() or self._answered(service, receiver) < self._published:
+            if waiting and service.supervisor and self._published >= self._plan.claims / 2:
+                for _ in range(waiting):
+                    service.supervisor.add_worker()
+                waiting = 0
+            if (answered := self._answered(service, receiver)) + self._published != progress:
+                progress, since = answered + self._published, self._clock.now()
+            elif self._clock.now() - since > _QUIET_SECONDS:
+                raise FatalError(f"{self._published - answered} of {self._published} claims were not answered")
+            self._look(service, receiver)
+            time.sleep(_LOOK)
+        if self._failure is not None:
+            raise self._failure
+
+    def _publish(self, client: Mapping[str, Any]) -> None:
+        try:
+            publisher = Publisher(client, self._settings.kafka.topics.input, Encoder(schemas.load("claim_event")))
+            publisher.connect()
+            arrivals = pacer(self._plan.rate, Arrivals.POISSON, self._plan.seed)
+            for count in publish_all(publisher, self._supply.batches(), clock=self._clock, pacer=arrivals):
+                self._published += count
+            publisher.flush()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._failure = error
+
+    def _answered(self, service: Service, receiver: Receiver) -> int:
+        if service.supervisor is None:
+            return receiver.count
+        numbers = service.supervisor.snapshot().numbers
+        letters = sum(value for (name, _), value in numbers.items() if name == "dead_letters_total")
+        return receiver.count + int(letters)
+
+    def _look(self, service: Service, receiver: Receiver) -> None:
+        if service.supervisor is not None:
+            alive, snapshot = service.supervisor.alive, service.supervisor.snapshot()
+            self._watch("scoring", Look(self._published, receiver.count, alive, snapshot), receiver)
+
+    def _judge(self, client: Mapping[str, Any], topics: Topics, receiver: Receiver) -> Report:
+        self._watch("auditing", None, None)
+        name = next(iter(self._settings.routes.values()))[-1]
+        offline = OfflineScores(open_model(name), Decoder(schemas.load("claim_event")).arrow_schema)
+        finding = audit(client, topics, offline)
+        times = receiver.times()
+        budget = self._settings.latency.budget_ms / 1_000
+        if self._plan.picture is not None and len(times):
+            draw(times, budget, self._plan.picture)
+        return summarize(finding, times, budget)

@@ -1,0 +1,107 @@
+"""The lock holds what pyproject.toml asks for: versions with hashes, no addresses. Needs no network."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+RUN, DEVELOP = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
+GROUPS = {RUN: ("build",), DEVELOP: ("build", "dev")}
+ENVIRONMENTS = [
+    {"sys_platform": platform, "platform_machine": machine, "python_full_version": f"{python}.7"}
+    for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
+    for python in ("3.11", "3.12", "3.13")
+]
+PIN = re.compile(
+    r"^(?P<requirement>[A-Za-z0-9][^\\\n]*?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
+)
+
+
+def pins(text: str) -> list[tuple[Requirement, str]]:
+    return [(Requirement(match["requirement"]), match["hashes"]) for match in PIN.finditer(text)]
+
+
+def wanted(file: Path, project: dict[str, Any]) -> list[Requirement]:
+    groups = [line for group in GROUPS[file] for line in project["dependency-groups"][group]]
+    extra = project["project"]["optional-dependencies"]["embedded"]
+    return [Requirement(line) for line in (*project["project"]["dependencies"], *extra, *groups)]
+
+
+def complaints(file: Path, project: dict[str, Any]) -> list[str]:
+    """What the lock does not satisfy, for each environment that the project names."""
+    locked = pins(file.read_text(encoding="utf-8"))
+    found = []
+    for environment in ENVIRONMENTS:
+        versions = {
+            canonicalize_name(pin.name): version_of(pin)
+            for pin, _ in locked
+            if pin.marker is None or pin.marker.evaluate(environment)
+        }
+        for requirement in wanted(file, project):
+            version = versions.get(canonicalize_name(requirement.name))
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                found.append(f"{requirement} against {version} on {environment['sys_platform']}")
+    return found
+
+
+def version_of(pin: Requirement) -> Version:
+    (specifier,) = pin.specifier
+    assert specifier.operator == "=="
+    return Version(specifier.version)
+
+
+@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+def test_the_lock_satisfies_the_project(file: Path) -> None:
+    assert complaints(file, PROJECT) == [], "run: make lock"
+
+
+@pytest.mark.parametrize("line", ["click>=99", "a-package-that-nobody-locked"])
+def test_a_requirement_that_the_lock_lacks_is_found(line: str) -> None:
+    project = {**PROJECT, "project": {**PROJECT["project"], "dependencies": [line]}}
+    assert all(complaint.startswith(line) for complaint in complaints(RUN, project))
+    assert len(complaints(RUN, project)) == len(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+def test_every_line_is_a_version_with_hashes(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert PIN.sub("", text).strip() == ""
+    for pin, hashes in pins(text):
+        assert version_of(pin)
+        digests = hashes.replace("\\", "").split()
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest) for digest in digests)
+
+
+@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+def test_the_lock_names_no_address(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"://|--index-url|--extra-index-url|--find-links| @ ", text)
+
+
+def test_what_runs_is_what_is_developed_with() -> None:
+    run, develop = (
+        {str(pin): hashes for pin, hashes in pins(file.read_text("utf-8"))} for file in (RUN, DEVELOP)
+    )
+    assert run
+    assert {pin: develop.get(pin) for pin in run} == run
+
+
+def test_every_direct_dependency_is_explained() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    explained = {
+        canonicalize_name(name) for name in re.findall(r"^\| (\S+) \| \S.* \| \S.* \|$", page, re.MULTILINE)
+    }
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = PROJECT["dependency-groups"].values()
+    lines = [*PROJECT["project"]["dependencies"], *(line for part in (*extras, *groups) for line in part)]
+    direct = {canonicalize_name(Requirement(line).name) for line in lines}
+    assert explained - {"package"} == direct
