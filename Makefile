@@ -2,6 +2,8 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url
 
 .PHONY: demo test lint bench lock clean
 
@@ -20,8 +22,9 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/claimstream bench all --quick
 
-lock: .venv/dev
-	$(BIN)/python -m tests.lock
+lock: .venv/uv
+	$(COMPILE) --extra embedded --group build --output-file requirements.txt
+	$(COMPILE) --extra embedded --group build --group dev --constraints requirements.txt --output-file requirements-dev.txt
 
 clean:
 	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -28,7 +28,9 @@ def encoded_claims(count: int = _DISTINCT, seed: int = 1) -> list[dict[str, byte
 def preload(bootstrap: str, topic: str, claims: int, partitions: int) -> float:
     """Produce `claims` claims, evenly over the partitions; the mean bytes of a value."""
     messages = encoded_claims()
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 500_000})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 500_000}
+    )
     sent = 0
     while sent < claims:
         for partition in range(partitions):

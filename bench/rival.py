@@ -1,6 +1,6 @@
 """The rival of `bench host`: a competent loop of confluent-kafka and fastavro, and what consume + produce alone carry.
 
-    python -m bench.rival BOOTSTRAP INPUT OUTPUT GROUP {loop|carry} BATCH
+python -m bench.rival BOOTSTRAP INPUT OUTPUT GROUP {loop|carry} BATCH
 """
 
 from __future__ import annotations

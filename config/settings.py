@@ -153,7 +153,7 @@ class Limits(Section):
 
 
 class Cache(Section):
-    """Budgets of the model cache; RAM and Redis are one pool per instance, the GPU's is per device."""
+    """Budgets of the model cache. Checked but without effect: this version has no cache yet."""
 
     l1_memory_gb: float = Field(default=2.0, gt=0, description="Gigabytes of RAM for models.")
     l2_redis_gb: float = Field(default=8.0, ge=0, description="Gigabytes of Redis for models.")
@@ -167,17 +167,21 @@ class Workers(Section):
     processes: int = Field(
         default=4, ge=1, le=256, description="Worker processes, each a member of the consumer group."
     )
-    gpu_device_ids: list[int] = Field(default=[0, 1], description="GPUs that workers are bound to, in turn.")
-    async_inference: bool = Field(
-        default=True, description="Let the next micro-batch be gathered while one is scored."
+    gpu_device_ids: list[int] = Field(
+        default=[0, 1], description="GPUs that workers are bound to, in turn. No effect yet."
     )
-    quantization: bool = Field(default=True, description="Use a model's quantized variant where it has one.")
+    async_inference: bool = Field(
+        default=True, description="Let the next micro-batch be gathered while one is scored. No effect yet."
+    )
+    quantization: bool = Field(
+        default=True, description="Use a model's quantized variant where it has one. No effect yet."
+    )
     mixed_precision: bool = Field(
-        default=True, description="Compute in half precision where a device gains by it."
+        default=True, description="Half precision where a device gains by it. No effect yet."
     )
     preload_models: list[str] = Field(
         default=["claims_filter_v2.1", "fraud_detector_v1.0"],
-        description="Models that are loaded before a worker joins the group.",
+        description="Models that are loaded before a worker joins the group. No effect yet: all routed ones are.",
     )
     torch_threads: int = Field(default=1, ge=1, description="Threads of one forward pass on a CPU.")
 

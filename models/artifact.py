@@ -28,7 +28,9 @@ def verified(folder: Path, name: str, digest: str) -> bytes:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
-        raise ArtifactError(f"{path}: its SHA-256 is {found[:12]}…, the manifest says {digest[:12]}…; push the version anew")
+        raise ArtifactError(
+            f"{path}: its SHA-256 is {found[:12]}…, the manifest says {digest[:12]}…; push the version anew"
+        )
     return content
 
 

@@ -7,7 +7,6 @@ poll are looked up once each in a dictionary built once, so cost grows with the 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import FeatureError
 from models.protocols import ColumnShape
+from models.row_features import RowFeatures, number
+from models.vocabulary import Integers, Vocabulary, indices
 
-Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-PADDING = 0
 AMOUNTS = 2
+# Below this, a loop over the claims costs less than the fixed price of the bulk operations.
+_FEW = 12
+_COLUMNS = ("claim_type", "service_date", "received_date", "codes", "lines", "attributes")
 
 
 class FeatureSpec(BaseModel):
@@ -35,7 +37,9 @@ class FeatureSpec(BaseModel):
     length: int = Field(ge=4, description="Most tokens of a claim; lines beyond it are not seen.")
     codes: int = Field(ge=0, description="Most diagnosis codes among them.")
     token_attributes: tuple[str, ...] = Field((), description="Attributes that become a token each.")
-    number_attributes: tuple[str, ...] = Field((), description="Attributes that are numbers; absent counts as 0.")
+    number_attributes: tuple[str, ...] = Field(
+        (), description="Attributes that are numbers; absent counts as 0."
+    )
     buckets: int = Field(ge=1, description="Tokens that stand for whatever the vocabulary does not know.")
 
     @property
@@ -44,32 +48,15 @@ class FeatureSpec(BaseModel):
         return 3 + len(self.number_attributes)
 
 
-class Vocabulary:
-    """Words to token numbers: 0 is padding, then the buckets for unknown words, then the known ones."""
-
-    def __init__(self, words: Sequence[str], buckets: int) -> None:
-        self._numbers = {word: number for number, word in enumerate(words, start=1 + buckets)}
-        self._buckets = buckets
-        self.size = 1 + buckets + len(self._numbers)
-
-    def tokens(self, prefix: str, words: pa.Array) -> Integers:
-        """Token of each word; null becomes padding."""
-        encoded = words.dictionary_encode()
-        distinct = [self._token(f"{prefix}|{word}") for word in encoded.dictionary.to_pylist()]
-        table = np.array([*distinct, PADDING], np.int64)
-        return table[_indices(encoded)]
-
-    def _token(self, word: str) -> int:
-        found = self._numbers.get(word)
-        return found if found is not None else 1 + zlib.crc32(word.encode()) % self._buckets
-
-
 class ClaimFeatures:
     """Encodes claim batches by a spec and a vocabulary."""
 
     def __init__(self, spec: FeatureSpec, words: Sequence[str]) -> None:
         self._spec = spec
         self._vocabulary = Vocabulary(words, spec.buckets)
+        self._rows = RowFeatures(
+            spec.token_attributes, spec.number_attributes, spec.codes, spec.length, self._vocabulary
+        )
         self.size = self._vocabulary.size
         digest = hashlib.sha256(spec.model_dump_json().encode())
         digest.update("\n".join(words).encode())
@@ -84,13 +71,16 @@ class ClaimFeatures:
 
     def encode(self, claims: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
         """Tensors of all claims. Raises FeatureError when a column is missing."""
-        missing = {"claim_type", "service_date", "received_date", "codes", "lines", "attributes"} - set(
-            claims.schema.names
-        )
-        if missing:
-            raise FeatureError(f"the feature spec needs the columns {sorted(missing)}; the reader schema lacks them")
+        if missing := set(_COLUMNS) - set(claims.schema.names):
+            raise FeatureError(
+                f"the feature spec needs the columns {sorted(missing)}; the reader schema lacks them"
+            )
         count = claims.num_rows
         tensors = {name: np.zeros((count, *c.shape), c.dtype) for name, c in self.columns.items()}
+        if count <= _FEW:
+            for row, claim in enumerate(claims.select(_COLUMNS).to_pylist()):
+                self._rows.encode(claim, row, tensors)
+            return tensors
         position = self._heads(claims, tensors["token"])
         position = self._codes(claims.column("codes"), tensors["token"], position)
         self._lines(claims.column("lines"), tensors, position)
@@ -117,7 +107,8 @@ class ClaimFeatures:
         words = pc.binary_join_element_wise(inner.field("system"), inner.field("code"), "|")
         tokens = self._vocabulary.tokens("code", words)
         token[claim[kept], position[claim[kept]] + rank[kept]] = tokens[kept]
-        return position + np.minimum(np.diff(offsets), self._spec.codes)
+        following: Integers = position + np.minimum(np.diff(offsets), self._spec.codes)
+        return following
 
     def _lines(self, lines: pa.Array, tensors: dict[str, npt.NDArray[Any]], position: Integers) -> None:
         offsets = lines.offsets.to_numpy()
@@ -128,21 +119,25 @@ class ClaimFeatures:
         claim, column = claim[kept], column[kept]
         procedure = self._vocabulary.tokens("procedure", pc.fill_null(inner.field("procedure_code"), ""))
         tensors["token"][claim, column] = procedure[kept]
-        tensors["revenue"][claim, column] = self._vocabulary.tokens("revenue", inner.field("revenue_code"))[kept]
+        tensors["revenue"][claim, column] = self._vocabulary.tokens("revenue", inner.field("revenue_code"))[
+            kept
+        ]
         for channel, name in enumerate(("units", "charge")):
             values = inner.field(name).to_numpy(zero_copy_only=False)
             tensors["amount"][claim, column, channel] = _compressed(values)[kept]
 
-    def _numbers(self, claims: pa.RecordBatch, number: Floats) -> None:
+    def _numbers(self, claims: pa.RecordBatch, numbers: Floats) -> None:
         lines = claims.column("lines")
         offsets = lines.offsets.to_numpy()
         charges = lines.values.field("charge").to_numpy(zero_copy_only=False)
         running = np.concatenate((np.zeros(1), np.cumsum(charges)))
-        number[:, 0] = _compressed(running[offsets[1:]] - running[offsets[:-1]])
-        number[:, 1] = _compressed(np.diff(offsets))
-        number[:, 2] = _compressed(_days(claims.column("received_date")) - _days(claims.column("service_date")))
+        numbers[:, 0] = _compressed(running[offsets[1:]] - running[offsets[:-1]])
+        numbers[:, 1] = _compressed(np.diff(offsets).astype(np.float64))
+        numbers[:, 2] = _compressed(
+            _days(claims.column("received_date")) - _days(claims.column("service_date"))
+        )
         for place, name in enumerate(self._spec.number_attributes, start=3):
-            number[:, place] = _numeric(pc.map_lookup(claims.column("attributes"), name, "first")) / 100.0
+            numbers[:, place] = _numeric(pc.map_lookup(claims.column("attributes"), name, "first")) / 100.0
 
 
 def _ranks(offsets: npt.NDArray[Any]) -> tuple[Integers, Integers]:
@@ -152,32 +147,20 @@ def _ranks(offsets: npt.NDArray[Any]) -> tuple[Integers, Integers]:
     return claim, np.arange(len(claim)) - np.repeat(offsets[:-1] - offsets[0], counts)
 
 
-def _indices(encoded: pa.DictionaryArray) -> Integers:
-    """Dictionary indices, -1 for null, so that the table's last entry answers it."""
-    indices = encoded.indices
-    filled = indices.fill_null(-1) if indices.null_count else indices
-    return filled.to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def _compressed(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _compressed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sign and log(1 + |x|) / 4: amounts of every size in a small range; what is not finite counts as 0."""
-    finite = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.sign(finite) * np.log1p(np.abs(finite)) / 4.0
+    squeezed = np.copysign(np.log1p(np.abs(values)), values) / 4.0
+    finite = np.isfinite(squeezed)
+    return squeezed if finite.all() else np.where(finite, squeezed, 0.0)
 
 
 def _days(dates: pa.Array) -> npt.NDArray[np.float64]:
-    return dates.cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.float64)
+    days: npt.NDArray[np.float64] = dates.view(pa.int32()).to_numpy(zero_copy_only=False).astype(np.float64)
+    return days
 
 
 def _numeric(texts: pa.Array) -> npt.NDArray[np.float64]:
     """Numbers from the distinct texts of a column; what is no number counts as 0."""
     encoded = texts.dictionary_encode()
-    table = np.array([*map(_number, encoded.dictionary.to_pylist()), 0.0], np.float64)
-    return table[_indices(encoded)]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+    table = np.array([*map(number, encoded.dictionary.to_pylist()), 0.0], np.float64)
+    return table[indices(encoded)]

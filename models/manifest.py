@@ -12,7 +12,6 @@ from models.errors import ManifestError
 from models.features import FeatureSpec
 
 FILE = "manifest.json"
-FORMAT = 1
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -34,7 +33,7 @@ class Architecture(Strict):
 class Manifest(Strict):
     """Everything that is needed to load, verify and read a version."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$", description="Semantic version.")
     variant: str = "default"

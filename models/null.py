@@ -44,8 +44,7 @@ class NullModel:
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
         charge, lines = features["totals"][:, 0], features["totals"][:, 1]
         typical = np.float32(_TYPICAL_CHARGE) * np.maximum(lines, 1)
-        scores: npt.NDArray[np.float32] = np.abs(charge) / (np.abs(charge) + typical)
-        return scores
+        return (np.abs(charge) / (np.abs(charge) + typical)).astype(np.float32)
 
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
         return (scores >= 0.5).astype(np.int8)

@@ -44,7 +44,11 @@ def resolve(name: str, repository: Path) -> Path:
     match = _VERSION_INSIDE.match(name)
     wanted = match["exact"] or match["prefix"] or "" if match else ""
     folder = repository / (match["name"] if match else name)
-    versions = [f for f in folder.glob("*") if (f / FILE).is_file() and f"{f.name}.".startswith(f"{wanted}." if wanted else "")]
+    versions = [
+        f
+        for f in folder.glob("*")
+        if (f / FILE).is_file() and f"{f.name}.".startswith(f"{wanted}." if wanted else "")
+    ]
     if not versions:
         known = [NULL, *_known(repository)]
         near = difflib.get_close_matches(name, known, 3, 0.0)
@@ -83,5 +87,7 @@ def network_shape(manifest: Manifest, features: ClaimFeatures) -> TransformerSha
 
 def _known(repository: Path) -> list[str]:
     return sorted(
-        f"{f.parent.name}_v{'.'.join(f.name.split('.')[:2])}" for f in repository.glob("*/*") if (f / FILE).is_file()
+        f"{f.parent.name}_v{'.'.join(f.name.split('.')[:2])}"
+        for f in repository.glob("*/*")
+        if (f / FILE).is_file()
     )

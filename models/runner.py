@@ -19,7 +19,9 @@ class TransformerModel:
     """Scores with the claims transformer on a CPU."""
 
     def __init__(self, manifest: Manifest, features: ClaimFeatures, network: ClaimsTransformer) -> None:
-        self.identity = ModelIdentity(manifest.name, manifest.version, manifest.variant, manifest.precision, "cpu")
+        self.identity = ModelIdentity(
+            manifest.name, manifest.version, manifest.variant, manifest.precision, "cpu"
+        )
         self.features = features
         self.spec_digest = features.digest
         self.decisions = manifest.decisions
@@ -48,6 +50,7 @@ class TransformerModel:
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         for size in batch_sizes:
             batch: dict[str, npt.NDArray[Any]] = {
-                name: np.ones((size, *column.shape), column.dtype) for name, column in self.features.columns.items()
+                name: np.ones((size, *column.shape), column.dtype)
+                for name, column in self.features.columns.items()
             }
             self.score(batch)

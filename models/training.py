@@ -65,10 +65,14 @@ def vocabulary(claims: Iterable[pa.RecordBatch], spec: FeatureSpec) -> list[str]
         counts.update(f"revenue|{word}" for word in lines.field("revenue_code").to_pylist() if word)
         for attributes in batch.column("attributes").to_pylist():
             counts.update(f"{name}|{word}" for name, word in attributes if name in spec.token_attributes)
-    return [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= _RARE]
+    return [
+        word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= _RARE
+    ]
 
 
-def train(recipe: Recipe, data: Labelled, held_out: Labelled, folder: Path, advance: Callable[[int], None]) -> Manifest:
+def train(
+    recipe: Recipe, data: Labelled, held_out: Labelled, folder: Path, advance: Callable[[int], None]
+) -> Manifest:
     """Train, measure on `held_out`, write a version into `folder`. `advance` is told how many claims were seen."""
     torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(mode=True)
@@ -86,7 +90,10 @@ def train(recipe: Recipe, data: Labelled, held_out: Labelled, folder: Path, adva
     network = ClaimsTransformer(network_shape(draft, features))
     _fit(network, _encoded(features, data.claims), data.labels, recipe, advance)
     scores = _scores(TransformerModel(draft, features, network), held_out)
-    metrics = {"auc": auc(scores, held_out.labels), "average_precision": average_precision(scores, held_out.labels)}
+    metrics = {
+        "auc": auc(scores, held_out.labels),
+        "average_precision": average_precision(scores, held_out.labels),
+    }
     threshold = _best_threshold(scores, held_out.labels)
     finished = draft.model_copy(update={"metrics": metrics, "threshold": threshold})
     return _write(finished, words, network, folder)
@@ -97,7 +104,9 @@ def auc(scores: Labels, labels: Labels) -> float:
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
     positives = labels.sum()
-    area = (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+    area = (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (
+        positives * (len(labels) - positives)
+    )
     return round(float(area), 4)
 
 
@@ -122,17 +131,21 @@ def _fit(
     shuffle = torch.Generator().manual_seed(recipe.seed)
     network.train()
     for _ in range(recipe.epochs):
-        for chosen in torch.randperm(len(labels), generator=shuffle).split(_BATCH):
-            loss = functional.binary_cross_entropy_with_logits(_forward(network, tensors, chosen), targets[chosen])
+        for chosen in torch.split(torch.randperm(len(labels), generator=shuffle), _BATCH):
+            loss = functional.binary_cross_entropy_with_logits(
+                _forward(network, tensors, chosen), targets[chosen]
+            )
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             advance(len(chosen))
 
 
-def _forward(network: ClaimsTransformer, tensors: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+def _forward(
+    network: ClaimsTransformer, tensors: dict[str, torch.Tensor], rows: torch.Tensor
+) -> torch.Tensor:
     token = tensors["token"][rows]
     longest = int((token != 0).sum(1).max())
     logits: torch.Tensor = network(

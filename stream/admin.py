@@ -17,7 +17,9 @@ from stream.errors import UsageError
 from stream.metrics import Snapshot, SnapshotCollector
 
 
-def application(snapshot: Callable[[], Snapshot], ready: Callable[[], bool], healthy: Callable[[], bool]) -> Starlette:
+def application(
+    snapshot: Callable[[], Snapshot], ready: Callable[[], bool], healthy: Callable[[], bool]
+) -> Starlette:
     """The routes, over three functions that never block."""
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshot))
@@ -31,7 +33,9 @@ def application(snapshot: Callable[[], Snapshot], ready: Callable[[], bool], hea
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    )
 
 
 class AdminServer:
@@ -40,7 +44,9 @@ class AdminServer:
     def __init__(self, app: Starlette, host: str, port: int) -> None:
         self._socket = _bound(host, port)
         self.address = f"http://{host}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=5, lifespan="off")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_keep_alive=5, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
 

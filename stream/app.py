@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -132,7 +132,9 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         producer=producer,
         ledger=ledger,
         gate=ReadingGate(GateLimits()),
-        bounds=Bounds(limits.claims_in_flight, limits.bytes_in_flight_mb * 1_000_000, 2 * limits.poll_max_claims),
+        bounds=Bounds(
+            limits.claims_in_flight, int(limits.bytes_in_flight_mb * 1_000_000), 2 * limits.poll_max_claims
+        ),
         rhythm=Rhythm(),
         signals=progress.signals(),
         clock=clock,
@@ -187,7 +189,7 @@ def _received(connection: Connection) -> str:
     try:
         word: str = connection.recv()
     except (EOFError, ConnectionResetError):
-        log.error("the supervisor is gone; draining and leaving")
+        log.error("the supervisor is gone; draining and leaving")  # noqa: TRY400 - the place is no news
         return STOP
     return word
 
@@ -211,7 +213,8 @@ def _prepare_process(settings: Settings) -> None:
 def configure_logging(settings: Settings) -> None:
     """Plain lines on standard error."""
     logging.basicConfig(
-        level=settings.logging.level.upper(), format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s"
+        level=settings.logging.level.upper(),
+        format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s",
     )
 
 

@@ -50,7 +50,9 @@ class Finding:
 
     @property
     def sound(self) -> bool:
-        return not (self.lost or self.duplicated or self.mismatched or self.wrong_lineage or self.out_of_order)
+        return not (
+            self.lost or self.duplicated or self.mismatched or self.wrong_lineage or self.out_of_order
+        )
 
 
 def audit(client: Mapping[str, Any], topics: Topics, reference: Reference | None = None) -> Finding:
@@ -70,7 +72,9 @@ def audit(client: Mapping[str, Any], topics: Topics, reference: Reference | None
         lost=sum(place not in answered for place in inputs),
         duplicated=sum(count - 1 for count in answered.values()),
         mismatched=_mismatched(inputs, results, reference) if reference else 0,
-        wrong_lineage=sum(not _same_origin(inputs.get(_source(score)), message, score) for message, score in results),
+        wrong_lineage=sum(
+            not _same_origin(inputs.get(_source(score)), message, score) for message, score in results
+        ),
         out_of_order=_out_of_order(results),
     )
 
@@ -90,7 +94,7 @@ def _same_origin(origin: Message | None, result: Message, score: Claim) -> bool:
     if origin is None:
         return False
     stamped = int(score["input_timestamp"].timestamp() * 1_000 + 0.5)
-    return (
+    return bool(
         origin.key() == result.key()
         and origin.timestamp()[1] == stamped
         and _decoded(origin, "claim_event")["claim_id"] == score["claim_id"]
@@ -126,9 +130,12 @@ def _origin(letter: Message) -> Place:
 def _decoded(message: Message, schema: str) -> Claim:
     value = message.value()
     if not value.startswith(SINGLE_OBJECT):
-        raise ValueError(f"{message.topic()}[{message.partition()}]@{message.offset()} is not single-object Avro")
-    record: Claim = fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), _parsed(schema), None)
-    return record
+        raise ValueError(
+            f"{message.topic()}[{message.partition()}]@{message.offset()} is not single-object Avro"
+        )
+    record: Any = fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), _parsed(schema), None)
+    claim: Claim = record
+    return claim
 
 
 @cache

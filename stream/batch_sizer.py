@@ -58,7 +58,7 @@ class SizeLimits:
 
 
 def target_size(curve: LatencyCurve, slack: float, limits: SizeLimits) -> int:
-    """The most claims that finish within `slack` seconds; when that is past already, the size of most claims a second."""
+    """The most claims that finish within `slack` seconds; when that is past, the size of most claims a second."""
     if not limits.automatic or slack <= curve.fixed or curve.each <= 0.0:
         return limits.largest
     return int(min(max((slack - curve.fixed) / curve.each, limits.smallest), limits.largest))

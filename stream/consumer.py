@@ -130,7 +130,11 @@ class ClaimConsumer:
         epochs = self._ledger.epochs(partitions)
         if not epochs.all():
             # A rebalance inside this very poll took the partition away.
-            return self._columns([m for m, e in zip(messages, epochs.tolist(), strict=True) if e]) if epochs.any() else None
+            return (
+                self._columns([m for m, e in zip(messages, epochs.tolist(), strict=True) if e])
+                if epochs.any()
+                else None
+            )
         offsets = np.fromiter((m.offset() for m in messages), np.int64, count)
         for partition in np.unique(partitions).tolist():
             self._positions[partition] = int(offsets[partitions == partition].max()) + 1

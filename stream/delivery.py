@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,9 @@ class Delivery:
         if len(self._orders) == 1:
             return self._orders[0].complete(rows)
         routes = self._arena.route[rows]
-        return np.concatenate([order.complete(rows[routes == route]) for route, order in enumerate(self._orders)])
+        return np.concatenate(
+            [order.complete(rows[routes == route]) for route, order in enumerate(self._orders)]
+        )
 
     def _results(self, rows: Rows) -> list[Shipment]:
         if len(rows) == 0:
@@ -108,10 +111,7 @@ class Delivery:
         messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
         partitions = self._arena.partition[rows]
         edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(rows)]
-        shipments = [
-            self._shipment(rows[start:end], messages[start:end])
-            for start, end in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        shipments = [self._shipment(rows[start:end], messages[start:end]) for start, end in pairwise(edges)]
         self._metrics.count("busy_seconds_total", self._clock.now() - started, "encode")
         return shipments
 

@@ -21,7 +21,26 @@ Labels = tuple[str, ...]
 State = TypeVar("State")
 PREFIX = "claimstream_"
 
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.067, 0.1, 0.15, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SECONDS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.035,
+    0.05,
+    0.067,
+    0.1,
+    0.15,
+    0.2,
+    0.35,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    30.0,
+)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -41,17 +60,25 @@ DEFINITIONS = {
     "claims_delivered_total": Definition("Results acknowledged by the broker."),
     "dead_letters_total": Definition("Records sent to the dead letters, by error.", ("error",)),
     "deadline_missed_total": Definition("Results acknowledged after their deadline."),
-    "stale_results_total": Definition("Results dropped because their partition had moved on; its new owner scores them."),
+    "stale_results_total": Definition(
+        "Results dropped because their partition had moved on; its new owner scores them."
+    ),
     "polls_total": Definition("Polls that brought records."),
-    "batches_closed_total": Definition("Micro-batches, by model and by why they were closed.", ("model", "reason")),
+    "batches_closed_total": Definition(
+        "Micro-batches, by model and by why they were closed.", ("model", "reason")
+    ),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
     "client_errors_total": Definition("Errors that the Kafka clients reported, by name.", ("error",)),
-    "retries_total": Definition("Times that work was put off because something outside was unavailable.", ("error",)),
+    "retries_total": Definition(
+        "Times that work was put off because something outside was unavailable.", ("error",)
+    ),
     "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
     "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
     "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),
     "inference_seconds": Definition("Duration of a forward pass.", ("model",), SECONDS),
-    "stage_latency_seconds": Definition("Input record's timestamp to acknowledgement of its result.", (), SECONDS),
+    "stage_latency_seconds": Definition(
+        "Input record's timestamp to acknowledgement of its result.", (), SECONDS
+    ),
     "claims_in_flight": Definition("Claims between poll and acknowledgement.", gauge=True),
     "bytes_in_flight": Definition("Raw bytes retained for claims in flight.", gauge=True),
     "output_queue_batches": Definition("Outcomes that wait for the output.", gauge=True),
@@ -113,7 +140,9 @@ class StageMetrics:
         array = np.atleast_1d(np.asarray(values, np.float64))
         counts = np.bincount(np.searchsorted(edges, array), minlength=len(edges) + 1)
         with self._lock:
-            state = self._histograms.setdefault((name, labels), HistogramState(np.zeros(len(edges) + 1, np.int64)))
+            state = self._histograms.setdefault(
+                (name, labels), HistogramState(np.zeros(len(edges) + 1, np.int64))
+            )
             state.counts += counts
             state.total += float(array.sum())
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.records import Integers
+from stream.records import Flags, Integers
 
 _INITIAL = 1024
 
@@ -115,9 +115,10 @@ class OffsetLedger:
             result[partitions == partition] = known.get(partition, 0)
         return result
 
-    def current(self, partitions: Integers, epochs: Integers) -> npt.NDArray[np.bool_]:
+    def current(self, partitions: Integers, epochs: Integers) -> Flags:
         """Which records still belong to the assignment under which they were read."""
-        return (epochs != 0) & (self.epochs(partitions) == epochs)
+        current: Flags = (epochs != 0) & (self.epochs(partitions) == epochs)
+        return current
 
     def take(self, partitions: Integers, offsets: Integers, epochs: Integers) -> None:
         """Note the records of a poll as in flight."""

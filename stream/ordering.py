@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from stream.records import Integers, Rows
+from stream.records import Flags, Integers, Rows
 
 _EMPTY = np.empty(0, np.int32)
 
@@ -34,7 +34,7 @@ class KeyOrder:
         """Completed rows that wait for an earlier one."""
         return len(self._held)
 
-    def admit(self, rows: Rows, keys: Integers, exempt: Integers) -> None:
+    def admit(self, rows: Rows, keys: Integers, exempt: Flags) -> None:
         """Note rows in input order, with a hash of (key, partition) each; an exempt row (null key) waits for nobody."""
         with self._lock:
             self._sequence[rows] = np.arange(self._next, self._next + len(rows))
@@ -71,7 +71,7 @@ class KeyOrder:
     def _first_pending(self) -> int:
         return int(self._sequence[self._admitted[0][0]]) if self._admitted else self._next
 
-    def _blocked(self, ready: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _blocked(self, ready: Rows) -> Flags:
         pending = np.concatenate(list(self._admitted))
         pending = pending[self._pending[pending] & ~self._exempt[pending]]
         # Admission order makes the first entry of each key its earliest pending record.
@@ -81,4 +81,5 @@ class KeyOrder:
         place = np.minimum(np.searchsorted(keys, self._key[ready]), len(keys) - 1)
         earliest = self._sequence[pending[first[place]]]
         same = keys[place] == self._key[ready]
-        return same & (earliest < self._sequence[ready]) & ~self._exempt[ready]
+        blocked: Flags = same & (earliest < self._sequence[ready]) & ~self._exempt[ready]
+        return blocked

@@ -219,7 +219,10 @@ class Pipeline:
         """Send rows whose route goes on to its next model; the rows that are finished."""
         routes, hops = self._arena.route[rows], self._arena.hop[rows]
         following = np.array(
-            [self._routes[r][h] if h < len(self._routes[r]) else -1 for r, h in zip(routes, hops, strict=True)]
+            [
+                self._routes[r][h] if h < len(self._routes[r]) else -1
+                for r, h in zip(routes, hops, strict=True)
+            ]
         )
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]

@@ -95,7 +95,11 @@ class ClaimProducer:
         self._produce(shipment, last, None, report)
 
     def _produce(
-        self, shipment: Shipment, message: dict[str, Any], headers: Headers | None, report: Callable[..., None]
+        self,
+        shipment: Shipment,
+        message: dict[str, Any],
+        headers: Headers | None,
+        report: Callable[..., None],
     ) -> None:
         self._client.produce(
             shipment.topic,
@@ -109,7 +113,9 @@ class ClaimProducer:
     def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
             if error is not None:
-                self._failure = FatalError(f"a result for {shipment.topic!r} was not delivered: {error.str()}")
+                self._failure = FatalError(
+                    f"a result for {shipment.topic!r} was not delivered: {error.str()}"
+                )
                 return
             shipment.waiting -= 1
             if shipment.waiting == 0:

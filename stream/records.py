@@ -13,6 +13,7 @@ from stream.errors import RecordError
 
 Rows = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Headers = list[tuple[str, bytes | None]]
 
 

@@ -75,7 +75,13 @@ class ScoreColumns:
 
 
 def _identity_columns(identities: Sequence[ModelIdentity]) -> dict[str, pa.Array]:
-    fields = {"model": "name", "version": "version", "variant": "variant", "precision": "precision", "device": "device"}
+    fields = {
+        "model": "name",
+        "version": "version",
+        "variant": "variant",
+        "precision": "precision",
+        "device": "device",
+    }
     return {
         column: pa.array([getattr(identity, field) for identity in identities], pa.string())
         for column, field in fields.items()

@@ -63,9 +63,7 @@ class Scorer:
             return rows[:0]
         return self._keep(lane, rows, scores, failures)
 
-    def _keep(
-        self, lane: int, rows: Rows, scores: npt.NDArray[np.float32], failures: list[Failure]
-    ) -> Rows:
+    def _keep(self, lane: int, rows: Rows, scores: npt.NDArray[np.float32], failures: list[Failure]) -> Rows:
         finite = np.isfinite(scores)
         if not finite.all():
             name = self._models[lane].identity.name

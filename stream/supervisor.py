@@ -97,7 +97,12 @@ class Supervisor:
         """Start what is due, then take reports for up to `patience` seconds."""
         now = self._clock.now()
         for slot in self._slots:
-            if slot.process is None and not self._stopping and slot.start_at is not None and now >= slot.start_at:
+            if (
+                slot.process is None
+                and not self._stopping
+                and slot.start_at is not None
+                and now >= slot.start_at
+            ):
                 self._start(slot, now)
         busy = {slot.connection: slot for slot in self._slots if slot.connection is not None}
         if not busy:
@@ -181,4 +186,3 @@ class Supervisor:
             slot.connection.send(word)
         except (BrokenPipeError, OSError) as error:
             log.warning("worker %d could not be told to %s: %s", slot.number, word, error)
-

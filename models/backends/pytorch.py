@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,7 +41,8 @@ class Block(nn.Module):
         q, k, v = grid.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         x = x + self.outward(seen.transpose(1, 2).reshape(n * length, width)[places])
-        return x + self.narrow(functional.gelu(self.widen(self.norm_feed(x))))
+        fed: Tensor = self.narrow(functional.gelu(self.widen(self.norm_feed(x))))
+        return x + fed
 
 
 class ClaimsTransformer(nn.Module):
@@ -61,8 +61,9 @@ class ClaimsTransformer(nn.Module):
         self.head = nn.Linear(shape.width, 1)
 
     def forward(self, token: Tensor, revenue: Tensor, amount: Tensor, number: Tensor) -> Tensor:
-        """token, revenue (n, length) int, of one vocabulary; amount (n, length, amounts); number (n, numbers); logits (n,).
+        """token, revenue (n, length) int, of one vocabulary; amount (n, length, amounts); number (n, numbers).
 
+        Returns logits (n,).
         Token 0 is padding; every claim has a first token.
         """
         mask = token != 0

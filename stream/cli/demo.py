@@ -21,13 +21,26 @@ from stream.publishing import Supply, from_file, from_generator
 @click.command()
 @config_option
 @click.option("--claims", type=click.IntRange(1), default=20_000, show_default=True, help="Generated claims.")
-@click.option("--rate", type=click.FloatRange(1.0), default=1_000.0, show_default=True, help="Claims a second (Poisson).")
+@click.option(
+    "--rate",
+    type=click.FloatRange(1.0),
+    default=1_000.0,
+    show_default=True,
+    help="Claims a second (Poisson).",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of claims and arrivals.")
-@click.option("--input", "source", type=click.Path(path_type=Path), help="Real claims, CSV or CSV.gz, instead.")
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), help="Real claims, CSV or CSV.gz, instead."
+)
 @click.option("--mapping", help="How the columns of --input become claims, e.g. tuva.")
 @click.option("--model", help="Model to score with; the configured route otherwise.")
 @click.option("--bootstrap", help="Your own Kafka; an embedded one otherwise.")
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/demo-latency.png"), show_default=True)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("out/demo-latency.png"),
+    show_default=True,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     config_file: Path | None,

@@ -26,10 +26,14 @@ def command() -> None:
 
 
 @command.command(name="train")
-@click.option("--claims", type=click.IntRange(1_000), default=100_000, show_default=True, help="Generated claims.")
+@click.option(
+    "--claims", type=click.IntRange(1_000), default=100_000, show_default=True, help="Generated claims."
+)
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True)
 @click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 def train_command(claims: int, epochs: int, seed: int, output: Path, *, as_json: bool) -> None:
     """Train claims_filter on generated claims and their labels; the same options give the same weights.
@@ -52,11 +56,15 @@ def train_command(claims: int, epochs: int, seed: int, output: Path, *, as_json:
     if as_json:
         emit_json(manifest.metrics)
         return
-    click.echo(f"{output}: held-out AUC {manifest.metrics['auc']}, AP {manifest.metrics['average_precision']}")
+    click.echo(
+        f"{output}: held-out AUC {manifest.metrics['auc']}, AP {manifest.metrics['average_precision']}"
+    )
 
 
 def labelled(count: int, seed: int) -> Labelled:
     """Generated claims; label 1 where an anomaly was planted."""
     batches = list(generate(count, seed))
-    kinds = pa.chunked_array([pc.map_lookup(batch.column("attributes"), _LABEL, "first") for batch in batches])
+    kinds = pa.chunked_array(
+        [pc.map_lookup(batch.column("attributes"), _LABEL, "first") for batch in batches]
+    )
     return Labelled(batches, pc.not_equal(kinds, "none").to_numpy().astype(np.float32))

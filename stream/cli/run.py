@@ -10,9 +10,9 @@ from types import FrameType
 
 import click
 
-from stream.service import Service
 from stream.cli.configuration import config_option, effective
 from stream.clock import SystemClock
+from stream.service import Service
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from stream.codec.framing import (
 from stream.codec.registry import SchemaSource
 from stream.codec.resolution import check_columns
 from stream.codec.shapes import parse
-from stream.codec.writers import Read, Target, WriterReader, empty_batch, joined
+from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty_batch, joined
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
 DEFAULT_RECORD_BYTES = 1_000_000
@@ -80,7 +80,7 @@ class Decoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Raises RetryError, nothing decoded, while a schema registry is needed and cannot be reached."""
-        given = list(values)
+        given = values if isinstance(values, list) else list(values)
         claims = self._alike(given)
         if claims is not None:
             return Decoded(claims, np.arange(len(given)), ())
@@ -90,10 +90,14 @@ class Decoder:
 
     def _alike(self, values: list[Any]) -> pa.RecordBatch | None:
         """The common case: every value good and under the first one's prefix."""
-        if not values or None in values or len(max(values, key=len)) > self._limit:
+        try:
+            given = byte_lengths(values)
+        except TypeError:
+            return None
+        if not values or np.maximum.reduce(given) > self._limit:
             return None
         reader = self._known(values[0]) or self._bare
-        return None if reader is None else reader.whole(values)
+        return None if reader is None else reader.whole(values, given)
 
     def _known(self, value: bytes) -> WriterReader | None:
         return self._by_fingerprint.get(value[:SINGLE_OBJECT_HEADER]) or self._by_id.get(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,16 @@ import pyarrow as pa
 from stream.codec.shapes import Shape
 
 Lengths = npt.NDArray[np.int64]
+Valid = npt.NDArray[np.bool_]
 
 # Where the fast path may have cut an integer to its type's width, no length is certain: the row must never match.
 _UNCERTAIN = 1 << 40
 _CONSTANT = {"null": 0, "boolean": 1, "float": 4, "double": 8, "enum": 1}
 _CERTAIN_BYTES = {"int": 4, "long": 9}
+_FURTHER_BUFFERS = {"null": 0, "enum": 2}
+_ONE_BYTE = 64
+_WIDTH: dict[str, np.dtype[Any]] = {"int": np.dtype(np.int32), "long": np.dtype(np.int64)}
+_TEXT = Shape("string")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,126 +38,136 @@ class Measured:
     texts: Sequence[pa.Buffer]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """Bytes of the first k elements: `each * k + steps[k]`; no `steps` means zeros."""
+class _Tally:
+    """Bytes of the first k elements of one level: `each * k + steps[k]`."""
 
-    each: int
-    steps: Lengths | None = None
+    __slots__ = ("each", "rows", "steps")
 
-    def __add__(self, other: _Reach) -> _Reach:
-        if self.steps is None or other.steps is None:
-            steps = other.steps if self.steps is None else self.steps
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.each = 0
+        self.steps: Lengths | None = None
+
+    def add(self, steps: Lengths) -> None:
+        self.steps = steps if self.steps is None else self.steps + steps
+
+    def first(self, counts: Lengths) -> Lengths:
+        """Bytes of the first so many elements, for every one of the counts."""
+        return counts * self.each if self.steps is None else counts * self.each + self.steps[counts]
+
+    def lengths(self) -> Lengths:
+        """Bytes of each element."""
+        if self.steps is None:
+            return np.full(self.rows, self.each, np.int64)
+        return self.steps[1:] - self.steps[:-1] + self.each
+
+
+class _Measure:
+    """Takes the buffers of arrays, their children's included, in Arrow's depth-first order."""
+
+    def __init__(self, buffers: Iterator[pa.Buffer | None]) -> None:
+        self._buffers = buffers
+        self.texts: list[pa.Buffer] = []
+
+    def array(self, shape: Shape, tally: _Tally) -> None:
+        """Add the elements of one array."""
+        if shape.kind == "nullable":
+            tally.each += 1
+            return self.array(shape.parts[0], tally)
+        valid = _valid(next(self._buffers), tally.rows)
+        if valid is None:
+            return self._elements(shape, tally, None)
+        present = _Tally(tally.rows)
+        self._elements(shape, present, valid)
+        return tally.add(_cumulative(present.lengths() * valid))
+
+    def _elements(self, shape: Shape, tally: _Tally, valid: Valid | None) -> None:
+        if shape.kind in _CONSTANT:
+            tally.each += _CONSTANT[shape.kind]
+            for _ in range(_FURTHER_BUFFERS.get(shape.kind, 1)):
+                next(self._buffers)
+        elif shape.kind == "string":
+            self._strings(tally)
+        elif shape.kind == "record":
+            for part in shape.parts:
+                self.array(part, tally)
+        elif shape.kind in ("array", "map"):
+            self._collection(shape, tally)
         else:
-            steps = self.steps + other.steps
-        return _Reach(self.each + other.each, steps)
+            self._integers(shape.kind, tally, valid)
+
+    def _strings(self, tally: _Tally) -> None:
+        offsets = _offsets(next(self._buffers), tally.rows)
+        data = next(self._buffers)
+        if data is not None and data.size:
+            self.texts.append(data)
+        tally.add(offsets)
+        _add_sizes(tally, offsets[1:] - offsets[:-1])
+
+    def _collection(self, shape: Shape, tally: _Tally) -> None:
+        offsets = _offsets(next(self._buffers), tally.rows)
+        items = _Tally(int(offsets[-1]))
+        if shape.kind == "map":
+            next(self._buffers)
+            self.array(_TEXT, items)
+        self.array(shape.parts[0], items)
+        tally.each += 1
+        if items.rows == 0:
+            return
+        tally.add(items.first(offsets))
+        counts = offsets[1:] - offsets[:-1]
+        sizes = _Tally(tally.rows)
+        _add_sizes(sizes, counts)
+        tally.add(_cumulative(sizes.lengths() * (counts > 0)))
+
+    def _integers(self, kind: str, tally: _Tally, valid: Valid | None) -> None:
+        buffer = next(self._buffers)
+        if buffer is None or tally.rows == 0:
+            return
+        values: npt.NDArray[Any] = np.frombuffer(memoryview(buffer), _WIDTH[kind], tally.rows)
+        if valid is not None:
+            values = np.where(valid, values, values.dtype.type(0))
+        _add_varints(tally, _zigzag(values), _CERTAIN_BYTES[kind])
 
 
-def measure(shapes: Sequence[Shape], columns: Sequence[pa.Array], rows: int) -> Measured:
+def measure(shapes: Sequence[Shape], columns: Sequence[pa.Array[Any]], rows: int) -> Measured:
     """`columns` are whole (unsliced), straight from the fast path."""
-    texts: list[pa.Buffer] = []
-    total = _Reach(0)
-    for shape, column in zip(shapes, columns, strict=True):
-        total = total + _reach(shape, iter(column.buffers()), rows, texts)
-    return Measured(_each(total, rows), texts)
+    measurement = _Measure(chain.from_iterable(column.buffers() for column in columns))
+    total = _Tally(rows)
+    for shape in shapes:
+        measurement.array(shape, total)
+    return Measured(total.lengths(), measurement.texts)
 
 
-def _reach(shape: Shape, buffers: Iterator[pa.Buffer | None], rows: int, texts: list[pa.Buffer]) -> _Reach:
-    """Takes the buffers of one array, its children's included, in Arrow's depth-first order."""
-    if shape.kind == "nullable":
-        return _reach(shape.parts[0], buffers, rows, texts) + _Reach(1)
-    valid = _valid(next(buffers), rows)
-    if shape.kind in _CONSTANT:
-        for _ in range(_further_buffers(shape.kind)):
-            next(buffers)
-        found = _Reach(_CONSTANT[shape.kind])
-    elif shape.kind in ("int", "long"):
-        found = _integers(next(buffers), rows, shape.kind, valid)
-    elif shape.kind == "string":
-        found = _strings(buffers, rows, texts)
-    elif shape.kind == "record":
-        found = sum((_reach(part, buffers, rows, texts) for part in shape.parts), _Reach(0))
-    else:
-        found = _collection(shape, buffers, rows, texts)
-    return found if valid is None else _masked(found, rows, valid)
-
-
-def _further_buffers(kind: str) -> int:
-    return {"null": 0, "enum": 2}.get(kind, 1)
-
-
-def _collection(
-    shape: Shape, buffers: Iterator[pa.Buffer | None], rows: int, texts: list[pa.Buffer]
-) -> _Reach:
-    offsets = _offsets(next(buffers), rows)
-    items = int(offsets[-1])
-    inner = _Reach(0)
-    if shape.kind == "map":
-        next(buffers)
-        inner = _reach(Shape("string"), buffers, items, texts)
-    inner = inner + _reach(shape.parts[0], buffers, items, texts)
-    steps = inner.each * offsets if inner.steps is None else inner.each * offsets + inner.steps[offsets]
-    counts = np.diff(offsets)
-    return _Reach(1, steps) + _sized(counts, counts > 0)
-
-
-def _strings(buffers: Iterator[pa.Buffer | None], rows: int, texts: list[pa.Buffer]) -> _Reach:
-    offsets = _offsets(next(buffers), rows)
-    data = next(buffers)
-    if data is not None and data.size:
-        texts.append(data)
-    return _Reach(0, offsets) + _sized(np.diff(offsets), None)
-
-
-def _integers(buffer: pa.Buffer | None, rows: int, kind: str, valid: npt.NDArray[np.bool_] | None) -> _Reach:
-    if buffer is None or rows == 0:
-        return _Reach(0)
-    values = np.frombuffer(buffer, np.int32 if kind == "int" else np.int64, rows)
-    if valid is not None:
-        values = np.where(valid, values, values.dtype.type(0))
-    return _varints(_zigzag(values), _CERTAIN_BYTES[kind])
-
-
-def _zigzag(values: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.unsignedinteger]:
+def _zigzag(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     bits = values.dtype.itemsize * 8
-    return ((values << 1) ^ (values >> (bits - 1))).view(f"u{values.dtype.itemsize}")  # type: ignore[no-any-return]
+    return ((values << 1) ^ (values >> (bits - 1))).view(f"u{values.dtype.itemsize}")
 
 
-def _sized(counts: Lengths, present: npt.NDArray[np.bool_] | None) -> _Reach:
-    """The varints of counts and lengths, which are never negative; where not present there is none."""
-    if counts.size == 0:
-        return _Reach(0)
-    if present is None or present.all():
-        return _varints((counts << 1).view(np.uint64), _CERTAIN_BYTES["long"])
-    return _masked(_varints((counts << 1).view(np.uint64), _CERTAIN_BYTES["long"]), counts.size, present)
+def _add_sizes(tally: _Tally, counts: Lengths) -> None:
+    """The varints of counts and lengths, which are never negative."""
+    if counts.size == 0 or np.maximum.reduce(counts) < _ONE_BYTE:
+        tally.each += 1
+    else:
+        _add_varints(tally, (counts << 1).view(np.uint64), _CERTAIN_BYTES["long"])
 
 
-def _varints(zigzag: npt.NDArray[np.unsignedinteger], certain: int) -> _Reach:
+def _add_varints(tally: _Tally, zigzag: npt.NDArray[Any], certain: int) -> None:
     """Bytes of each varint, 7 bits a byte."""
-    least, most = _varint_bytes(int(zigzag.min())), _varint_bytes(int(zigzag.max()))
+    least = _varint_bytes(int(np.minimum.reduce(zigzag)))
+    most = _varint_bytes(int(np.maximum.reduce(zigzag)))
     if least == most <= certain:
-        return _Reach(most)
-    sizes = np.full(zigzag.size, least, np.int64)
+        tally.each += most
+        return
+    sizes = np.full(zigzag.size, least if least <= certain else _UNCERTAIN, np.int64)
     for size in range(least, most):
         longer = zigzag >= zigzag.dtype.type(1 << (7 * size))
         sizes += longer if size < certain else longer * _UNCERTAIN
-    if least > certain:
-        sizes += _UNCERTAIN
-    return _Reach(0, _cumulative(sizes))
+    tally.add(_cumulative(sizes))
 
 
 def _varint_bytes(zigzag: int) -> int:
     return max(1, (zigzag.bit_length() + 6) // 7)
-
-
-def _masked(reach: _Reach, rows: int, present: npt.NDArray[np.bool_]) -> _Reach:
-    return _Reach(0, _cumulative(_each(reach, rows) * present))
-
-
-def _each(reach: _Reach, rows: int) -> Lengths:
-    if reach.steps is None:
-        return np.full(rows, reach.each, np.int64)
-    return np.diff(reach.steps) + reach.each
 
 
 def _cumulative(sizes: Lengths) -> Lengths:
@@ -162,12 +179,13 @@ def _cumulative(sizes: Lengths) -> Lengths:
 def _offsets(buffer: pa.Buffer | None, rows: int) -> Lengths:
     if buffer is None or buffer.size == 0:
         return np.zeros(rows + 1, np.int64)
-    return np.frombuffer(buffer, np.int32, rows + 1).astype(np.int64)
+    return np.frombuffer(memoryview(buffer), np.int32, rows + 1).astype(np.int64)
 
 
-def _valid(buffer: pa.Buffer | None, rows: int) -> npt.NDArray[np.bool_] | None:
+def _valid(buffer: pa.Buffer | None, rows: int) -> Valid | None:
     """Arrow's validity bits; None when every element is there."""
     if buffer is None:
         return None
-    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), count=rows, bitorder="little").view(np.bool_)
+    packed = np.frombuffer(memoryview(buffer), np.uint8)
+    bits = np.unpackbits(packed, count=rows, bitorder="little").view(np.bool_)
     return None if bits.all() else bits

@@ -12,7 +12,10 @@ from stream.clock import Clock
 from stream.errors import DecodeError, RetryError
 
 _NOT_FOUND = 404
+# Confluent's codes under 404 that speak of the schema, not of a wrong address.
+_UNKNOWN_SCHEMA = {40403}
 _REMEMBER_UNKNOWN = 30.0
+_UNKNOWN_KEPT = 10_000
 
 
 class SchemaSource(Protocol):
@@ -23,27 +26,57 @@ class SchemaSource(Protocol):
 
 
 class RegistrySource:
-    """A Schema Registry over HTTP; known schemas are kept, unknown ids remembered for half a minute."""
+    """A Schema Registry over HTTP; known schemas are kept, unknown ids remembered for half a minute.
+
+    `options` go to confluent_kafka's SchemaRegistryClient as they are and override `timeout` (seconds a request).
+    """
 
     def __init__(self, url: str, options: Mapping[str, Any], clock: Clock, *, timeout: float = 5.0) -> None:
-        self._url = url
         self._clock = clock
         self._client = SchemaRegistryClient({"url": url, "timeout": timeout, "max.retries": 0, **options})
         self._unknown: dict[int, float] = {}
 
     def schema(self, schema_id: int) -> dict[str, Any]:
+        """The schema; it must be a self-contained Avro record."""
         if self._clock.now() < self._unknown.get(schema_id, 0.0):
-            raise DecodeError(f"schema id {schema_id} is unknown to the registry")
+            raise _unknown(schema_id)
         try:
-            schema: dict[str, Any] = json.loads(self._client.get_schema(schema_id).schema_str or "null")
+            found = self._client.get_schema(schema_id)
         except SchemaRegistryError as error:
-            if error.http_status_code != _NOT_FOUND:
+            if not _says_unknown(error):
                 raise RetryError(f"the schema registry answered {error.http_status_code}: {error}") from error
-            self._unknown[schema_id] = self._clock.now() + _REMEMBER_UNKNOWN
-            raise DecodeError(f"schema id {schema_id} is unknown to the registry") from error
+            self._remember(schema_id)
+            raise _unknown(schema_id) from error
         except Exception as error:
             # The HTTP client's errors share no base class; whatever it is, the registry gave no answer.
             raise RetryError(
-                f"the schema registry cannot be reached: {type(error).__name__}: {error}"
+                f"the schema registry gave no answer: {type(error).__name__}: {error}"
             ) from error
-        return schema
+        if (found.schema_type or "AVRO") != "AVRO" or found.references:
+            raise DecodeError(
+                f"schema id {schema_id} is {found.schema_type}, or refers to others: not readable here"
+            )
+        return _record(schema_id, found.schema_str or "")
+
+    def _remember(self, schema_id: int) -> None:
+        if len(self._unknown) >= _UNKNOWN_KEPT:
+            self._unknown.clear()
+        self._unknown[schema_id] = self._clock.now() + _REMEMBER_UNKNOWN
+
+
+def _says_unknown(error: SchemaRegistryError) -> bool:
+    return error.http_status_code == _NOT_FOUND and error.error_code in _UNKNOWN_SCHEMA
+
+
+def _unknown(schema_id: int) -> DecodeError:
+    return DecodeError(f"schema id {schema_id} is unknown to the registry")
+
+
+def _record(schema_id: int, text: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        raise DecodeError(f"schema id {schema_id} is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise DecodeError(f"schema id {schema_id} is not a record")
+    return schema

@@ -29,7 +29,7 @@ class Projection:
         self._columns = columns
         self._schema = schema
 
-    def apply(self, written: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
+    def apply(self, written: Sequence[pa.Array[Any]], rows: int) -> pa.RecordBatch:
         """Columns of exactly the reader's Arrow schema."""
         chosen = [
             _filled(column.value, field.type, rows)
@@ -102,12 +102,12 @@ def _branches(shape: Shape) -> tuple[Shape, ...]:
     return shape.parts if shape.kind in ("nullable", "union") else (shape,)
 
 
-def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _typed(column: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
     return column if column.type.equals(kind) else column.cast(kind)
 
 
-def _filled(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    return pa.array([value], kind).take(pa.array(np.zeros(rows, np.int64)))
+def _filled(value: Any, kind: pa.DataType, rows: int) -> pa.Array[Any]:
+    return pa.array([value], kind).take(np.zeros(rows, np.int64))
 
 
 def check_columns(shape: Shape) -> None:

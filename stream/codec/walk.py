@@ -72,7 +72,10 @@ def _compiled(shape: Shape) -> Step:
 
 
 def _skip(size: int) -> Step:
-    return lambda data, at: at + size
+    def step(_: bytes, at: int) -> int:
+        return at + size
+
+    return step
 
 
 def _int(data: bytes, at: int) -> int:

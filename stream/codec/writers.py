@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from stream.codec.exact import Lengths
 from stream.codec.fast import FastReader, is_fast
 from stream.codec.framing import Framing
 from stream.codec.reference import Reference, to_batch
@@ -51,11 +53,11 @@ class WriterReader:
             self._projection = project(target.schema, shape, target.shape, target.arrow)
             self._fast = FastReader(writer, shape, framing, prefix) if self._projection else None
 
-    def whole(self, values: list[bytes]) -> pa.RecordBatch | None:
-        """All values at once; None if there is anything the matter with one of them."""
+    def whole(self, values: list[bytes], given: Lengths) -> pa.RecordBatch | None:
+        """All values (of `given` bytes) at once; None if there is anything the matter with one of them."""
         if self._fast is None or self._projection is None:
             return None
-        columns = self._fast.read(values)
+        columns = self._fast.read(values, given)
         return None if columns is None else self._projection.apply(columns, len(values))
 
     def each(self, values: list[bytes]) -> Read:
@@ -64,7 +66,7 @@ class WriterReader:
 
     def _parts(self, values: list[bytes], first: int) -> list[Read]:
         """Halves until the parts are whole, or few."""
-        claims = self.whole(values) if values else None
+        claims = self.whole(values, byte_lengths(values)) if values else None
         if claims is not None:
             return [Read(claims, list(range(first, first + len(values))), [])]
         if self._fast is None or len(values) <= _LEAF:
@@ -105,3 +107,8 @@ def joined(parts: Sequence[Read], schema: pa.Schema) -> Read:
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     """No rows of these columns."""
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def byte_lengths(values: Sequence[bytes]) -> Lengths:
+    """Raises TypeError for a null among the values."""
+    return np.fromiter(map(len, values), np.int64, len(values))

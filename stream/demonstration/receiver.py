@@ -23,7 +23,11 @@ class Receiver(threading.Thread):
 
     def __init__(self, client: Mapping[str, Any], topic: str, clock: Clock) -> None:
         super().__init__(name="receiver", daemon=True)
-        options = {"group.id": "claimstream-demo", "enable.auto.commit": False, "isolation.level": "read_committed"}
+        options = {
+            "group.id": "claimstream-demo",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
         self._consumer = Consumer({**client, **options, "fetch.wait.max.ms": 20})
         partitions = self._consumer.list_topics(topic, timeout=10.0).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])

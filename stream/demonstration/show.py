@@ -123,7 +123,9 @@ class Show:
             if (answered := self._answered(service, receiver)) + self._published != progress:
                 progress, since = answered + self._published, self._clock.now()
             elif self._clock.now() - since > _QUIET_SECONDS:
-                raise FatalError(f"{self._published - answered} of {self._published} claims were not answered")
+                raise FatalError(
+                    f"{self._published - answered} of {self._published} claims were not answered"
+                )
             self._look(service, receiver)
             time.sleep(_LOOK)
         if self._failure is not None:
@@ -131,7 +133,9 @@ class Show:
 
     def _publish(self, client: Mapping[str, Any]) -> None:
         try:
-            publisher = Publisher(client, self._settings.kafka.topics.input, Encoder(schemas.load("claim_event")))
+            publisher = Publisher(
+                client, self._settings.kafka.topics.input, Encoder(schemas.load("claim_event"))
+            )
             publisher.connect()
             arrivals = pacer(self._plan.rate, Arrivals.POISSON, self._plan.seed)
             for count in publish_all(publisher, self._supply.batches(), clock=self._clock, pacer=arrivals):

@@ -19,7 +19,7 @@ def resolve(name: str, target: Path) -> None:
     """Put the archives that `<name>.toml` names, and all that they need, into `target`."""
     environment = resources.files(__package__).joinpath(f"{name}.toml")
     with tempfile.TemporaryDirectory(dir=target.parent) as room, resources.as_file(environment) as file:
-        command = [sys.executable, "-m", "jgo", "--ignore-config", "--resolver", "python", "--quiet"]
+        command = [sys.executable, "-m", "jgo", "--ignore-config", "--resolver", "python"]
         command += ["--timeout", str(_ANSWER_SECONDS), "--links", "copy", "--file", str(file)]
         command += ["--repo-cache", f"{room}/repository", "--cache-dir", f"{room}/environment", "sync"]
         answer = _ran(name, command)

@@ -43,13 +43,24 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_stop_ends_it_even_when_it_is_paused(tmp_path: Path) -> None:
-    process = GuardedProcess(SLEEP, tmp_path / "log", grace=5.0)
+def test_stop_ends_it_politely_even_when_it_is_paused(tmp_path: Path) -> None:
+    polite = ["sh", "-c", "trap 'echo farewell; exit' TERM; echo ready; while true; do sleep 0.02; done"]
+    process = GuardedProcess(polite, tmp_path / "log", grace=10.0)
+    assert eventually(lambda: "ready" in process.tail())
     process.pause()
     assert process.alive
     assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
     process.stop()
     assert gone(process.pid)
+    assert process.tail().endswith("farewell")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process ask to die with another")
+def test_ends_with_its_guardian(tmp_path: Path) -> None:
+    process = GuardedProcess(SLEEP, tmp_path / "log")
+    process._guardian.kill()
+    assert eventually(lambda: gone(process.pid))
+    process.stop()
 
 
 def test_paused_child_goes_on_when_resumed(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def publish(bootstrap: str, topic: str, count: int, seed: int = 5, **more: Any) 
 
 
 @contextmanager
-def stage(bootstrap: str, topics: Topics, workers: int = 1, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def stage(
+    bootstrap: str, topics: Topics, workers: int = 1, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     names = {
         "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
         "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
@@ -77,7 +79,11 @@ def await_that(condition: Callable[[], bool], seconds: float = READY_SECONDS) ->
 
 def delivered() -> int:
     _, text = get("/metrics")
-    numbers = [line.split()[-1] for line in text.splitlines() if line.startswith("claimstream_claims_delivered_total")]
+    numbers = [
+        line.split()[-1]
+        for line in text.splitlines()
+        if line.startswith("claimstream_claims_delivered_total")
+    ]
     return int(float(numbers[0])) if numbers else 0
 
 
@@ -142,7 +148,9 @@ def test_the_trace_header_is_carried_over(kafka: Any, topics: Topics) -> None:
     with stage(kafka.bootstrap, topics) as process:
         await_that(lambda: delivered() == 50)
         assert stop(process) == 0
-    assert [message.headers() for message in read(kafka, topics.scores)] == [[("traceparent", b"00-abc")]] * 50
+    assert [message.headers() for message in read(kafka, topics.scores)] == [
+        [("traceparent", b"00-abc")]
+    ] * 50
 
 
 def test_keeps_key_order_when_the_output_has_other_partitions(kafka: Any, topic: Callable[..., str]) -> None:
@@ -167,7 +175,9 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(kafka: Any, topics: Top
     assert check(kafka, topics).mismatched == 0
 
 
-def test_a_missing_topic_is_named_with_the_command_that_creates_it(kafka: Any, topic: Callable[..., str]) -> None:
+def test_a_missing_topic_is_named_with_the_command_that_creates_it(
+    kafka: Any, topic: Callable[..., str]
+) -> None:
     topics = Topics(topic(partitions=1), "no-such-topic", topic(partitions=1))
     with stage(kafka.bootstrap, topics) as process:
         assert process.wait(30) == 2

@@ -12,7 +12,16 @@ LIMITS = GateLimits(high=0.9, low=0.5, patience=0.3)
 
 def test_a_short_block_holds_and_a_long_one_pauses_until_half_empty() -> None:
     gate = ReadingGate(LIMITS)
-    story = [(0.5, 0.0), (0.95, 1.0), (0.8, 1.1), (0.95, 2.0), (0.95, 2.2), (0.95, 2.4), (0.6, 3.0), (0.49, 4.0)]
+    story = [
+        (0.5, 0.0),
+        (0.95, 1.0),
+        (0.8, 1.1),
+        (0.95, 2.0),
+        (0.95, 2.2),
+        (0.95, 2.4),
+        (0.6, 3.0),
+        (0.49, 4.0),
+    ]
     assert [gate.decide(fill, now) for fill, now in story] == [
         Flow.READ,
         Flow.HOLD,

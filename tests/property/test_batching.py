@@ -14,7 +14,9 @@ from stream.records import CloseReason
 
 seconds = st.floats(0, 10)
 curves = st.builds(LatencyCurve, st.floats(0, 0.1), st.floats(1e-6, 0.01))
-views = st.builds(LaneView, st.just(0), st.integers(1, 2_000), st.floats(-10, 10), st.one_of(seconds, st.just(float("inf"))))
+views = st.builds(
+    LaneView, st.just(0), st.integers(1, 2_000), st.floats(-10, 10), st.one_of(seconds, st.just(float("inf")))
+)
 
 
 @given(views, curves, st.integers(1, 1_000), seconds, st.floats(-10, 10), st.booleans())

@@ -28,7 +28,9 @@ class RecordingClient:
             self.reports.append(None)
         return len(messages)
 
-    def produce(self, topic: str, *, value: bytes, partition: int, on_delivery: Callable[..., None], **_: Any) -> None:
+    def produce(
+        self, topic: str, *, value: bytes, partition: int, on_delivery: Callable[..., None], **_: Any
+    ) -> None:
         self.sent.append((topic, partition, value))
         self.reports.append(on_delivery)
 

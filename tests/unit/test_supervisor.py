@@ -112,4 +112,3 @@ def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock.advance(60.0)
     supervisor.step(0.0)
     assert len(fleet.spawned) == 1
-

@@ -1,0 +1,160 @@
+"""Names, manifests and files of models; what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import open_model
+from models.artifact import tensors
+from models.errors import ArtifactError, ManifestError, UnknownModelError
+from models.features import FeatureSpec
+from models.manifest import Architecture
+from models.repository import SHIPPED, resolve
+from models.training import Labelled, Recipe, auc, average_precision, train
+from stream.publishing import generate
+
+SHIPPED_VERSION = SHIPPED / "claims_filter" / "2.1.0"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for version in ("2.1.0", "2.1.3", "2.2.0", "10.0.0"):
+        shutil.copytree(SHIPPED_VERSION, tmp_path / "claims_filter" / version)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("claims_filter", "10.0.0"),
+        ("claims_filter_v2", "2.2.0"),
+        ("claims_filter_v2.1", "2.1.3"),
+        ("claims_filter:2.1.0", "2.1.0"),
+        ("claims_filter_v10", "10.0.0"),
+    ],
+)
+def test_resolves_the_names_that_people_write(repository: Path, name: str, version: str) -> None:
+    assert resolve(name, repository).name == version
+
+
+@pytest.mark.parametrize(
+    "name", ["claim_filter", "claims_filter_v3", "claims_filter:2.1.9", "claims_filter_v1", ""]
+)
+def test_an_unknown_name_is_answered_with_the_nearest(repository: Path, name: str) -> None:
+    with pytest.raises(UnknownModelError, match="claims_filter_v2"):
+        resolve(name, repository)
+
+
+def changed(repository: Path, **changes: Any) -> Path:
+    folder = repository / "claims_filter" / "2.1.0"
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"version": "2.1"}, "version: String should match"),
+        ({"threshold": 2}, "threshold: Input should be less"),
+        ({"files": {"../model.safetensors": "0" * 64}}, "files: .*not a plain file name"),
+        ({"files": {}}, "lists no model.safetensors, vocabulary.json"),
+        ({"architecture": {"width": 32, "heads": 4, "layers": 2}}, "not the tensors of this architecture"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    repository: Path, changes: dict[str, Any], said: str
+) -> None:
+    changed(repository, **changes)
+    with pytest.raises((ManifestError, ArtifactError), match=said):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+def test_a_changed_byte_is_refused(repository: Path) -> None:
+    weights = repository / "claims_filter" / "2.1.0" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: its SHA-256 is"):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+def test_a_link_is_refused(repository: Path) -> None:
+    weights = repository / "claims_filter" / "2.1.0" / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(SHIPPED_VERSION / "model.safetensors")
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+def test_a_missing_file_is_named(repository: Path) -> None:
+    (repository / "claims_filter" / "2.1.0" / "vocabulary.json").unlink()
+    with pytest.raises(ArtifactError, match=r"vocabulary\.json: cannot be read"):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+def with_header(header: object, body: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pickle.dumps({"a": 1}), "looks like a pickle"),
+        (b"PK\x03\x04rest", "looks like a pickle or an archive"),
+        (b"abc", "too few"),
+        ((1 << 60).to_bytes(8, "little") + b"{}", "its header claims"),
+        (with_header([1]), "not one of safetensors"),
+        (
+            with_header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
+            "truncated or padded",
+        ),
+        (
+            with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"123456"),
+            "truncated or padded",
+        ),
+    ],
+)
+def test_what_is_not_safetensors_is_refused_before_parsing(content: bytes, said: str) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        tensors(content, "x")
+
+
+def tiny(folder: Path) -> dict[str, str]:
+    recipe = Recipe(
+        name="claims_filter",
+        version="9.9.9",
+        features=FeatureSpec(length=12, codes=3, buckets=4),
+        architecture=Architecture(width=16, heads=2, layers=1),
+        epochs=1,
+        seed=3,
+        data="a test",
+    )
+    claims = list(generate(600, 4))
+    labels = np.arange(600) % 2
+    train(recipe, *[Labelled(claims, labels.astype(np.float32))] * 2, folder, lambda _: None)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_training_twice_gives_the_same_bytes_and_a_loadable_version(tmp_path: Path) -> None:
+    first, second = (tiny(tmp_path / run / "claims_filter" / "9.9.9") for run in ("a", "b"))
+    assert first == second
+    model = open_model("claims_filter_v9", repository=tmp_path / "a")
+    assert model.identity.version == "9.9.9"
+
+
+def test_measures() -> None:
+    labels = np.array([0, 0, 1, 1], np.float32)
+    assert auc(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == 0.75
+    assert auc(np.array([0.5, 0.5, 0.5, 0.5], np.float32), labels) == 0.5
+    assert average_precision(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == pytest.approx(0.8333)
