@@ -13,7 +13,7 @@ from config.secrets import masked
 
 Options = dict[str, str | int | float | bool]
 
-# Delivery guarantees and memory bounds rest on these; the last two are other names of options above them.
+# Delivery guarantees and memory bounds rest on these; the last three are other names of options above them.
 OWN_OPTIONS = (
     "bootstrap.servers",
     "group.id",
@@ -23,6 +23,8 @@ OWN_OPTIONS = (
     "enable.gapless.guarantee",
     "acks",
     "queue.buffering.max.messages",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
     "metadata.broker.list",
     "request.required.acks",
 )

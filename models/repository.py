@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 
-import torch
-
-from models import artifact
-from models.backends.pytorch import ClaimsTransformer, TransformerShape
-from models.errors import ArtifactError, UnknownModelError
-from models.features import AMOUNTS, ClaimFeatures
-from models.manifest import FILE, Manifest, read_manifest
+from models.errors import UnknownModelError
+from models.manifest import FILE
 from models.null import NAME as NULL
 from models.null import NullModel
 from models.protocols import Model
-from models.runner import TransformerModel
 
 SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS = "model.safetensors"
-VOCABULARY = "vocabulary.json"
 
 _VERSION_INSIDE = re.compile(r"^(?P<name>.+?)(?:_v(?P<prefix>\d+(?:\.\d+)*)|:(?P<exact>\d+\.\d+\.\d+))?$")
 
@@ -34,9 +25,11 @@ def open_model(name: str, *, repository: Path | None = None, threads: int | None
     """
     if name == NULL:
         return NullModel()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return load(resolve(name, repository or SHIPPED))
+    folder = resolve(name, repository or SHIPPED)
+    # torch takes seconds to import, which whoever only looks up names, or scores with `null`, does not owe.
+    from models.loading import load
+
+    return load(folder, threads=threads)
 
 
 def resolve(name: str, repository: Path) -> Path:
@@ -54,35 +47,6 @@ def resolve(name: str, repository: Path) -> Path:
         near = difflib.get_close_matches(name, known, 3, 0.0)
         raise UnknownModelError(f"no model {name!r} in {repository}; the nearest are {', '.join(near)}")
     return max(versions, key=lambda version: tuple(map(int, version.name.split("."))))
-
-
-def load(folder: Path) -> TransformerModel:
-    """Verify and load the version in a folder."""
-    manifest = read_manifest(folder)
-    content = {name: artifact.verified(folder, name, digest) for name, digest in manifest.files.items()}
-    if missing := {WEIGHTS, VOCABULARY} - set(content):
-        raise ArtifactError(f"{folder}: the manifest lists no {', '.join(sorted(missing))}")
-    words: list[str] = json.loads(content[VOCABULARY])
-    features = ClaimFeatures(manifest.features, words)
-    network = ClaimsTransformer(network_shape(manifest, features))
-    try:
-        network.load_state_dict(artifact.tensors(content[WEIGHTS], WEIGHTS))
-    except RuntimeError as error:
-        raise ArtifactError(f"{folder / WEIGHTS}: not the tensors of this architecture: {error}") from error
-    return TransformerModel(manifest, features, network)
-
-
-def network_shape(manifest: Manifest, features: ClaimFeatures) -> TransformerShape:
-    """Sizes of the network that a manifest and its vocabulary ask for."""
-    sizes = manifest.architecture
-    return TransformerShape(
-        vocabulary=features.size,
-        amounts=AMOUNTS,
-        numbers=manifest.features.numbers,
-        width=sizes.width,
-        heads=sizes.heads,
-        layers=sizes.layers,
-    )
 
 
 def _known(repository: Path) -> list[str]:

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from models.backends.pytorch import ClaimsTransformer
 from models.features import ClaimFeatures, FeatureSpec
+from models.loading import VOCABULARY, WEIGHTS, network_shape
 from models.manifest import FILE, Architecture, Manifest
-from models.repository import VOCABULARY, WEIGHTS, network_shape
 from models.runner import TransformerModel
 
 Labels = npt.NDArray[np.float32]

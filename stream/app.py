@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -28,6 +30,7 @@ from stream.clock import Clock, SystemClock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
+from stream.errors import UsageError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
@@ -91,7 +94,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     pipeline = Pipeline(
         consumer=consumer,
         admission=Admission(
-            _decoder(settings),
+            _decoder(settings, clock),
             router,
             specs,
             [model.spec_digest for model in models],
@@ -152,7 +155,6 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
         for model in assembly.models:
             model.warm_up(_warm_sizes(settings))
         assembly.worker.start()
-        connection.send(Ready())
         _report_until_stop(assembly, connection)
         unfinished = assembly.worker.stop()
     except Exception as error:
@@ -178,7 +180,10 @@ def spawner(settings: Settings, shape: TopicShape) -> Any:
 
 
 def _report_until_stop(assembly: Assembly, connection: Connection) -> None:
+    told = False
     while not assembly.worker.wait(0.0):
+        if not told and assembly.worker.joined:
+            told = _tell(connection, Ready())
         if connection.poll(_REPORT_INTERVAL) and _received(connection) == STOP:
             return
         if not _tell(connection, assembly.metrics.snapshot()):
@@ -226,8 +231,32 @@ def _open_models(settings: Settings) -> list[Model]:
     return [open_model(name, threads=settings.workers.torch_threads) for name in _route_names(settings)]
 
 
-def _decoder(settings: Settings) -> Decoder:
-    return Decoder(schemas.load("claim_event"), max_record_bytes=settings.limits.record_max_bytes)
+def _decoder(settings: Settings, clock: Clock) -> Decoder:
+    chosen = settings.schemas
+    registry = None
+    if chosen.registry_url is not None:
+        # The registry's client brings an HTTP stack that takes most of a second to import.
+        from stream.codec.registry import RegistrySource
+
+        registry = RegistrySource(chosen.registry_url, chosen.registry, clock)
+    return Decoder(
+        _schema(chosen.input),
+        bare_schema=_schema(chosen.bare) if chosen.bare else None,
+        known_writers=[_schema(path) for path in chosen.known_writers],
+        registry=registry,
+        max_record_bytes=settings.limits.record_max_bytes,
+    )
+
+
+def _schema(name: str) -> dict[str, Any]:
+    """A shipped schema by its name, or the one in a file."""
+    if not name.endswith(".avsc"):
+        return schemas.load(name)
+    try:
+        schema: dict[str, Any] = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"schemas: {name}: {error}") from error
+    return schema
 
 
 def _consumer(

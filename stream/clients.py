@@ -23,6 +23,8 @@ _PRODUCER: dict[str, Any] = {
     "batch.num.messages": 10_000,
     "retry.backoff.ms": 20,
     "partitioner": "murmur2_random",
+    # A dead letter is its record and the reasons beside it; the broker's own limit is what counts.
+    "message.max.bytes": 4_194_304,
 }
 
 _KIP_848_REFUSES = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")

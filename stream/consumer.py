@@ -7,6 +7,7 @@ hand-over of a partition.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,10 +61,11 @@ class ClaimConsumer:
         self._drain = drain
         self._flowing = False
         self._paused = False
+        self.joined = threading.Event()
         self._positions: dict[int, int] = {}
 
     def join(self) -> None:
-        """Subscribe; partitions arrive during later polls."""
+        """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
         self._client.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -154,6 +156,7 @@ class ClaimConsumer:
     def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
         self._ledger.assign(_numbers(partitions))
+        self.joined.set()
         if self._paused:
             client.incremental_assign(partitions)
             client.pause(partitions)

@@ -85,6 +85,11 @@ class Worker:
         for loop in self._loops.values():
             loop.start()
 
+    @property
+    def joined(self) -> bool:
+        """Whether the group has accepted this member."""
+        return self._consumer.joined.is_set()
+
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""
         return self._ended.wait(timeout)

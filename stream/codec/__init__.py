@@ -3,6 +3,6 @@
 from stream.codec.decoder import Decoded, Decoder, Failure
 from stream.codec.encoder import Encoder
 from stream.codec.framing import Framing
-from stream.codec.registry import RegistrySource, SchemaSource
+from stream.codec.source import SchemaSource
 
-__all__ = ["Decoded", "Decoder", "Encoder", "Failure", "Framing", "RegistrySource", "SchemaSource"]
+__all__ = ["Decoded", "Decoder", "Encoder", "Failure", "Framing", "SchemaSource"]

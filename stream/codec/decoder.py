@@ -21,7 +21,7 @@ from stream.codec.framing import (
     confluent_schema_id,
     single_object_prefix,
 )
-from stream.codec.registry import SchemaSource
+from stream.codec.source import SchemaSource
 from stream.codec.resolution import check_columns
 from stream.codec.shapes import parse
 from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty_batch, joined

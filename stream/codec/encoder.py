@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyruhvro
 
@@ -46,7 +47,7 @@ class Encoder:
         for name, part, column in zip(self._shape.names, self._shape.parts, batch.columns, strict=True):
             _check_nulls(part, column, name)
         prefix = self._prefix
-        encoded = pyruhvro.serialize_record_batch(batch, self._text, 1)
+        encoded = pyruhvro.serialize_record_batch(_whole(batch), self._text, 1)
         return [prefix + value for array in encoded for value in array.to_pylist()]
 
 
@@ -64,6 +65,25 @@ def _check_nulls(shape: Shape, column: Any, place: str) -> None:
         _check_nulls(inner.parts[0], column.flatten(), f"{place}[]")
     elif inner.kind == "map":
         _check_nulls(inner.parts[0], _entries(column), f"{place}[]")
+
+
+def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The encoder library fails on slices of structs; those columns are copied."""
+    columns = [
+        column.take(np.arange(len(column))) if _has_sliced_struct(column) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _has_sliced_struct(column: Any) -> bool:
+    if pa.types.is_struct(column.type):
+        return column.offset != 0 or any(
+            map(_has_sliced_struct, map(column.field, range(column.type.num_fields)))
+        )
+    if pa.types.is_map(column.type):
+        return _has_sliced_struct(column.items)
+    return pa.types.is_list(column.type) and _has_sliced_struct(column.values)
 
 
 def _entries(column: Any) -> Any:

@@ -18,6 +18,7 @@ from stream.errors import DecodeError
 Convert = Callable[[Any], Any]
 
 _EXACT = Context(prec=1_000)
+_DAY = {"time-millis": 86_400_000, "time-micros": 86_400_000_000}
 
 
 class Reference:
@@ -72,6 +73,8 @@ def conversion(shape: Shape) -> Convert:
         return _decimal(shape)
     if shape.logical == "uuid":
         return _uuid
+    if shape.logical in _DAY:
+        return _time(_DAY[shape.logical])
     if shape.kind in ("bytes", "fixed"):
         return _bytes
     if not shape.parts:
@@ -93,6 +96,15 @@ def _bytes(value: bytes | str) -> bytes:
 
 def _uuid(value: bytes | str) -> bytes:
     return UUID(value).bytes if isinstance(value, str) else UUID(bytes=value).bytes
+
+
+def _time(day: int) -> Convert:
+    def convert(value: int) -> int:
+        if not 0 <= value < day:
+            raise ValueError(f"{value} is no time of day")
+        return value
+
+    return convert
 
 
 def _decimal(shape: Shape) -> Convert:

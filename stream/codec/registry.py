@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
@@ -16,13 +16,6 @@ _NOT_FOUND = 404
 _UNKNOWN_SCHEMA = {40403}
 _REMEMBER_UNKNOWN = 30.0
 _UNKNOWN_KEPT = 10_000
-
-
-class SchemaSource(Protocol):
-    """Gives the schema that an id stands for."""
-
-    def schema(self, schema_id: int) -> dict[str, Any]:
-        """Raises DecodeError for an unknown id, RetryError while the source cannot be reached."""
 
 
 class RegistrySource:

@@ -123,5 +123,5 @@ def _check_column(shape: Shape, place: str) -> None:
         raise UsageError(f"{place}: a union of several types has no column type; take null and one type")
     if shape.logical == "duration":
         raise UsageError(f"{place}: a duration of months and days has no column type")
-    for name, part in zip(shape.names or ("",) * len(shape.parts), shape.parts, strict=True):
-        _check_column(part, f"{place}.{name}" if name else place)
+    for index, part in enumerate(shape.parts):
+        _check_column(part, f"{place}.{shape.names[index]}" if shape.names else place)

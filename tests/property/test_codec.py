@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import fastavro
+import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -102,8 +103,27 @@ def same(left: Decoded, right: Decoded) -> None:
     assert left.rows.tolist() == right.rows.tolist()
     assert [(f.row, str(f.error)) for f in left.failures] == [(f.row, str(f.error)) for f in right.failures]
     assert left.claims.schema == right.claims.schema
-    assert repr(left.claims.columns) == repr(right.claims.columns)
+    assert text(left) == text(right)
     left.claims.validate(full=True)
+
+
+def text(decoded: Decoded) -> list[str]:
+    """All values, not-a-number and dates beyond Python's included; of a map's equal keys the last counts."""
+    plain = [column.cast(_plain(column.type)) for column in decoded.claims.columns]
+    return [repr(column.to_pylist(maps_as_pydicts="lossy")) for column in plain]
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type with numbers in place of dates and times."""
+    if pa.types.is_temporal(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_type, kind.item_field.with_type(_plain(kind.item_type)))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind
 
 
 @st.composite
@@ -114,7 +134,7 @@ def polls(draw: st.DrawFn, leaves: list[Any]) -> tuple[dict[str, Any], list[byte
     return schema, [encoded(schema, record) for record in few] * repeats
 
 
-QUICK = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUICK
@@ -152,9 +172,10 @@ def test_encoder_and_decoder_are_inverse(poll: tuple[dict[str, Any], list[bytes]
     claims = Decoder(schema, bare_schema=schema).decode(given_values).claims
     assert Encoder(schema, Framing.BARE).encode(claims) == given_values
     assert Encoder(schema, Framing.BARE).encode(claims.slice(1)) == given_values[1:]
+    assert Encoder(schema, Framing.BARE).encode(claims.slice(1, 2)) == given_values[1:3]
 
 
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 @given(polls(FAST + LOGICAL), st.data())
 def test_damage_costs_only_the_damaged(poll: tuple[dict[str, Any], list[bytes]], data: st.DataObject) -> None:
     schema, given_values = poll
@@ -170,7 +191,9 @@ def test_damage_costs_only_the_damaged(poll: tuple[dict[str, Any], list[bytes]],
 def damaged(draw: st.DrawFn, value: bytes) -> bytes:
     at, end = sorted((draw(st.integers(0, len(value))), draw(st.integers(0, len(value)))))
     huge = b"\x80\x80\x80\x80\x80\x80\x01"
-    new = draw(st.binary(max_size=4) | st.sampled_from([huge, b"\xff" * 9 + b"\x01", b"\x80\x00", b"\xff\xfe"]))
+    new = draw(
+        st.binary(max_size=4) | st.sampled_from([huge, b"\xff" * 9 + b"\x01", b"\x80\x00", b"\xff\xfe"])
+    )
     return value[:at] + new + value[draw(st.sampled_from([at, min(at + 1, len(value)), end])) :]
 
 

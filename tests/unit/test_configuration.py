@@ -188,6 +188,14 @@ def test_a_map_replaced_as_a_whole_leaves_nothing_behind(tmp_path: Path) -> None
     assert [name for name in settings.origins if name.startswith("routes")] == ["routes"]
 
 
+def test_options_replaced_as_a_whole_have_the_origin_of_what_replaced_them(tmp_path: Path) -> None:
+    environ = {"CLAIMSTREAM_KAFKA__CLIENT__B": "2", "CLAIMSTREAM_KAFKA__CLIENT": "{a: 3, b: 4}"}
+    settings = loaded(tmp_path, "kafka: {client: {a: 1}}", environ)
+    assert settings.kafka.client == {"a": 3, "b": "2"}
+    origins = [settings.origin(f"kafka.client.{option}").text for option in "ab"]
+    assert origins == ["environment CLAIMSTREAM_KAFKA__CLIENT", "environment CLAIMSTREAM_KAFKA__CLIENT__B"]
+
+
 @pytest.mark.parametrize("option", OWN_OPTIONS)
 @pytest.mark.parametrize("section", ["client", "consumer", "producer"])
 def test_own_options_cannot_be_set(tmp_path: Path, section: str, option: str) -> None:
