@@ -17,7 +17,7 @@ from stream.errors import RecordError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.ordering import KeyOrder
-from stream.records import DeadLetter, Integers, Polled, Rows
+from stream.records import DeadLetter, Integers, Polled, Rows, distinct
 from stream.router import Router
 
 _PARTITION_MIX = 0x9E3779B97F4A7C1
@@ -92,7 +92,7 @@ class Admission:
         ids = claims.column(self._fields.identity).to_pylist()
         self._arena.claim_id[rows] = np.fromiter(ids, object, len(ids))
         self._arena.route[rows] = routes
-        for number in np.unique(routes).tolist():
+        for number in distinct(routes):
             self._enter(number, routes == number, rows, claims, polled, source)
         return letters
 

@@ -217,6 +217,10 @@ def _prepare_process(settings: Settings) -> None:
 
 def configure_logging(settings: Settings) -> None:
     """Plain lines on standard error."""
+    # librdkafka calls enable.gapless.guarantee experimental at every start; it was weighed when it was chosen.
+    logging.getLogger("librdkafka").addFilter(
+        lambda record: "enable.gapless.guarantee" not in record.getMessage()
+    )
     logging.basicConfig(
         level=settings.logging.level.upper(),
         format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s",

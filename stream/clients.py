@@ -15,6 +15,7 @@ _CONSUMER: dict[str, Any] = {
     "queued.max.messages.kbytes": 65_536,
     "partition.assignment.strategy": "cooperative-sticky",
     "heartbeat.interval.ms": 300,
+    "session.timeout.ms": 10_000,
     "isolation.level": "read_committed",
 }
 

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream.errors import FatalError
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
-from stream.records import Headers, Polled
+from stream.records import Headers, Polled, distinct
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ClaimConsumer:
                 else None
             )
         offsets = np.fromiter((m.offset() for m in messages), np.int64, count)
-        for partition in np.unique(partitions).tolist():
+        for partition in distinct(partitions):
             self._positions[partition] = int(offsets[partitions == partition].max()) + 1
         return Polled(
             values=[m.value() for m in messages],

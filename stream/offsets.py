@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.records import Flags, Integers
+from stream.records import Flags, Integers, distinct
 
 _INITIAL = 1024
 
@@ -111,7 +111,7 @@ class OffsetLedger:
         with self._lock:
             known = {number: ledger.epoch for number, ledger in self._partitions.items()}
         result = np.zeros(len(partitions), np.int64)
-        for partition in np.unique(partitions).tolist():
+        for partition in distinct(partitions):
             result[partitions == partition] = known.get(partition, 0)
         return result
 
@@ -161,7 +161,7 @@ class OffsetLedger:
         act: Callable[[PartitionLedger, Integers], None],
     ) -> None:
         with self._lock:
-            for partition in np.unique(partitions).tolist():
+            for partition in distinct(partitions):
                 ledger = self._partitions.get(partition)
                 if ledger is None:
                     continue

@@ -21,9 +21,9 @@ from stream.codec.framing import (
     confluent_schema_id,
     single_object_prefix,
 )
-from stream.codec.source import SchemaSource
 from stream.codec.resolution import check_columns
 from stream.codec.shapes import parse
+from stream.codec.source import SchemaSource
 from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty_batch, joined
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 

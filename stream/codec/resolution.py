@@ -13,6 +13,14 @@ from stream.codec.reference import conversion
 from stream.codec.shapes import Shape
 from stream.errors import UsageError
 
+_NO_COLUMN = {
+    "duration",
+    "timestamp-nanos",
+    "local-timestamp-millis",
+    "local-timestamp-micros",
+    "local-timestamp-nanos",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -121,7 +129,7 @@ def check_columns(shape: Shape) -> None:
 def _check_column(shape: Shape, place: str) -> None:
     if shape.kind == "union":
         raise UsageError(f"{place}: a union of several types has no column type; take null and one type")
-    if shape.logical == "duration":
-        raise UsageError(f"{place}: a duration of months and days has no column type")
+    if shape.logical in _NO_COLUMN:
+        raise UsageError(f"{place}: {shape.logical} has no column type; take the type without it")
     for index, part in enumerate(shape.parts):
         _check_column(part, f"{place}.{shape.names[index]}" if shape.names else place)

@@ -23,6 +23,8 @@ from stream.publishing import generate
 
 READY_SECONDS = 60
 PORT = 18_471
+# How soon the group gives up a member that died without a word.
+QUICK = {"CLAIMSTREAM_KAFKA__CONSUMER__SESSION_TIMEOUT_MS": "6000"}
 
 
 def publish(bootstrap: str, topic: str, count: int, seed: int = 5, **more: Any) -> None:
@@ -164,7 +166,7 @@ def test_keeps_key_order_when_the_output_has_other_partitions(kafka: Any, topic:
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(kafka: Any, topics: Topics) -> None:
     publish(kafka.bootstrap, topics.claims, 20_000)
-    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64") as process:
+    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64", **QUICK) as process:
         await_that(lambda: delivered() > 0)
         children = subprocess.run(
             ["pgrep", "-f", "spawn_main", "-P", str(process.pid)], capture_output=True, text=True, check=True

@@ -53,17 +53,18 @@ def schemas(draw: st.DrawFn, leaves: list[Any]) -> dict[str, Any]:
     def some(depth: int) -> Any:
         choice = draw(st.integers(0, 8 if depth else 4))
         if choice <= 3:
-            return draw(st.sampled_from(leaves))
+            leaf = draw(st.sampled_from(leaves))
+            return (
+                {"type": draw(st.sampled_from(["int", "long"])), "small": True} if leaf == "small" else leaf
+            )
         if choice == 4:
             return _enum(name("Enum"))
-        if choice == 5:
-            return {"type": "array", "items": some(depth - 1)}
-        if choice == 6:
-            return {"type": "map", "values": some(depth - 1)}
         if choice == 7:
             return record(depth - 1)
         inner = some(depth - 1)
-        return inner if isinstance(inner, list) else draw(st.permutations(["null", inner]))
+        if choice == 8:
+            return inner if isinstance(inner, list) else draw(st.permutations(["null", inner]))
+        return {"type": "array", "items": inner} if choice == 5 else {"type": "map", "values": inner}
 
     def record(depth: int) -> dict[str, Any]:
         fields = [{"name": name("f"), "type": some(depth)} for _ in range(draw(st.integers(1, 4)))]
@@ -77,6 +78,8 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
     if isinstance(schema, list):
         return st.one_of([st.none() if branch == "null" else values(branch) for branch in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema
+    if isinstance(schema, dict) and schema.get("small"):
+        return st.integers(-(2**27), 2**27 - 1)
     if kind == "record":
         return st.fixed_dictionaries({field["name"]: values(field["type"]) for field in schema["fields"]})
     if kind == "array":
@@ -148,14 +151,11 @@ def test_the_fast_path_reads_what_the_reference_reads(poll: tuple[dict[str, Any]
 
 
 @QUICK
-@given(polls(FAST + LOGICAL))
+@given(polls(["boolean", "float", "double", "string", "small"]))
 def test_the_length_check_lets_canonical_records_through(poll: tuple[dict[str, Any], list[bytes]]) -> None:
     """Save where an integer is so large that the fast path may have cut it."""
     schema, given_values = poll
-    decoder = Decoder(schema, bare_schema=schema)
-    claims = decoder.decode(given_values).claims
-    whole = decoder._alike(given_values) is not None
-    assert whole or _has_large_integer(claims.to_pylist(), schema)
+    assert Decoder(schema, bare_schema=schema)._alike(given_values) is not None
 
 
 @QUICK
@@ -195,8 +195,3 @@ def damaged(draw: st.DrawFn, value: bytes) -> bytes:
         st.binary(max_size=4) | st.sampled_from([huge, b"\xff" * 9 + b"\x01", b"\x80\x00", b"\xff\xfe"])
     )
     return value[:at] + new + value[draw(st.sampled_from([at, min(at + 1, len(value)), end])) :]
-
-
-def _has_large_integer(found: Any, schema: Any) -> bool:
-    text = repr(schema)
-    return "int" in text or "long" in text or "date" in text
