@@ -32,6 +32,17 @@ def open_model(name: str, *, repository: Path | None = None, threads: int | None
     return load(folder, threads=threads)
 
 
+def is_known(name: str, repository: Path | None = None) -> bool:
+    """Whether `open_model` would find something of that name."""
+    if name == NULL:
+        return True
+    try:
+        resolve(name, repository or SHIPPED)
+    except UnknownModelError:
+        return False
+    return True
+
+
 def resolve(name: str, repository: Path) -> Path:
     """Folder of the version that a name means."""
     match = _VERSION_INSIDE.match(name)

@@ -6,6 +6,7 @@ import logging
 import threading
 
 from config import Settings
+from models import is_known
 from stream import topics
 from stream.admin import AdminServer, application
 from stream.app import TopicShape, configure_logging, spawner
@@ -52,6 +53,7 @@ class Service:
     def run(self) -> int:
         """Serve until asked to stop. Readiness goes first, then the workers drain, then HTTP ends."""
         configure_logging(self._settings)
+        self._check_promises()
         shape = self._await_topics()
         if shape is None:
             return 0
@@ -72,6 +74,21 @@ class Service:
             server.stop()
         log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
         return 0 if supervisor.unfinished == 0 else 1
+
+    def _check_promises(self) -> None:
+        """A value that cannot hold is an error where somebody set it, and one warning where it is the default."""
+        workers = self._settings.workers
+        absent = [name for name in workers.preload_models if not is_known(name)]
+        if absent:
+            self._break("workers.preload_models", f"no model {', '.join(absent)} to load")
+        if workers.gpu_device_ids:
+            self._break("workers.gpu_device_ids", "this version scores on the CPU; set it to nothing")
+
+    def _break(self, name: str, reason: str) -> None:
+        origin = self._settings.origin(name)
+        if origin.explicit:
+            raise UsageError(f"{origin.text}: {name}: {reason}")
+        log.warning("%s: %s", name, reason)
 
     def _await_topics(self) -> TopicShape | None:
         """Shapes of the topics; waits, with back-off, for a cluster that is not there. None when asked to stop."""

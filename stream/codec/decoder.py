@@ -28,6 +28,7 @@ from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
 DEFAULT_RECORD_BYTES = 1_000_000
+_MAGICS = (CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,15 @@ class Decoder:
             return None
         if not values or np.maximum.reduce(given) > self._limit:
             return None
-        reader = self._known(values[0]) or self._bare
+        reader = self._common(values)
         return None if reader is None else reader.whole(values, given)
+
+    def _common(self, values: list[bytes]) -> WriterReader | None:
+        """The first value's reader. Bare values must not look framed: what is framed is read as such first."""
+        known = self._known(values[0])
+        if known is not None or self._bare is None:
+            return known
+        return None if any(value.startswith(_MAGICS) for value in values) else self._bare
 
     def _known(self, value: bytes) -> WriterReader | None:
         return self._by_fingerprint.get(value[:SINGLE_OBJECT_HEADER]) or self._by_id.get(

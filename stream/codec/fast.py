@@ -50,30 +50,33 @@ class FastReader:
         extra = prefix_fields(framing, shape.names)
         self._text = json.dumps({**schema, "fields": [*extra, *schema["fields"]]})
         self._images = prefix_images(prefix)
+        self._own = list(range(len(extra), len(extra) + len(shape.parts)))
         self._prefix = prefix
         self._shapes = shape.parts
         self._walker = Walker(shape)
 
-    def read(self, values: list[bytes], given: Lengths) -> list[pa.Array[Any]] | None:
+    def read(self, values: list[bytes], given: Lengths) -> pa.RecordBatch | None:
         """The writer's columns if every value (of `given` bytes) is surely one record under the prefix."""
         try:
             batch = pyruhvro.deserialize_array(values, self._text)
-            return self._sure(values, given, batch)
+            sure = self._is_sure(values, given, batch)
         except ValueError:
             # Which of the values is at fault is for the caller to find out.
             return None
-
-    def _sure(self, values: list[bytes], given: Lengths, batch: pa.RecordBatch) -> list[pa.Array[Any]] | None:
-        columns = batch.columns
-        framed, claims = columns[: len(self._images)], columns[len(self._images) :]
-        if len(values) <= FEW:
-            return claims if all(map(self._is_whole, values)) else None
-        if not self._has_prefix(framed, len(values)):
+        if not sure:
             return None
+        return batch.select(self._own) if self._images else batch
+
+    def _is_sure(self, values: list[bytes], given: Lengths, batch: pa.RecordBatch) -> bool:
+        if len(values) <= FEW:
+            return all(map(self._is_whole, values))
+        framed, claims = batch.columns[: len(self._images)], batch.columns[len(self._images) :]
+        if not self._has_prefix(framed, len(values)):
+            return False
         measured = measure(self._shapes, claims, len(values))
         if any(not text.to_pybytes().isascii() for text in measured.texts):
             batch.validate(full=True)
-        return claims if (measured.lengths + len(self._prefix) == given).all() else None
+        return bool((measured.lengths + len(self._prefix) == given).all())
 
     def _is_whole(self, value: bytes) -> bool:
         try:

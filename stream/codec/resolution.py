@@ -33,16 +33,19 @@ class _Column:
 class Projection:
     """Writer columns to reader columns: chosen, reordered, widened, or filled with a default."""
 
-    def __init__(self, columns: Sequence[_Column], schema: pa.Schema) -> None:
+    def __init__(self, columns: Sequence[_Column], writer: Shape, wanted: Shape, schema: pa.Schema) -> None:
         self._columns = columns
         self._schema = schema
+        self._same = writer.parts == wanted.parts and writer.names == wanted.names
 
-    def apply(self, written: Sequence[pa.Array[Any]], rows: int) -> pa.RecordBatch:
+    def apply(self, written: pa.RecordBatch) -> pa.RecordBatch:
         """Columns of exactly the reader's Arrow schema."""
+        if self._same:
+            return written
         chosen = [
-            _filled(column.value, field.type, rows)
+            _filled(column.value, field.type, written.num_rows)
             if column.index is None
-            else _typed(written[column.index], field.type)
+            else _typed(written.column(column.index), field.type)
             for column, field in zip(self._columns, self._schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(chosen, schema=self._schema)
@@ -58,7 +61,7 @@ def project(reader: Mapping[str, Any], writer: Shape, wanted: Shape, schema: pa.
         if column is None:
             return None
         columns.append(column)
-    return Projection(columns, schema)
+    return Projection(columns, writer, wanted, schema)
 
 
 def check_meaning(writer: Shape, wanted: Shape, place: str) -> None:

@@ -57,8 +57,8 @@ class WriterReader:
         """All values (of `given` bytes) at once; None if there is anything the matter with one of them."""
         if self._fast is None or self._projection is None:
             return None
-        columns = self._fast.read(values, given)
-        return None if columns is None else self._projection.apply(columns, len(values))
+        written = self._fast.read(values, given)
+        return None if written is None else self._projection.apply(written)
 
     def each(self, values: list[bytes]) -> Read:
         """Every value on its own merits."""

@@ -191,3 +191,52 @@ def test_a_missing_topic_is_named_with_the_command_that_creates_it(
 
 def read(kafka: Any, topic: str) -> list[Any]:
     return list(messages({"bootstrap.servers": kafka.bootstrap}, topic))
+
+
+def test_a_second_signal_ends_at_once_and_says_what_is_left(kafka: Any, topics: Topics) -> None:
+    publish(kafka.bootstrap, topics.claims, 500)
+    with stage(kafka.bootstrap, topics, CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S="60") as process:
+        await_that(lambda: delivered() == 500)
+        kafka_is_away = kafka.pause if hasattr(kafka, "pause") else lambda: None
+        kafka_is_away()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(5)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert code in {0, 1}
+    assert "draining; once more ends at once" in said
+    assert code == 0 or "stay uncommitted" in said
+
+
+def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Callable[..., str]) -> None:
+    started = time.monotonic()
+    with stage("127.0.0.1:1", Topics("a", "b", "c")) as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if b"no Kafka broker" in line or b"127.0.0.1:1" in line)
+        assert time.monotonic() - started < 10
+        assert process.poll() is None
+        assert stop(process) == 0
+    assert b"next try in" in line
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"ML_PRELOAD_MODELS": "fraud_detector_v1.0"},
+            "environment ML_PRELOAD_MODELS: workers.preload_models: no model",
+        ),
+        (
+            {"ML_GPU_DEVICE_IDS": "0,1"},
+            "environment ML_GPU_DEVICE_IDS: workers.gpu_device_ids: this version scores on",
+        ),
+        ({"CLAIMSTREAM_KAFKA__GROUP": "x"}, "the nearest is CLAIMSTREAM_KAFKA__GROUP_ID"),
+    ],
+)
+def test_what_was_set_and_cannot_hold_is_an_error(environment: dict[str, str], said: str) -> None:
+    with stage("127.0.0.1:1", Topics("a", "b", "c"), **environment) as process:
+        assert process.wait(20) == 2
+        assert process.stderr is not None
+        assert said in process.stderr.read().decode()

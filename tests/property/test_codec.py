@@ -10,8 +10,9 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.codec import Decoded, Decoder, Encoder, Framing
+from stream.codec import Decoded, Decoder, Encoder
 from stream.codec.fast import FEW, is_fast
+from stream.codec.framing import single_object_prefix
 from stream.codec.reference import raw
 from stream.codec.shapes import parse
 
@@ -92,13 +93,12 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
 def encoded(schema: dict[str, Any], record: Any) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(raw(schema)), record)
-    return out.getvalue()
+    return single_object_prefix(schema) + out.getvalue()
 
 
 def by_reference(schema: dict[str, Any], given_values: list[bytes]) -> Decoded:
-    decoder = Decoder(schema, bare_schema=schema)
-    assert decoder._bare is not None
-    decoder._bare._fast = None
+    decoder = Decoder(schema)
+    decoder._by_fingerprint[single_object_prefix(schema)]._fast = None
     return decoder.decode(given_values)
 
 
@@ -145,7 +145,7 @@ QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(Heal
 def test_the_fast_path_reads_what_the_reference_reads(poll: tuple[dict[str, Any], list[bytes]]) -> None:
     schema, given_values = poll
     assert is_fast(parse(schema))
-    found = Decoder(schema, bare_schema=schema).decode(given_values)
+    found = Decoder(schema).decode(given_values)
     assert not found.failures
     same(found, by_reference(schema, given_values))
 
@@ -155,24 +155,24 @@ def test_the_fast_path_reads_what_the_reference_reads(poll: tuple[dict[str, Any]
 def test_the_length_check_lets_canonical_records_through(poll: tuple[dict[str, Any], list[bytes]]) -> None:
     """Save where an integer is so large that the fast path may have cut it."""
     schema, given_values = poll
-    assert Decoder(schema, bare_schema=schema)._alike(given_values) is not None
+    assert Decoder(schema)._alike(given_values) is not None
 
 
 @QUICK
 @given(polls(FAST + LOGICAL + SLOW))
 def test_schemas_beyond_the_fast_path_are_read(poll: tuple[dict[str, Any], list[bytes]]) -> None:
     schema, given_values = poll
-    same(Decoder(schema, bare_schema=schema).decode(given_values), by_reference(schema, given_values))
+    same(Decoder(schema).decode(given_values), by_reference(schema, given_values))
 
 
 @QUICK
 @given(polls(FAST + LOGICAL))
 def test_encoder_and_decoder_are_inverse(poll: tuple[dict[str, Any], list[bytes]]) -> None:
     schema, given_values = poll
-    claims = Decoder(schema, bare_schema=schema).decode(given_values).claims
-    assert Encoder(schema, Framing.BARE).encode(claims) == given_values
-    assert Encoder(schema, Framing.BARE).encode(claims.slice(1)) == given_values[1:]
-    assert Encoder(schema, Framing.BARE).encode(claims.slice(1, 2)) == given_values[1:3]
+    claims = Decoder(schema).decode(given_values).claims
+    assert Encoder(schema).encode(claims) == given_values
+    assert Encoder(schema).encode(claims.slice(1)) == given_values[1:]
+    assert Encoder(schema).encode(claims.slice(1, 2)) == given_values[1:3]
 
 
 @settings(QUICK, max_examples=200)
@@ -182,7 +182,7 @@ def test_damage_costs_only_the_damaged(poll: tuple[dict[str, Any], list[bytes]],
     rows = data.draw(st.lists(st.integers(0, len(given_values) - 1), min_size=1, max_size=3, unique=True))
     for row in rows:
         given_values[row] = data.draw(damaged(given_values[row]))
-    found = Decoder(schema, bare_schema=schema).decode(given_values)
+    found = Decoder(schema).decode(given_values)
     same(found, by_reference(schema, given_values))
     assert set(range(len(given_values))) - set(rows) <= set(found.rows.tolist())
 

@@ -345,3 +345,24 @@ def test_other_columns_and_schemas_are_refused() -> None:
         Encoder(record(field="bytes"))
     with pytest.raises(UsageError, match="schema's id"):
         Encoder(TWO, Framing.CONFLUENT)
+
+
+def test_a_framed_value_that_could_be_bare_is_read_as_framed() -> None:
+    """The same bytes are a bare record of three numbers and a framed one of a text."""
+    bare = record(**dict.fromkeys("abcdefg", "int"), text=["null", "string"])
+    framed = {**bare, "fields": [{"name": "a", "type": "int"}, {"name": "b", "type": "int"}]}
+    value = confluent_prefix(0) + b"\x02\x02\x00"
+    assert not Decoder(bare, bare_schema=bare).decode([value] * 20).failures
+    found = Decoder({**framed, "fields": framed["fields"][:1]}, bare_schema=bare, registry=Known({0: framed}))
+    assert found.decode([value[:-1]] * 20).claims.column("a").to_pylist() == [1] * 20
+    assert found.decode([value] * 20).claims.column("a").to_pylist() == [0] * 20
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_writers_of_one_layout_are_told_apart_in_one_poll(count: int) -> None:
+    straight, swapped = record(a="int", b="int"), record(b="int", a="int")
+    writers = [straight, swapped]
+    values = [encoded(w, {"a": 1, "b": 2}, single_object_prefix(w)) for w in writers * (count // 2)]
+    found = Decoder(straight, known_writers=[swapped]).decode(values)
+    assert found.claims.to_pylist() == [{"a": 1, "b": 2}] * count
+    assert found.rows.tolist() == list(range(count))
