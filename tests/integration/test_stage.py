@@ -5,97 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-import schemas
-from stream.audit import Finding, Topics, audit, messages
-from stream.codec import Encoder
-from stream.publishing import generate
-
-READY_SECONDS = 60
-PORT = 18_471
-# How soon the group gives up a member that died without a word.
-QUICK = {"CLAIMSTREAM_KAFKA__CONSUMER__SESSION_TIMEOUT_MS": "6000"}
-
-
-def publish(bootstrap: str, topic: str, count: int, seed: int = 5, **more: Any) -> None:
-    encoder = Encoder(schemas.load("claim_event"))
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
-    for batch in generate(count, seed):
-        members = batch.column("member_id").to_pylist()
-        for value, member in zip(encoder.encode(batch), members, strict=True):
-            producer.produce(topic, value, key=member.encode(), **more)
-        producer.poll(0)
-    assert producer.flush(30) == 0
-
-
-@contextmanager
-def stage(
-    bootstrap: str, topics: Topics, workers: int = 1, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    names = {
-        "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
-        "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
-        "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
-        "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
-    }
-    command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", "null"]
-    process = subprocess.Popen(
-        [*command, "--workers", str(workers), "--port", str(PORT)],
-        env={**os.environ, **names, **environment},
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def get(path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except urllib.error.URLError:
-        return 0, ""
-
-
-def await_that(condition: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def delivered() -> int:
-    _, text = get("/metrics")
-    numbers = [
-        line.split()[-1]
-        for line in text.splitlines()
-        if line.startswith("claimstream_claims_delivered_total")
-    ]
-    return int(float(numbers[0])) if numbers else 0
-
-
-def stop(process: subprocess.Popen[bytes]) -> int:
-    process.send_signal(signal.SIGTERM)
-    return process.wait(30)
-
-
-def check(kafka: Any, topics: Topics) -> Finding:
-    return audit({"bootstrap.servers": kafka.bootstrap}, topics)
+from stream.audit import Topics
+from tests.stage import QUICK, await_that, check, delivered, get, publish, read, stage, stop
 
 
 @pytest.fixture
@@ -187,27 +105,6 @@ def test_a_missing_topic_is_named_with_the_command_that_creates_it(
         said = process.stderr.read().decode()
     assert "no topic 'no-such-topic'" in said
     assert f"claimstream topics create --bootstrap {kafka.bootstrap} no-such-topic" in said
-
-
-def read(kafka: Any, topic: str) -> list[Any]:
-    return list(messages({"bootstrap.servers": kafka.bootstrap}, topic))
-
-
-def test_a_second_signal_ends_at_once_and_says_what_is_left(kafka: Any, topics: Topics) -> None:
-    publish(kafka.bootstrap, topics.claims, 500)
-    with stage(kafka.bootstrap, topics, CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S="60") as process:
-        await_that(lambda: delivered() == 500)
-        kafka_is_away = kafka.pause if hasattr(kafka, "pause") else lambda: None
-        kafka_is_away()
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(5)
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-    assert code in {0, 1}
-    assert "draining; once more ends at once" in said
-    assert code == 0 or "stay uncommitted" in said
 
 
 def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Callable[..., str]) -> None:

@@ -1,0 +1,61 @@
+"""The broker stops in its tracks while claims are in flight."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from stream.audit import Topics
+from stream.embedded import EmbeddedKafka
+from stream.topics import ensure_topics, stage_topics
+from tests.stage import await_that, check, delivered, publish, stage, stop
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka() as started:
+        yield started
+
+
+def prepared(broker: EmbeddedKafka, name: str, claims: int) -> Topics:
+    topics = Topics(f"{name}-claims", f"{name}-scores", f"{name}-dead")
+    client = {"bootstrap.servers": broker.bootstrap}
+    ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 2, 1))
+    publish(broker.bootstrap, topics.claims, claims)
+    return topics
+
+
+def test_claims_wait_for_the_broker_and_none_is_lost(broker: EmbeddedKafka) -> None:
+    topics = prepared(broker, "waits", 40_000)
+    with stage(broker.bootstrap, topics, ML_BATCH_SIZE_MIN="4", ML_BATCH_SIZE_MAX="4") as process:
+        await_that(lambda: delivered() > 0)
+        broker.pause()
+        time.sleep(4)
+        assert delivered() < 40_000
+        broker.resume()
+        await_that(lambda: delivered() >= 40_000)
+        assert stop(process) == 0
+    finding = check(broker, topics)
+    assert (finding.scored, finding.sound) == (40_000, True)
+
+
+def test_a_second_signal_ends_at_once_and_says_what_is_left(broker: EmbeddedKafka) -> None:
+    topics = prepared(broker, "signals", 60_000)
+    more = {"ML_BATCH_SIZE_MAX": "32", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "60"}
+    with stage(broker.bootstrap, topics, **more) as process:
+        await_that(lambda: delivered() > 0)
+        broker.pause()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 1
+        broker.resume()
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert "draining; once more ends at once" in said
+    assert "claims in flight stay uncommitted" in said
