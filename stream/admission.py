@@ -114,9 +114,13 @@ class Admission:
         self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())
 
     def _note_order(self, route: int, rows: Rows, polled: Polled, source: Integers) -> None:
-        keys = [polled.keys[index] for index in source.tolist()]
+        keys = (
+            polled.keys if len(source) == len(polled) else [polled.keys[index] for index in source.tolist()]
+        )
         hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
-        exempt = np.fromiter((key is None for key in keys), np.bool_, len(keys))
+        exempt = np.zeros(len(keys), np.bool_)
+        if None in keys:
+            exempt = np.fromiter((key is None for key in keys), np.bool_, len(keys))
         self._orders[route].admit(rows, hashes ^ (self._arena.partition[rows] * _PARTITION_MIX), exempt)
 
     def _deadlines(self, timestamps: Integers) -> npt.NDArray[np.float64]:

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -190,5 +189,5 @@ def _numbers(partitions: list[TopicPartition]) -> list[int]:
 
 
 def _headers(messages: list[Message]) -> dict[int, Headers]:
-    found: dict[int, Any] = {row: headers for row, m in enumerate(messages) if (headers := m.headers())}
-    return found
+    given = [message.headers() for message in messages]
+    return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}

@@ -22,13 +22,12 @@ from stream.codec.framing import (
     single_object_prefix,
 )
 from stream.codec.resolution import check_columns
-from stream.codec.shapes import parse
+from stream.codec.shapes import parse, readable
 from stream.codec.source import SchemaSource
 from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty_batch, joined
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
 DEFAULT_RECORD_BYTES = 1_000_000
-_MAGICS = (CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +63,17 @@ class Decoder:
         registry: SchemaSource | None = None,
         max_record_bytes: int = DEFAULT_RECORD_BYTES,
     ) -> None:
-        shape = parse(reader_schema)
-        check_columns(shape)
-        self.arrow_schema: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(reader_schema))
-        self._target = Target(reader_schema, shape, self.arrow_schema)
+        self._target = _target(reader_schema)
+        self.arrow_schema: pa.Schema = self._target.arrow
         self._by_fingerprint = {
-            single_object_prefix(writer): self._reader(
-                writer, Framing.SINGLE_OBJECT, single_object_prefix(writer)
-            )
+            prefix: self._reader(writer, Framing.SINGLE_OBJECT, prefix)
             for writer in (reader_schema, *known_writers)
+            for prefix in (_fingerprinted(writer),)
         }
         self._bare = None if bare_schema is None else self._reader(bare_schema, Framing.BARE, b"")
         self._registry = registry
+        # Without a registry nothing else begins like Confluent's framing.
+        self._magics = (SINGLE_OBJECT_MAGIC,) if registry is None else (CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC)
         self._by_id: dict[bytes, WriterReader] = {}
         self._limit = max_record_bytes
 
@@ -105,7 +103,7 @@ class Decoder:
         known = self._known(values[0])
         if known is not None or self._bare is None:
             return known
-        return None if any(value.startswith(_MAGICS) for value in values) else self._bare
+        return None if any(value.startswith(self._magics) for value in values) else self._bare
 
     def _known(self, value: bytes) -> WriterReader | None:
         return self._by_fingerprint.get(value[:SINGLE_OBJECT_HEADER]) or self._by_id.get(
@@ -168,7 +166,20 @@ class Decoder:
         return reader
 
     def _reader(self, writer: Mapping[str, Any], framing: Framing, prefix: bytes) -> WriterReader:
-        return WriterReader(writer, self._target, framing, prefix)
+        with readable():
+            return WriterReader(writer, self._target, framing, prefix)
+
+
+def _target(schema: dict[str, Any]) -> Target:
+    with readable():
+        shape = parse(schema)
+        check_columns(shape)
+        return Target(schema, shape, pyruhvro.avro_to_arrow_schema(json.dumps(schema)))
+
+
+def _fingerprinted(schema: dict[str, Any]) -> bytes:
+    with readable():
+        return single_object_prefix(schema)
 
 
 def _placed(read: Read, rows: list[int]) -> Read:

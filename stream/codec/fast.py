@@ -24,8 +24,9 @@ from stream.errors import DecodeError
 _KINDS = {"boolean", "int", "long", "float", "double", "string", "array", "map", "nullable"}
 _LOGICAL = {None, "date", "timestamp-millis", "timestamp-micros"}
 _ENUM_BYTE = 64
-# Up to here walking each record is cheaper than measuring all columns.
+# Up to here walking each record is cheaper than measuring all columns; a single large record is not.
 FEW = 16
+FEW_BYTES = 2_000
 
 
 def is_fast(shape: Shape) -> bool:
@@ -42,13 +43,14 @@ def is_fast(shape: Shape) -> bool:
 class FastReader:
     """Reads values of one writer schema that all begin with the same prefix.
 
-    The prefix is read as two more columns in front (a varint and a float or double have just its bytes), so a
-    poll needs no Python per value.
+    The prefix of many is read as two more columns in front (a varint and a float or double have just its bytes),
+    so a poll needs no Python per value; a few values are walked and cut one by one.
     """
 
     def __init__(self, schema: Mapping[str, Any], shape: Shape, framing: Framing, prefix: bytes) -> None:
         extra = prefix_fields(framing, shape.names)
-        self._text = json.dumps({**schema, "fields": [*extra, *schema["fields"]]})
+        self._unframed = json.dumps(schema)
+        self._framed = json.dumps({**schema, "fields": [*extra, *schema["fields"]]})
         self._images = prefix_images(prefix)
         self._own = list(range(len(extra), len(extra) + len(shape.parts)))
         self._prefix = prefix
@@ -57,26 +59,31 @@ class FastReader:
 
     def read(self, values: list[bytes], given: Lengths) -> pa.RecordBatch | None:
         """The writer's columns if every value (of `given` bytes) is surely one record under the prefix."""
+        few = len(values) <= FEW and np.add.reduce(given) <= FEW_BYTES
         try:
-            batch = pyruhvro.deserialize_array(values, self._text)
-            sure = self._is_sure(values, given, batch)
+            return self._few(values) if few else self._many(values, given)
         except ValueError:
             # Which of the values is at fault is for the caller to find out.
             return None
-        if not sure:
-            return None
-        return batch.select(self._own) if self._images else batch
 
-    def _is_sure(self, values: list[bytes], given: Lengths, batch: pa.RecordBatch) -> bool:
-        if len(values) <= FEW:
-            return all(map(self._is_whole, values))
-        framed, claims = batch.columns[: len(self._images)], batch.columns[len(self._images) :]
+    def _few(self, values: list[bytes]) -> pa.RecordBatch | None:
+        if not all(map(self._is_whole, values)):
+            return None
+        start = len(self._prefix)
+        return pyruhvro.deserialize_array([value[start:] for value in values], self._unframed)
+
+    def _many(self, values: list[bytes], given: Lengths) -> pa.RecordBatch | None:
+        batch = pyruhvro.deserialize_array(values, self._framed)
+        columns = batch.columns
+        framed, claims = columns[: len(self._images)], columns[len(self._images) :]
         if not self._has_prefix(framed, len(values)):
-            return False
+            return None
         measured = measure(self._shapes, claims, len(values))
         if any(not text.to_pybytes().isascii() for text in measured.texts):
             batch.validate(full=True)
-        return bool((measured.lengths + len(self._prefix) == given).all())
+        if not (measured.lengths + len(self._prefix) == given).all():
+            return None
+        return batch.select(self._own) if self._images else batch
 
     def _is_whole(self, value: bytes) -> bool:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
 from stream.clock import Clock
-from stream.errors import DecodeError, RetryError
+from stream.errors import DecodeError, RetryError, UsageError
 
 _NOT_FOUND = 404
 # Confluent's codes under 404 that speak of the schema, not of a wrong address.
@@ -22,11 +22,15 @@ class RegistrySource:
     """A Schema Registry over HTTP; known schemas are kept, unknown ids remembered for half a minute.
 
     `options` go to confluent_kafka's SchemaRegistryClient as they are and override `timeout` (seconds a request).
+    Raises UsageError for options that the client refuses, or certificates that it cannot read.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any], clock: Clock, *, timeout: float = 5.0) -> None:
         self._clock = clock
-        self._client = SchemaRegistryClient({"url": url, "timeout": timeout, "max.retries": 0, **options})
+        try:
+            self._client = SchemaRegistryClient({"url": url, "timeout": timeout, "max.retries": 0, **options})
+        except (ValueError, TypeError, OSError) as error:
+            raise UsageError(f"schemas.registry_url or schemas.registry: {error}") from error
         self._unknown: dict[int, float] = {}
 
     def schema(self, schema_id: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from stream.codec.reference import conversion
 from stream.codec.shapes import Shape
 from stream.errors import UsageError
 
+_DECIMAL_DIGITS = 38
 _NO_COLUMN = {
     "duration",
     "timestamp-nanos",
@@ -134,5 +135,9 @@ def _check_column(shape: Shape, place: str) -> None:
         raise UsageError(f"{place}: a union of several types has no column type; take null and one type")
     if shape.logical in _NO_COLUMN:
         raise UsageError(f"{place}: {shape.logical} has no column type; take the type without it")
+    if shape.precision > _DECIMAL_DIGITS:
+        raise UsageError(
+            f"{place}: a decimal of {shape.precision} digits has no column type; take at most 38"
+        )
     for index, part in enumerate(shape.parts):
         _check_column(part, f"{place}.{shape.names[index]}" if shape.names else place)

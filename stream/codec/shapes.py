@@ -5,7 +5,8 @@ Equal shapes are equal bytes of equal meaning, so shapes decide what may be read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,17 @@ class Shape:
 def parse(schema: Schema) -> Shape:
     """The schema's shape. Raises UsageError for a malformed schema or one that this codec refuses."""
     return _Parser().shape(schema, "")
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """The Avro libraries' errors over a malformed schema share no base class; here they become UsageError."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"a malformed Avro schema: {type(error).__name__}: {error}") from error
 
 
 def least_bytes(shape: Shape) -> int:
@@ -120,7 +132,7 @@ class _Parser:
         if schema["type"] == "enum":
             return Shape("enum", names=tuple(schema["symbols"]), full_name=full)
         if schema["type"] == "fixed":
-            return _logical(Shape("fixed", full_name=full, size=int(schema["size"])), schema)
+            return _logical(Shape("fixed", full_name=full, size=_size(schema, full)), schema)
         parts = tuple(self.shape(field["type"], full.rpartition(".")[0]) for field in schema["fields"])
         return Shape("record", parts, tuple(field["name"] for field in schema["fields"]), full)
 
@@ -132,6 +144,13 @@ class _Parser:
         if found is None:
             raise UsageError(f"the Avro schema names an unknown type {name!r}")
         return found
+
+
+def _size(schema: Mapping[str, Any], full: str) -> int:
+    size = int(schema["size"])
+    if size < 0:
+        raise UsageError(f"the fixed {full!r} of an Avro schema has the size {size}")
+    return size
 
 
 def _logical(shape: Shape, schema: Mapping[str, Any]) -> Shape:

@@ -29,17 +29,17 @@ def prepared(broker: EmbeddedKafka, name: str, claims: int) -> Topics:
 
 
 def test_claims_wait_for_the_broker_and_none_is_lost(broker: EmbeddedKafka) -> None:
-    topics = prepared(broker, "waits", 40_000)
+    topics = prepared(broker, "waits", 12_000)
     with stage(broker.bootstrap, topics, ML_BATCH_SIZE_MIN="4", ML_BATCH_SIZE_MAX="4") as process:
         await_that(lambda: delivered() > 0)
         broker.pause()
         time.sleep(4)
-        assert delivered() < 40_000
+        assert delivered() < 12_000
         broker.resume()
-        await_that(lambda: delivered() >= 40_000)
+        await_that(lambda: delivered() >= 12_000)
         assert stop(process) == 0
     finding = check(broker, topics)
-    assert (finding.scored, finding.sound) == (40_000, True)
+    assert (finding.scored, finding.sound) == (12_000, True)
 
 
 def test_a_second_signal_ends_at_once_and_says_what_is_left(broker: EmbeddedKafka) -> None:
