@@ -42,6 +42,7 @@ from stream.results import ScoreColumns
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.supervisor import STOP, Ended, Ready
+from stream.turns import Turns
 from stream.worker import Progress, Worker
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 _SWITCH_INTERVAL = 0.0005
 _REPORT_INTERVAL = 0.5
 _POLL_WAIT = 0.1
+_SMALL_BATCH = 128
 _LONGEST_COALESCE = 0.005
 _DELIVERY_ALLOWANCE = 0.01
 
@@ -135,6 +137,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         producer=producer,
         ledger=ledger,
         gate=ReadingGate(GateLimits()),
+        turns=Turns(_SMALL_BATCH),
         bounds=Bounds(
             limits.claims_in_flight, int(limits.bytes_in_flight_mb * 1_000_000), 2 * limits.poll_max_claims
         ),

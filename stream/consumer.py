@@ -69,15 +69,19 @@ class ClaimConsumer:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
-    def poll(self) -> Polled | None:
-        """The next records of owned partitions, or None. Serves the group; raises FatalError."""
+    def receive(self) -> list[Message]:
+        """The next messages, possibly none. Waits for the client and serves the group."""
         first = self._client.poll(0.0 if self._flowing else self._limits.wait)
         if first is None:
             self._flowing = False
-            return None
+            return []
         patience = self._limits.coalesce if self._flowing else 0.0
         messages = [first, *self._client.consume(self._limits.claims - 1, patience)]
         self._flowing = len(messages) > 1
+        return messages
+
+    def columns(self, messages: list[Message]) -> Polled | None:
+        """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
         sound = [message for message in messages if message.error() is None]
         if len(sound) < len(messages):
             self._report(message.error() for message in messages if message.error() is not None)

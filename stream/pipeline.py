@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from stream.outbox import Outbox
 from stream.producer import ClaimProducer
 from stream.records import MicroBatch, Outcome, Polled, Rows
 from stream.scoring import Scorer
+from stream.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Pipeline:
         producer: ClaimProducer,
         ledger: OffsetLedger,
         gate: ReadingGate,
+        turns: Turns,
         bounds: Bounds,
         rhythm: Rhythm,
         signals: Signals,
@@ -101,6 +104,7 @@ class Pipeline:
         self._producer = producer
         self._ledger = ledger
         self._gate = gate
+        self._turns = turns
         self._bounds = bounds
         self._rhythm = rhythm
         self._signals = signals
@@ -117,12 +121,13 @@ class Pipeline:
         flow = self._flow(now)
         if flow is Flow.HOLD:
             return now + self._rhythm.hold
-        polled = self._poll()
-        if polled is not None:
-            self._ledger.take(polled.partitions, polled.offsets, polled.epochs)
-            self._read.append(polled)
-        if self._may_admit(now):
-            self._admit(now)
+        messages = self._receive()
+        with self._turns.take(len(messages)):
+            if (polled := self._consumer.columns(messages)) is not None:
+                self._ledger.take(polled.partitions, polled.offsets, polled.epochs)
+                self._read.append(polled)
+            if self._may_admit(now):
+                self._admit(now)
         return now + self._rhythm.paused_poll if flow is Flow.PAUSE else now
 
     def scoring(self, now: float) -> float:
@@ -132,8 +137,8 @@ class Pipeline:
         choice = self._batcher.next(now)
         if isinstance(choice, Wait):
             return choice.until
-        outcome = self._score(choice)
-        self._outbox.put(outcome)
+        with self._turns.take(len(choice.rows)):
+            self._outbox.put(self._score(choice))
         self._signals.output()
         return now
 
@@ -145,7 +150,8 @@ class Pipeline:
         if not self._producer.blocked:
             outcomes, letters = self._outbox.take(self._bounds.output_claims)
             if outcomes or letters:
-                self._delivery.deliver(outcomes, letters)
+                with self._turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
+                    self._delivery.deliver(outcomes, letters)
                 if was_full:
                     self._signals.scoring()
                 return now
@@ -164,14 +170,14 @@ class Pipeline:
         """Batch as usual again, unless the stage is closing."""
         self._batcher.draining = self.closing
 
-    def _poll(self) -> Polled | None:
+    def _receive(self) -> list[Any]:
         started = self._clock.now()
-        polled = self._consumer.poll()
-        if polled is not None:
+        messages = self._consumer.receive()
+        if messages:
             self._metrics.count("busy_seconds_total", self._clock.now() - started, "consume")
-            self._metrics.count("claims_consumed_total", len(polled))
+            self._metrics.count("claims_consumed_total", len(messages))
             self._metrics.count("polls_total")
-        return polled
+        return messages
 
     def _may_admit(self, now: float) -> bool:
         return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self._arena.free

@@ -37,7 +37,7 @@ POLL_SECONDS = 0.2
 FULL_QUEUE_SECONDS = 0.005
 SEND_ROWS = 2_000
 # A sleep shorter than this costs more than it places better.
-LEAST_WAIT = 0.001
+LEAST_WAIT = 0.002
 
 
 class BatchEncoder(Protocol):

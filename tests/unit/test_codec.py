@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import tracemalloc
 from typing import Any
@@ -25,8 +24,6 @@ TWO = {
     "name": "Two",
     "fields": [{"name": "text", "type": "string"}, {"name": "number", "type": "int"}],
 }
-
-TWO_PREFIX = single_object_prefix(TWO)
 
 
 class Known:
@@ -370,46 +367,3 @@ def test_writers_of_one_layout_are_told_apart_in_one_poll(count: int) -> None:
     found = Decoder(straight, known_writers=[swapped]).decode(values)
     assert found.claims.to_pylist() == [{"a": 1, "b": 2}] * count
     assert found.rows.tolist() == list(range(count))
-
-
-MALFORMED: list[Any] = [
-    {**TWO, "fields": [*TWO["fields"], {"name": "more", "type": "int", "default": "x"}]},  # type: ignore[misc]
-    record(field={"type": "enum", "name": "E", "symbols": ["x", "x"]}),
-    record(field={"type": "bytes", "logicalType": "decimal", "precision": "many"}),
-    record(field={"type": "array", "items": {"type": "fixed", "name": "F", "size": -4}}),
-    {**record(field="string"), "name": 5},
-    functools.reduce(lambda inner, _: record(field={"type": "array", "items": inner}), range(2_000), TWO),
-]
-
-
-@pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_registered_schema_fails_its_records_only(malformed: Any) -> None:
-    values = [
-        encoded(TWO, {"text": "a", "number": 1}, prefix) for prefix in (confluent_prefix(9), TWO_PREFIX)
-    ]
-    found = Decoder(TWO, registry=Known({9: malformed})).decode(values)
-    assert found.rows.tolist() == [1]
-    assert "the schema of id 9 cannot be read here" in str(found.failures[0].error)
-
-
-@pytest.mark.parametrize("malformed", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_configured_schema_is_a_usage_error(malformed: Any) -> None:
-    with pytest.raises(UsageError):
-        Decoder(TWO, known_writers=[malformed])
-    with pytest.raises(UsageError):
-        Decoder(malformed)
-
-
-def test_a_large_record_is_not_walked_step_by_step() -> None:
-    lines = [{"procedure_code": None, "revenue_code": None, "units": 1.0, "charge": 2.0}] * 1_000
-    value = encoded(CLAIM, claim(1) | {"lines": lines}, single_object_prefix(CLAIM))
-    decoder = Decoder(CLAIM)
-    decoder._by_fingerprint[single_object_prefix(CLAIM)]._fast._walker = None  # type: ignore[union-attr, assignment]
-    assert len(decoder.decode([value]).claims.column("lines")[0]) == 1_000
-    assert "1 bytes follow" in failure(decoder, value + b"\x00")
-
-
-def test_bare_values_that_begin_with_a_null_are_read_at_once() -> None:
-    schema = record(a=["null", "string"], b="string")
-    values = [encoded(schema, {"a": None, "b": "x"})] * 40
-    assert Decoder(schema, bare_schema=schema)._alike(values) is not None

@@ -33,6 +33,7 @@ from stream.publishing import generate
 from stream.results import ScoreColumns
 from stream.router import Router
 from stream.scoring import Scorer
+from stream.turns import Turns
 from tests.unit.test_producer import RecordingClient
 
 
@@ -161,6 +162,7 @@ class Stage:
             producer=sender,
             ledger=self.ledger,
             gate=ReadingGate(GateLimits()),
+            turns=Turns(small=10),
             bounds=Bounds(capacity, 10_000_000, 400),
             rhythm=Rhythm(),
             signals=Signals(lambda: None, lambda: None, lambda: None),

@@ -1,0 +1,23 @@
+"""Small pieces of work take turns; large ones run side by side."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
+
+class Turns:
+    """Keeps threads that do small work from fighting over the interpreter lock.
+
+    A small batch is dozens of short calls that each let the interpreter lock go and must win it back from a thread
+    that is busy with a small batch of its own; both then take several times as long as one after the other. In large
+    batches the time is spent inside the calls, and running side by side pays.
+    """
+
+    def __init__(self, small: int) -> None:
+        self._small = small
+        self._lock = threading.Lock()
+
+    def take(self, claims: int) -> AbstractContextManager[object]:
+        """Held while working on so many claims."""
+        return self._lock if claims < self._small else nullcontext()
