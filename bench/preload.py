@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from confluent_kafka import Producer
 
 import schemas
@@ -35,11 +37,15 @@ def preload(bootstrap: str, topic: str, claims: int, partitions: int) -> float:
     while sent < claims:
         for partition in range(partitions):
             start = sent % _DISTINCT
-            chunk = [dict(message) for message in messages[start : start + _CHUNK]]
-            while (taken := producer.produce_batch(topic, chunk, partition=partition)) < len(chunk):
-                chunk = [message for message in chunk if message.pop("_error", None)] if taken else chunk  # type: ignore[call-overload]
-                producer.poll(0.05)
+            _send(producer, topic, partition, [dict(message) for message in messages[start : start + _CHUNK]])
             sent += _CHUNK
         producer.poll(0)
     producer.flush(60)
     return sum(len(message["value"]) for message in messages) / len(messages)
+
+
+def _send(producer: Any, topic: str, partition: int, chunk: list[dict[str, Any]]) -> None:
+    """Every message of the chunk; what finds the queue full is sent again."""
+    while producer.produce_batch(topic, chunk, partition=partition) < len(chunk):
+        chunk = [message for message in chunk if message.pop("_error", None) is not None]
+        producer.poll(0.05)

@@ -35,7 +35,7 @@ class Loop:
 
     def step(self, messages: list[Message]) -> None:
         for message in messages:
-            claim = fastavro.schemaless_reader(io.BytesIO(message.value()[HEADER:]), self._claim, None)
+            claim: Any = fastavro.schemaless_reader(io.BytesIO(message.value()[HEADER:]), self._claim, None)
             sink = io.BytesIO()
             sink.write(self._prefix)
             fastavro.schemaless_writer(sink, self._score, self._result(message, claim))

@@ -11,7 +11,7 @@ Options = Mapping[str, Any]
 _CONSUMER: dict[str, Any] = {
     "auto.offset.reset": "earliest",
     "fetch.queue.backoff.ms": 5,
-    # A partition that has just been assigned waits for the fetch that is under way, which an idle topic holds this long.
+    # A partition that was just assigned waits for the fetch under way, which an idle topic holds for this long.
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 200_000,
     "queued.max.messages.kbytes": 65_536,
