@@ -1,0 +1,146 @@
+"""Contestants take turns; each is measured from outside by how fast the output topic grows."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, TopicPartition
+
+_LOOK = 0.05
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a contestant reads and writes."""
+
+    bootstrap: str
+    claims: str
+    scores: str
+    dead_letters: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A program under test; `command` and `environment` are made for a fresh consumer group."""
+
+    name: str
+    command: Callable[[str], Sequence[str]]
+    environment: Callable[[str], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Seconds of warm-up and of measuring."""
+
+    warm_up: float
+    seconds: float
+
+
+class Meter:
+    """End offsets of a topic, summed."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+        self._client = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-meter"})
+        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
+
+    def total(self) -> int:
+        return sum(
+            self._client.get_watermark_offsets(partition, timeout=10)[1] for partition in self._partitions
+        )
+
+    def await_growth(self, start: int, count: int) -> None:
+        """Raises RuntimeError when the topic does not grow by `count` within a minute."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self.total() - start < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError("a contestant wrote nothing for a minute")
+            time.sleep(_LOOK)
+
+
+@contextmanager
+def running(contestant: Contestant) -> Iterator[subprocess.Popen[bytes]]:
+    """The contestant as a process of its own, in a consumer group of its own."""
+    group = f"bench-{uuid.uuid4().hex[:8]}"
+    process = subprocess.Popen(
+        contestant.command(group),
+        env={**os.environ, **contestant.environment(group)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def throughput(contestant: Contestant, route: Route, window: Window) -> float:
+    """Claims a second over one window, after the warm-up."""
+    meter = Meter(route.bootstrap, route.scores, route.partitions)
+    start = meter.total()
+    with running(contestant):
+        meter.await_growth(start, 10_000)
+        time.sleep(window.warm_up)
+        before, then = meter.total(), time.monotonic()
+        time.sleep(window.seconds)
+        return (meter.total() - before) / (time.monotonic() - then)
+
+
+def alternate(
+    contestants: Sequence[Contestant], route: Route, window: Window, rounds: int
+) -> list[dict[str, float]]:
+    """One throughput a contestant and round; contestants of one round are neighbours in time."""
+    return [{each.name: throughput(each, route, window) for each in contestants} for _ in range(rounds)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Minimum, median and maximum."""
+    return f"min {min(values):.3g}, median {statistics.median(values):.3g}, max {max(values):.3g}"
+
+
+def stage(route: Route, model: str, workers: int, port: int, **more: str) -> Contestant:
+    """claimstream itself."""
+
+    def command(_: str) -> list[str]:
+        options = [
+            "--bootstrap",
+            route.bootstrap,
+            "--model",
+            model,
+            "--workers",
+            str(workers),
+            "--port",
+            str(port),
+        ]
+        return [sys.executable, "-m", "stream", "run", *options]
+
+    def environment(group: str) -> dict[str, str]:
+        return {
+            "CLAIMSTREAM_KAFKA__TOPICS__INPUT": route.claims,
+            "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": route.scores,
+            "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": route.dead_letters,
+            "CLAIMSTREAM_KAFKA__GROUP_ID": group,
+            **more,
+        }
+
+    return Contestant("stage" if workers == 1 else f"stage x {workers}", command, environment)
+
+
+def rival(route: Route, kind: str, batch: int) -> Contestant:
+    """The plain loop, or consume and produce alone (bench/rival.py)."""
+
+    def command(group: str) -> list[str]:
+        where = [route.bootstrap, route.claims, route.scores, group]
+        return [sys.executable, "-m", "bench.rival", *where, kind, str(batch)]
+
+    return Contestant(f"{kind} {batch}", command, lambda _: {})

@@ -1,0 +1,42 @@
+"""`claimstream bench`: the figures that the README quotes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+import click
+
+from stream.cli.examples import example
+from stream.cli.output import table
+from stream.errors import UsageError
+
+_NAMES = {"host": "host", "end-to-end": "end_to_end", "stages": "stages", "scaling": "scaling"}
+
+
+@click.command(epilog=example("claimstream bench host --quick --json out/host.json"))
+@click.argument("name", type=click.Choice([*_NAMES, "all"]))
+@click.option("--quick", is_flag=True, help="The same code on less work, at most 45 s a benchmark.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
+)
+@click.option(
+    "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
+)
+def command(name: str, json_file: Path | None, plots: Path, *, quick: bool) -> None:
+    """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say."""
+    if importlib.util.find_spec("bench") is None:
+        raise UsageError(
+            "the benchmarks are part of the repository, not of the package; run this in a clone of it"
+        )
+    for chosen in _NAMES if name == "all" else [name]:
+        _measure(chosen, json_file or plots / f"{chosen}.json", plots, quick=quick)
+
+
+def _measure(name: str, json_file: Path, plots: Path, *, quick: bool) -> None:
+    report = importlib.import_module("bench.report")
+    figures = importlib.import_module(f"bench.{_NAMES[name]}").measure(quick=quick, plots=plots)
+    report.write(json_file, report.as_json(name, figures))
+    click.echo(table(report.lines(figures), ("figure", "value", "goal", "note")))
+    click.echo(f"written: {json_file}")
