@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,6 @@ from stream.codec import Encoder
 from stream.publishing import generate
 
 READY_SECONDS = 60
-PORT = 18_471
 # How soon the group gives up a member that died without a word.
 QUICK = {"CLAIMSTREAM_KAFKA__CONSUMER__SESSION_TIMEOUT_MS": "6000"}
 
@@ -37,38 +37,76 @@ def publish(bootstrap: str, topic: str, count: int, seed: int = 5, **more: Any) 
     assert producer.flush(30) == 0
 
 
+class RunningStage:
+    """A stage in a process of its own, and its endpoints."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self._port = port
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text; status 0 while nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except urllib.error.URLError:
+            return 0, ""
+
+    def delivered(self) -> int:
+        """Results acknowledged so far, as the stage counts them."""
+        _, text = self.get("/metrics")
+        name = "claimstream_claims_delivered_total"
+        numbers = [line.split()[-1] for line in text.splitlines() if line.startswith(name)]
+        return int(float(numbers[0])) if numbers else 0
+
+    def stop(self) -> int:
+        """Ask it to drain; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def said(self) -> str:
+        """Standard error of a stage that has ended."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    def workers(self) -> list[int]:
+        """Process numbers of the workers."""
+        command = ["pgrep", "-f", "spawn_main", "-P", str(self.process.pid)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [int(number) for number in found.stdout.split()]
+
+
 @contextmanager
-def stage(
-    bootstrap: str, topics: Topics, workers: int = 1, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def stage(bootstrap: str, topics: Topics, workers: int = 1, **environment: str) -> Iterator[RunningStage]:
     names = {
         "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
         "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
         "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
         "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
     }
+    port = free_port()
     command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", "null"]
     process = subprocess.Popen(
-        [*command, "--workers", str(workers), "--port", str(PORT)],
+        [*command, "--workers", str(workers), "--port", str(port)],
         env={**os.environ, **names, **environment},
         stderr=subprocess.PIPE,
     )
     try:
-        yield process
+        yield RunningStage(process, port)
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
 
 
-def get(path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except urllib.error.URLError:
-        return 0, ""
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def await_that(condition: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
@@ -76,21 +114,6 @@ def await_that(condition: Callable[[], bool], seconds: float = READY_SECONDS) ->
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
-
-
-def delivered() -> int:
-    _, text = get("/metrics")
-    numbers = [
-        line.split()[-1]
-        for line in text.splitlines()
-        if line.startswith("claimstream_claims_delivered_total")
-    ]
-    return int(float(numbers[0])) if numbers else 0
-
-
-def stop(process: subprocess.Popen[bytes]) -> int:
-    process.send_signal(signal.SIGTERM)
-    return process.wait(30)
 
 
 def check(kafka: Any, topics: Topics) -> Finding:

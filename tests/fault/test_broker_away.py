@@ -11,7 +11,7 @@ import pytest
 from stream.audit import Topics
 from stream.embedded import EmbeddedKafka
 from stream.topics import ensure_topics, stage_topics
-from tests.stage import await_that, check, delivered, publish, stage, stop
+from tests.stage import await_that, check, publish, stage
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +29,32 @@ def prepared(broker: EmbeddedKafka, name: str, claims: int) -> Topics:
 
 
 def test_claims_wait_for_the_broker_and_none_is_lost(broker: EmbeddedKafka) -> None:
-    topics = prepared(broker, "waits", 12_000)
-    with stage(broker.bootstrap, topics, ML_BATCH_SIZE_MIN="4", ML_BATCH_SIZE_MAX="4") as process:
-        await_that(lambda: delivered() > 0)
+    topics = prepared(broker, "waits", 4_000)
+    with stage(broker.bootstrap, topics, ML_BATCH_SIZE_MIN="4", ML_BATCH_SIZE_MAX="4") as running:
+        await_that(lambda: running.delivered() > 0)
         broker.pause()
         time.sleep(4)
-        assert delivered() < 12_000
+        assert running.delivered() < 4_000
         broker.resume()
-        await_that(lambda: delivered() >= 12_000)
-        assert stop(process) == 0
+        await_that(lambda: running.delivered() >= 4_000)
+        assert running.stop() == 0
     finding = check(broker, topics)
-    assert (finding.scored, finding.sound) == (12_000, True)
+    assert (finding.scored, finding.sound) == (4_000, True)
 
 
 def test_a_second_signal_ends_at_once_and_says_what_is_left(broker: EmbeddedKafka) -> None:
     topics = prepared(broker, "signals", 60_000)
     more = {"ML_BATCH_SIZE_MAX": "32", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "60"}
-    with stage(broker.bootstrap, topics, **more) as process:
-        await_that(lambda: delivered() > 0)
+    with stage(broker.bootstrap, topics, **more) as running:
+        await_that(lambda: running.delivered() > 0)
         broker.pause()
         time.sleep(1.5)
-        process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 1
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(5) == 1
         broker.resume()
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
+        said = running.said()
     assert "draining; once more ends at once" in said
     assert "claims in flight stay uncommitted" in said

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from stream.audit import Topics
-from tests.stage import QUICK, await_that, check, delivered, get, publish, read, stage, stop
+from tests.stage import QUICK, await_that, check, publish, read, stage
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def topics(topic: Callable[..., str]) -> Topics:
 
 def test_scores_each_claim_once_with_lineage_and_order(kafka: Any, topics: Topics) -> None:
     publish(kafka.bootstrap, topics.claims, 5_000)
-    with stage(kafka.bootstrap, topics, workers=2) as process:
-        await_that(lambda: get("/readyz")[0] == 200)
-        await_that(lambda: delivered() == 5_000)
-        assert get("/healthz") == (200, "healthy\n")
-        assert stop(process) == 0
+    with stage(kafka.bootstrap, topics, workers=2) as running:
+        await_that(lambda: running.get("/readyz")[0] == 200)
+        await_that(lambda: running.delivered() == 5_000)
+        assert running.get("/healthz") == (200, "healthy\n")
+        assert running.stop() == 0
     finding = check(kafka, topics)
     assert (finding.published, finding.scored, finding.dead_letters) == (5_000, 5_000, 0)
     assert finding.sound
@@ -36,9 +36,9 @@ def test_scores_each_claim_once_with_lineage_and_order(kafka: Any, topics: Topic
 def test_a_restart_goes_on_where_the_last_one_stopped(kafka: Any, topics: Topics) -> None:
     for round_ in (1, 2):
         publish(kafka.bootstrap, topics.claims, 1_000, seed=round_)
-        with stage(kafka.bootstrap, topics) as process:
-            await_that(lambda: delivered() == 1_000)
-            assert stop(process) == 0
+        with stage(kafka.bootstrap, topics) as running:
+            await_that(lambda: running.delivered() == 1_000)
+            assert running.stop() == 0
     finding = check(kafka, topics)
     assert (finding.scored, finding.duplicated, finding.lost) == (2_000, 0, 0)
 
@@ -49,9 +49,9 @@ def test_undecodable_records_become_dead_letters_with_their_bytes(kafka: Any, to
     producer.produce(topics.claims, None, key=b"gone", partition=1)
     producer.flush(10)
     publish(kafka.bootstrap, topics.claims, 200)
-    with stage(kafka.bootstrap, topics) as process:
-        await_that(lambda: delivered() == 200)
-        assert stop(process) == 0
+    with stage(kafka.bootstrap, topics) as running:
+        await_that(lambda: running.delivered() == 200)
+        assert running.stop() == 0
     finding = check(kafka, topics)
     assert (finding.published, finding.scored, finding.dead_letters, finding.lost) == (202, 200, 2, 0)
     letters = {message.key(): message for message in read(kafka, topics.dead_letters)}
@@ -65,9 +65,9 @@ def test_undecodable_records_become_dead_letters_with_their_bytes(kafka: Any, to
 
 def test_the_trace_header_is_carried_over(kafka: Any, topics: Topics) -> None:
     publish(kafka.bootstrap, topics.claims, 50, headers=[("traceparent", b"00-abc"), ("other", b"x")])
-    with stage(kafka.bootstrap, topics) as process:
-        await_that(lambda: delivered() == 50)
-        assert stop(process) == 0
+    with stage(kafka.bootstrap, topics) as running:
+        await_that(lambda: running.delivered() == 50)
+        assert running.stop() == 0
     assert [message.headers() for message in read(kafka, topics.scores)] == [
         [("traceparent", b"00-abc")]
     ] * 50
@@ -76,22 +76,19 @@ def test_the_trace_header_is_carried_over(kafka: Any, topics: Topics) -> None:
 def test_keeps_key_order_when_the_output_has_other_partitions(kafka: Any, topic: Callable[..., str]) -> None:
     topics = Topics(topic(partitions=3), topic(partitions=5), topic(partitions=1))
     publish(kafka.bootstrap, topics.claims, 3_000)
-    with stage(kafka.bootstrap, topics) as process:
-        await_that(lambda: delivered() == 3_000)
-        assert stop(process) == 0
+    with stage(kafka.bootstrap, topics) as running:
+        await_that(lambda: running.delivered() == 3_000)
+        assert running.stop() == 0
     assert check(kafka, topics).sound
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(kafka: Any, topics: Topics) -> None:
     publish(kafka.bootstrap, topics.claims, 20_000)
-    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64", **QUICK) as process:
-        await_that(lambda: delivered() > 0)
-        children = subprocess.run(
-            ["pgrep", "-f", "spawn_main", "-P", str(process.pid)], capture_output=True, text=True, check=True
-        )
-        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64", **QUICK) as running:
+        await_that(lambda: running.delivered() > 0)
+        os.kill(running.workers()[0], signal.SIGKILL)
         await_that(lambda: check(kafka, topics).lost == 0)
-        assert stop(process) == 0
+        assert running.stop() == 0
     assert check(kafka, topics).mismatched == 0
 
 
@@ -99,22 +96,23 @@ def test_a_missing_topic_is_named_with_the_command_that_creates_it(
     kafka: Any, topic: Callable[..., str]
 ) -> None:
     topics = Topics(topic(partitions=1), "no-such-topic", topic(partitions=1))
-    with stage(kafka.bootstrap, topics) as process:
-        assert process.wait(30) == 2
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
+    with stage(kafka.bootstrap, topics) as running:
+        assert running.process.wait(30) == 2
+        said = running.said()
     assert "no topic 'no-such-topic'" in said
     assert f"claimstream topics create --bootstrap {kafka.bootstrap} no-such-topic" in said
 
 
 def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Callable[..., str]) -> None:
     started = time.monotonic()
-    with stage("127.0.0.1:1", Topics("a", "b", "c")) as process:
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if b"no Kafka broker" in line or b"127.0.0.1:1" in line)
+    with stage("127.0.0.1:1", Topics("a", "b", "c")) as running:
+        assert running.process.stderr is not None
+        line = next(
+            line for line in running.process.stderr if b"no Kafka broker" in line or b"127.0.0.1:1" in line
+        )
         assert time.monotonic() - started < 10
-        assert process.poll() is None
-        assert stop(process) == 0
+        assert running.process.poll() is None
+        assert running.stop() == 0
     assert b"next try in" in line
 
 
@@ -133,7 +131,21 @@ def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Cal
     ],
 )
 def test_what_was_set_and_cannot_hold_is_an_error(environment: dict[str, str], said: str) -> None:
-    with stage("127.0.0.1:1", Topics("a", "b", "c"), **environment) as process:
-        assert process.wait(20) == 2
-        assert process.stderr is not None
-        assert said in process.stderr.read().decode()
+    with stage("127.0.0.1:1", Topics("a", "b", "c"), **environment) as running:
+        assert running.process.wait(20) == 2
+        assert said in running.said()
+
+
+def test_workers_drain_and_leave_when_the_supervisor_is_killed(kafka: Any, topics: Topics) -> None:
+    publish(kafka.bootstrap, topics.claims, 4_000)
+    with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MIN="8", ML_BATCH_SIZE_MAX="8") as running:
+        await_that(lambda: running.delivered() > 0)
+        worker = running.workers()[0]
+        running.process.kill()
+        running.process.wait(5)
+        await_that(lambda: not Path(f"/proc/{worker}").exists(), 30)
+    with stage(kafka.bootstrap, topics) as running:
+        await_that(lambda: running.get("/readyz")[0] == 200)
+        await_that(lambda: check(kafka, topics).lost == 0)
+        assert running.stop() == 0
+    assert check(kafka, topics).sound
