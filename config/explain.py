@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 
 from config.errors import printable
 from config.origins import Origin, nearest_origin
-from config.secrets import masked
+from config.secrets import MASK, masked, without_secrets
+from config.settings import OPTION_MAPS
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -49,16 +50,19 @@ def _sentence(problem: ErrorDetails, given: dict[str, Origin], model: type[BaseM
     context = problem.get("ctx", {})
     name = ".".join([*keys, context["key"]] if "key" in context else keys)
     place = nearest_origin(name, given).text
+    shown = without_secrets(name)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key {name}; the nearest is {nearest_key(keys, model)}"
+        return f"{place}: unknown key {shown}; the nearest is {without_secrets(nearest_key(keys, model))}"
     if problem["type"] == "missing":
-        return f"{place}: {name} is missing"
+        return f"{place}: {shown} is missing"
     if problem["type"] == "own_option":
-        return f"{place}: {name} is set by claimstream itself; {_instead(context['key'])}"
+        return f"{place}: {shown} is set by claimstream itself; {_instead(context['key'])}"
+    if problem["type"] == "unquoted":
+        return f"{place}: {shown} is a number or truth value to YAML; write it in quotes"
     if problem["type"] == "order":
-        return f"{place}: {name}: {problem['msg']}"
+        return f"{place}: {shown}: {problem['msg']}"
     expected = "text, a number, true or false" if option else _expected(problem)
-    return f"{place}: {name} is {_shown(name, problem['input'])}; expected {expected}"
+    return f"{place}: {shown} is {_shown(name, problem['input'])}; expected {expected}"
 
 
 def _union_option(location: tuple[int | str, ...]) -> bool:
@@ -87,7 +91,8 @@ def _shown(name: str, value: Any) -> str:
         return 'null (write "null" for the text)'
     if isinstance(value, Mapping | list | BaseModel):
         return f"a list of {len(value)}" if isinstance(value, list) else "a map of keys"
-    return repr(masked(name, value))
+    # Text in the place of a client's options is most likely an option that lacks a space or a brace.
+    return MASK if name in OPTION_MAPS else repr(masked(name, value))
 
 
 def nearest_key(keys: list[str], model: type[BaseModel]) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from pydantic_core import PydanticCustomError
 
 from config.origins import Origin
-from config.secrets import masked
+from config.secrets import is_secret, masked
 
 Options = dict[str, str | int | float | bool]
 
@@ -28,6 +28,14 @@ OWN_OPTIONS = (
     "metadata.broker.list",
     "request.required.acks",
 )
+
+
+def _with_secrets_as_text(options: Options) -> Options:
+    """Refuses what YAML turned into another text's value: a password 0123 would become 83."""
+    for option, value in options.items():
+        if is_secret(option) and not isinstance(value, str):
+            raise PydanticCustomError("unquoted", "a secret that is no text", {"key": option})
+    return options
 
 
 class Section(BaseModel):
@@ -76,7 +84,7 @@ class Kafka(Section):
         for option in options:
             if option in OWN_OPTIONS:
                 raise PydanticCustomError("own_option", "set by claimstream itself", {"key": option})
-        return options
+        return _with_secrets_as_text(options)
 
 
 class Schemas(Section):
@@ -100,6 +108,11 @@ class Schemas(Section):
     registry: Options = Field(
         default={}, description="Options of the registry client, such as basic.auth.user.info."
     )
+
+    @field_validator("registry")
+    @classmethod
+    def _quote_secrets(cls, options: Options) -> Options:
+        return _with_secrets_as_text(options)
 
 
 class Latency(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,28 @@ from typing import Any
 import yaml
 
 from config.errors import ConfigurationError, printable
+from config.secrets import MASK, without_secrets
 
 Keys = tuple[str, ...]
 
 _KINDS = {yaml.ScalarNode: "a single value", yaml.SequenceNode: "a list"}
+
+
+# What YAML's own messages quote of a file; <...> are names of its grammar, single characters tell nothing.
+_QUOTED = re.compile(r"""(['"])(?!<)[^'"].+\1""")
+
+
+class _Constructor(yaml.SafeLoader):
+    """Names the line of a value that looks like a date or a number and is none."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            raise yaml.MarkedYAMLError(
+                problem="neither a date nor a number, though it looks like one; write it in quotes",
+                problem_mark=node.start_mark,
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +56,8 @@ def read(path: Path) -> YamlFile:
         return _parse(path, text)
     except yaml.MarkedYAMLError as error:
         line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-        raise ConfigurationError(f"{path}:{line}: not YAML: {printable(str(error.problem))}") from error
-    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{path}:{line}: not YAML: {_problem(error)}") from None
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: not YAML: {printable(str(error))}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{path}: nested too deep, or an anchor that contains itself") from error
@@ -54,10 +73,16 @@ def _parse(path: Path, text: str) -> YamlFile:
             f"{path}:{line}: expected keys such as `kafka:`, found {_KINDS.get(type(root), 'something else')}"
         )
     _refuse_duplicates(path, root)
-    constructor = yaml.SafeLoader("")
-    tree = constructor.construct_document(root)
+    tree = _Constructor("").construct_document(root)
     # Construction has put the keys of merges (<<) in their place.
     return YamlFile(path, _with_text_keys(tree), dict(_lines(root, ())))
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """YAML's message without what it quotes: a password that begins with one of YAML's own characters."""
+    said = printable(str(error.problem))
+    hidden = _QUOTED.sub(MASK, said)
+    return said if hidden == said else f"{hidden}; text that begins with & * or ! needs quotes"
 
 
 def _refuse_duplicates(path: Path, node: yaml.MappingNode) -> None:
@@ -67,7 +92,8 @@ def _refuse_duplicates(path: Path, node: yaml.MappingNode) -> None:
             line = key.start_mark.line + 1
             if key.value in seen:
                 raise ConfigurationError(
-                    f"{path}:{line}: {printable(key.value)} is set in line {seen[key.value]} already"
+                    f"{path}:{line}: {printable(without_secrets(key.value))}"
+                    f" is set in line {seen[key.value]} already"
                 )
             seen[key.value] = line
         if isinstance(value, yaml.MappingNode):
@@ -81,7 +107,7 @@ def _with_text_keys(tree: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _lines(node: yaml.MappingNode, above: Keys) -> Iterator[tuple[Keys, int]]:
-    constructor = yaml.SafeLoader("")
+    constructor = _Constructor("")
     for key, value in node.value:
         keys = (*above, str(constructor.construct_object(key)))
         yield keys, key.start_mark.line + 1

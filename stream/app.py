@@ -139,7 +139,10 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         gate=ReadingGate(GateLimits()),
         turns=Turns(_SMALL_BATCH),
         bounds=Bounds(
-            limits.claims_in_flight, int(limits.bytes_in_flight_mb * 1_000_000), 2 * limits.poll_max_claims
+            claims=limits.claims_in_flight,
+            bytes=int(limits.bytes_in_flight_mb * 1_000_000),
+            output_claims=2 * limits.poll_max_claims,
+            ahead=settings.batching.size_max,
         ),
         rhythm=Rhythm(),
         signals=progress.signals(),

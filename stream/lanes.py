@@ -44,6 +44,11 @@ class Lane:
     def waiting(self) -> int:
         return self._waiting
 
+    @property
+    def in_use(self) -> bool:
+        """Whether claims ever came."""
+        return self._last_arrival is not None
+
     def push(self, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
         self._chunks.append(_Chunk(rows, float(deadlines.min())))
         self._waiting += len(rows)
@@ -89,6 +94,11 @@ class Lanes:
     def take(self, lane: int, count: int) -> Rows:
         with self._lock:
             return self._lanes[lane].take(count)
+
+    def ahead(self) -> int:
+        """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry."""
+        with self._lock:
+            return min((lane.waiting for lane in self._lanes if lane.in_use), default=0)
 
     def views(self, now: float) -> list[LaneView]:
         """The lanes in which something waits."""

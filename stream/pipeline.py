@@ -40,11 +40,11 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often, in seconds: commits, reading of gauges, looks at a full store, at delivery reports, retries."""
+    """How often, in seconds, each thing is done or looked at again when no signal comes."""
 
     commit: float = 0.2
     gauges: float = 1.0
-    hold: float = 0.002
+    hold: float = 0.02
     paused_poll: float = 0.05
     delivery: float = 0.002
     retry: float = 1.0
@@ -52,17 +52,23 @@ class Rhythm:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What intake compares the stores with. The arena has room for one poll beyond `claims`."""
+    """What intake compares the stores with. The arena has room for one poll beyond `claims`.
+
+    When every lane holds `ahead` claims, intake lets the log keep the rest: larger polls cost less a claim, and do not
+    disturb the forward that is under way.
+    """
 
     claims: int
     bytes: int
     output_claims: int
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Wakes of the other loops, and of whoever waits for progress in a drain."""
 
+    intake: Callable[[], None]
     scoring: Callable[[], None]
     output: Callable[[], None]
     progress: Callable[[], None]
@@ -137,6 +143,7 @@ class Pipeline:
         choice = self._batcher.next(now)
         if isinstance(choice, Wait):
             return choice.until
+        self._signals.intake()
         with self._turns.take(len(choice.rows)):
             self._outbox.put(self._score(choice))
         self._signals.output()
@@ -152,6 +159,7 @@ class Pipeline:
             if outcomes or letters:
                 with self._turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
                     self._delivery.deliver(outcomes, letters)
+                self._signals.intake()
                 if was_full:
                     self._signals.scoring()
                 return now
@@ -202,6 +210,7 @@ class Pipeline:
             self._arena.in_flight / self._bounds.claims,
             self._arena.bytes_held / self._bounds.bytes,
             self._outbox.letter_fill,
+            self._lanes.ahead() / self._bounds.ahead,
             1.0 if self._read or self.closing else 0.0,
         )
         flow = self._gate.decide(fullest, now)

@@ -31,7 +31,12 @@ class Progress:
 
     def signals(self) -> Signals:
         """The wakes that the pipeline's steps use."""
-        return Signals(lambda: self._wake("scoring"), lambda: self._wake("output"), self._moved.set)
+        return Signals(
+            lambda: self._wake("intake"),
+            lambda: self._wake("scoring"),
+            lambda: self._wake("output"),
+            self._moved.set,
+        )
 
     def connect(self, pipeline: Pipeline, loops: dict[str, StepLoop]) -> None:
         self._pipeline = pipeline

@@ -163,9 +163,9 @@ class Stage:
             ledger=self.ledger,
             gate=ReadingGate(GateLimits()),
             turns=Turns(small=10),
-            bounds=Bounds(capacity, 10_000_000, 400),
+            bounds=Bounds(capacity, 10_000_000, 400, 64),
             rhythm=Rhythm(),
-            signals=Signals(lambda: None, lambda: None, lambda: None),
+            signals=Signals(*[lambda: None] * 4),
             clock=self.clock,
             metrics=self.metrics,
         )
@@ -253,6 +253,20 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     stage.run(200)
     assert len(stage.producer.sent) == 3_000
     assert not stage.consumer.paused
+
+
+def test_intake_leaves_the_rest_in_the_log_while_a_full_batch_waits() -> None:
+    stage = Stage()
+    stage.publish(900)
+    for _ in range(5):
+        stage.step("intake")
+        stage.clock.advance(0.01)
+    assert stage.arena.in_flight == 200
+    assert not stage.consumer.paused
+    stage.step("scoring", "scoring", "scoring", "intake")
+    assert stage.arena.in_flight == 400
+    stage.run()
+    assert len(stage.producer.sent) == 900
 
 
 def test_poison_costs_only_itself_and_few_forwards() -> None:
