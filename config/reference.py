@@ -47,7 +47,9 @@ underscore stands for a dot: `CLAIMSTREAM_KAFKA__CLIENT__SASL_PASSWORD` sets `sa
 that start with `CLAIMSTREAM_` or `ML_` are refused, except these, which are no settings:
 {not_settings}.
 
-The model `null` has to be quoted in YAML: `"null"`.
+In YAML the model `null` has to be quoted: `"null"`. So has a password that looks like a number, or that begins
+with `&`, `*` or `!`. Secrets are masked in `config check`, in errors and in logs: options whose name speaks of a
+password, secret, token, credential or private key, and the user in a URL.
 
 ## TLS and SASL
 

@@ -23,6 +23,8 @@ OWN_OPTIONS = (
     "enable.gapless.guarantee",
     "acks",
     "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+    "transactional.id",
     "message.timeout.ms",
     "delivery.timeout.ms",
     "metadata.broker.list",
@@ -121,7 +123,8 @@ class Latency(Section):
     budget_ms: float = Field(
         default=200.0,
         gt=0,
-        description="Deadline of a claim, in milliseconds after the timestamp of its Kafka record.",
+        description="Deadline of a claim, in milliseconds after the timestamp of its Kafka record."
+        " The default leaves room for models on a CPU.",
     )
     drain_timeout_s: float = Field(
         default=20.0,

@@ -18,8 +18,8 @@ Keys = tuple[str, ...]
 _KINDS = {yaml.ScalarNode: "a single value", yaml.SequenceNode: "a list"}
 
 
-# What YAML's own messages quote of a file; <...> are names of its grammar, single characters tell nothing.
-_QUOTED = re.compile(r"""(['"])(?!<)[^'"].+\1""")
+# What YAML's own messages quote of a file. Single characters and names of its grammar tell nothing and stay.
+_QUOTED = re.compile(r"""(?P<harmless>'.'|'<[a-z ]+>')|(?P<quote>['"]).+(?P=quote)""")
 
 
 class _Constructor(yaml.SafeLoader):
@@ -81,7 +81,7 @@ def _parse(path: Path, text: str) -> YamlFile:
 def _problem(error: yaml.MarkedYAMLError) -> str:
     """YAML's message without what it quotes: a password that begins with one of YAML's own characters."""
     said = printable(str(error.problem))
-    hidden = _QUOTED.sub(MASK, said)
+    hidden = _QUOTED.sub(lambda found: found["harmless"] or MASK, said)
     return said if hidden == said else f"{hidden}; text that begins with & * or ! needs quotes"
 
 

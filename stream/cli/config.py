@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from config import Settings, values
-from config.secrets import masked
+from config.secrets import masked, without_secrets
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
 from stream.cli.output import emit_json, table
@@ -37,7 +37,7 @@ def check(config_file: Path | None, *, as_json: bool) -> None:
 
 def _document(settings: Settings) -> dict[str, dict[str, Any]]:
     return {
-        name: {"value": masked(name, value), "origin": settings.origin(name).text}
+        without_secrets(name): {"value": masked(name, value), "origin": settings.origin(name).text}
         for name, value in values(settings)
     }
 

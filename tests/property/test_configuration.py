@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from config import ConfigurationError, Settings, load_settings, values
-from config.environment import annotation_of, variable_of
+from config.environment import NOT_SETTINGS, annotation_of, variable_of
 from config.secrets import masked
 from stream.cli.output import table
 
@@ -29,6 +29,17 @@ TREES = st.recursive(
     ),
     max_leaves=12,
 )
+KNOWN = {name.rsplit(".", depth)[0] for name in NAMES for depth in range(3)}
+OPTION_MAPS = [["kafka", "client"], ["kafka", "consumer"], ["kafka", "producer"], ["schemas", "registry"]]
+PARTS = st.text(string.ascii_lowercase, min_size=1, max_size=6)
+SECRET_NAMES = st.builds(
+    lambda before, word, after: f"{before}.{word}.{after}",
+    PARTS,
+    st.sampled_from(["password", "client.secret", "token", "Credentials", "jaas.config", "ssl.key"]),
+    PARTS.filter(lambda part: part != "location"),
+)
+# Between characters that nothing else here has, so that finding it is no accident.
+SECRETS = st.text("<>|$", min_size=6, max_size=12)
 WORDS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=12)
 
 
@@ -57,6 +68,62 @@ def complaint(file: Path) -> str:
 def test_any_tree_is_settings_or_refused_with_its_place(file: Path, tree: Any) -> None:
     file.write_text(yaml.safe_dump(tree), encoding="utf-8")
     assert all(line.startswith(f"{file}:") for line in complaint(file).splitlines())
+
+
+def nested(keys: list[str], value: Any) -> Any:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+@given(
+    above=st.sampled_from([[], ["kafka"], ["kafka", "topics"], ["batching"], ["http"]]), key=WORDS, tree=TREES
+)
+def test_any_unknown_key_is_named_with_file_line_and_the_nearest(
+    file: Path, above: list[str], key: str, tree: Any
+) -> None:
+    name = ".".join([*above, key])
+    assume(name not in KNOWN)
+    file.write_text("# A line above.\n" + yaml.safe_dump(nested([*above, f"x{key}"], tree)), encoding="utf-8")
+    line, _, nearest = complaint(file).partition("; the nearest is ")
+    assert line == f"{file}:{len(above) + 2}: unknown key {'.'.join([*above, f'x{key}'])}"
+    assert nearest in KNOWN
+
+
+@given(prefix=st.sampled_from(["CLAIMSTREAM_", "ML_"]), name=WORDS.map(str.upper))
+def test_any_unknown_variable_is_named_with_the_nearest(file: Path, prefix: str, name: str) -> None:
+    variable = f"{prefix}{name}"
+    assume(variable not in (*NOT_SETTINGS, *map(variable_of, NAMES)))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None, {variable: "1"}, {})
+    start, _, rest = str(caught.value).partition("; the nearest is ")
+    assert start == f"environment {variable}: no setting of claimstream"
+    assert rest.removesuffix(". Rename it or unset it") in (*NOT_SETTINGS, *map(variable_of, NAMES))
+
+
+@given(option_map=st.sampled_from(OPTION_MAPS), name=SECRET_NAMES, secret=SECRETS)
+def test_a_secret_never_shows(file: Path, option_map: list[str], name: str, secret: str) -> None:
+    file.write_text(yaml.safe_dump(nested([*option_map, name], secret)), encoding="utf-8")
+    settings = load_settings(file, {}, {})
+    shown = [masked(setting, value) for setting, value in values(settings)]
+    assert secret not in f"{settings!r}{settings}{shown}"
+    assert secret in dict(values(settings)).values()
+
+
+@given(
+    keys=st.sampled_from([*OPTION_MAPS, ["kafka"], ["http", "port"], ["nonsense"], []]),
+    name=SECRET_NAMES,
+    separator=st.sampled_from([":", "=", " ", ": ", " = "]),
+    secret=SECRETS,
+    as_key=st.booleans(),
+)
+def test_a_misplaced_secret_never_shows(
+    file: Path, keys: list[str], name: str, separator: str, secret: str, *, as_key: bool
+) -> None:
+    text = f"{name}{separator}{secret}"
+    file.write_text(yaml.safe_dump(nested(keys, {text: None} if as_key else text)), encoding="utf-8")
+    assert complaint(file)
+    assert secret not in complaint(file)
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=60))

@@ -11,7 +11,9 @@ import pytest
 from config import ConfigurationError, Settings, load_settings, reference, values
 from config.environment import NAMED, annotation_of, variable_of
 from config.model_catalog import load_catalog
+from config.secrets import masked
 from config.settings import OWN_OPTIONS
+from stream.clients import consumer_options, producer_options
 
 DESIGNED = {
     "ML_CACHE_L1_MEMORY_GB": 2.0,
@@ -115,7 +117,10 @@ def test_settings_travel_to_a_worker_with_their_origins(tmp_path: Path) -> None:
         ("a: [\n", "stream.yaml:2: not YAML: expected the node content, but found '<stream end>'"),
         ("a: &x\n  b: *x\n", "stream.yaml: nested too deep, or an anchor that contains itself"),
         ("? [a]\n: 1\n", "stream.yaml:1: not YAML: found unhashable key"),
-        ("a: 2026-99-99\n", "stream.yaml: not YAML: month must be in 1..12"),
+        (
+            "\na: 2026-99-99\n",
+            "stream.yaml:2: not YAML: neither a date nor a number, though it looks like one; write it in quotes",
+        ),
     ],
 )
 def test_wrong_file_is_named_with_line_value_and_cure(tmp_path: Path, text: str, message: str) -> None:
@@ -203,6 +208,13 @@ def test_own_options_cannot_be_set(tmp_path: Path, section: str, option: str) ->
     assert message.startswith(f"stream.yaml:3: kafka.{section}.{option} is set by claimstream itself; ")
 
 
+def test_an_option_that_would_have_no_effect_is_refused() -> None:
+    for options in (consumer_options("b", "g", {}, {}), producer_options("b", 9, {}, {})):
+        theirs = dict.fromkeys(options, "theirs")
+        merged = {**consumer_options("b", "g", theirs, {}), **producer_options("b", 9, theirs, {})}
+        assert {name for name in options if merged[name] != "theirs"} <= set(OWN_OPTIONS)
+
+
 def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "kafka:\n  topics:\n  client:\nlatency:\n")
     assert settings.model_dump() == Settings().model_dump()
@@ -234,10 +246,59 @@ schemas:
     assert settings.kafka.client["sasl.password"] == "hush1"
 
 
+@pytest.mark.parametrize(
+    ("option", "secret"),
+    [
+        ("sasl.passwrod", True),
+        ("sasl.pasword", True),
+        ("my.screct", True),
+        ("ssl.keystore.location", False),
+        ("security.protocol", False),
+        ("enable.sasl.oauthbearer.unsecure.jwt", False),
+        ("statistics.interval.ms", False),
+        ("ssl.certificate.location", False),
+    ],
+)
+def test_a_misspelled_secret_is_masked_too(option: str, secret: bool) -> None:
+    assert (masked(f"kafka.client.{option}", "hush") != "hush") is secret
+
+
 def test_a_wrong_secret_is_not_told(tmp_path: Path) -> None:
     message = refused(tmp_path, "kafka: {client: {sasl.password: [hush]}}")
     assert "hush" not in message
     assert "hush" not in refused(tmp_path, environ={"CLAIMSTREAM_KAFKA__CLIENT": "{sasl.password: hush"})
+
+
+UNQUOTED = "not YAML: {}; text that begins with & * or ! needs quotes"
+NO_TEXT = 'is null (write "null" for the text); expected text, a number, true or false'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kafka: sasl.password:hush", "kafka is 'sasl.password:********'; expected keys with values"),
+        ("kafka: {client: sasl.password:hush}", "kafka.client is ********; expected keys with values"),
+        ("kafka: {client: hush}", "kafka.client is ********; expected keys with values"),
+        ("kafka: {client: {sasl.password:hush}}", f"kafka.client.sasl.password:******** {NO_TEXT}"),
+        ("kafka: {password=hush: 1}", f"unknown key kafka.password=********{NEAREST}kafka.producer"),
+        ("{password=hush: 1, password=hush: 2}", "password=******** is set in line 1 already"),
+        ("http: {port: https://me:hush@x}", "http.port is 'https://********@x'; expected a whole number"),
+        ("kafka: {client: {sasl.password: *hush}}", UNQUOTED.format("found undefined alias ********")),
+        (
+            "kafka: {client: {sasl.password: !hush }}",
+            UNQUOTED.format("could not determine a constructor for the tag ********"),
+        ),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_told(tmp_path: Path, text: str, message: str) -> None:
+    assert refused(tmp_path, text) == f"stream.yaml:1: {message}"
+
+
+@pytest.mark.parametrize("section", ["kafka: {client", "kafka: {producer", "schemas: {registry"])
+def test_a_secret_that_yaml_would_change_has_to_be_quoted(tmp_path: Path, section: str) -> None:
+    message = refused(tmp_path, f"{section}: {{my.token: 0123}}}}")
+    assert message.endswith(".my.token is a number or truth value to YAML; write it in quotes")
+    assert loaded(tmp_path, f'{section}: {{my.token: "0123", linger.ms: 5}}}}')
 
 
 def test_shipped_file_changes_nothing_and_names_every_setting() -> None:
