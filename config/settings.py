@@ -186,7 +186,8 @@ class Workers(Section):
         default=4, ge=1, le=256, description="Worker processes, each a member of the consumer group."
     )
     gpu_device_ids: list[int] = Field(
-        default=[0, 1], description="GPUs that workers are bound to, in turn. No effect yet."
+        default=[0, 1],
+        description="GPUs for the workers. This version scores on the CPU: setting any is an error.",
     )
     async_inference: bool = Field(
         default=True, description="Let the next micro-batch be gathered while one is scored. No effect yet."
@@ -199,7 +200,7 @@ class Workers(Section):
     )
     preload_models: list[str] = Field(
         default=["claims_filter_v2.1", "fraud_detector_v1.0"],
-        description="Models that are loaded before a worker joins the group. No effect yet: all routed ones are.",
+        description="Models that must be there. Those of the routes are loaded before a worker joins the group.",
     )
     torch_threads: int = Field(default=1, ge=1, description="Threads of one forward pass on a CPU.")
 

@@ -15,10 +15,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
 from config import Settings
+from config.secrets import without_secrets
 from models import Model, open_model
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
@@ -150,6 +151,21 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         metrics=metrics,
     )
     return Assembly(Worker(pipeline, consumer, producer, ledger, progress, clock), metrics, models)
+
+
+def check_clients(settings: Settings) -> None:
+    """Raises UsageError for an option that librdkafka does not know or cannot read; connects to nothing."""
+    kafka = settings.kafka
+    try:
+        Consumer(
+            consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
+        ).close()
+        Producer(producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer))
+    except KafkaException as error:
+        reason = without_secrets(error.args[0].str())
+        raise UsageError(
+            f"kafka: the client refuses its options: {reason}; check client, consumer, producer"
+        ) from error
 
 
 def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:

@@ -9,7 +9,7 @@ from config import Settings
 from models import is_known
 from stream import topics
 from stream.admin import AdminServer, application
-from stream.app import TopicShape, configure_logging, spawner
+from stream.app import TopicShape, check_clients, configure_logging, spawner
 from stream.clock import Clock
 from stream.errors import UsageError
 from stream.supervisor import Supervisor
@@ -54,6 +54,7 @@ class Service:
         """Serve until asked to stop. Readiness goes first, then the workers drain, then HTTP ends."""
         configure_logging(self._settings)
         self._check_promises()
+        check_clients(self._settings)
         shape = self._await_topics()
         if shape is None:
             return 0
