@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 import schemas
 from config import Settings
 from config.secrets import without_secrets
-from models import Model, open_model
+from models import FeatureEncoder, Model, open_model
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backpressure import GateLimits, ReadingGate
@@ -74,69 +74,50 @@ class Assembly:
     models: Sequence[Model]
 
 
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the steps share."""
+
+    models: Sequence[Model]
+    router: Router
+    arena: ClaimArena
+    lanes: Lanes
+    orders: Sequence[KeyOrder]
+    ledger: OffsetLedger
+    metrics: StageMetrics
+    clock: Clock
+    budget: float
+
+    @property
+    def names(self) -> list[str]:
+        """Model of each lane."""
+        return [model.identity.name for model in self.models]
+
+    @property
+    def encoders(self) -> dict[str, FeatureEncoder]:
+        """One feature encoder a spec."""
+        return {model.spec_digest: model.features for model in self.models}
+
+
 def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
-    """Build one worker; models are opened and warmed, nothing is connected yet."""
-    models = _open_models(settings)
-    names = [model.identity.name for model in models]
-    router = Router(settings.routes, list(_route_names(settings)))
-    metrics, ledger = StageMetrics(), OffsetLedger()
-    limits, budget = settings.limits, settings.latency.budget_ms / 1_000
-    specs = {model.spec_digest: model.features for model in models}
-    arena = ClaimArena(
-        limits.claims_in_flight + limits.poll_max_claims,
-        {digest: encoder.columns for digest, encoder in specs.items()},
-        max(map(len, router.routes)),
-    )
-    lanes = Lanes(len(models))
-    orders = [KeyOrder(arena.capacity) for _ in router.routes]
-    progress = Progress(ledger, clock, settings.latency.drain_timeout_s)
-    consumer = _consumer(settings, ledger, metrics, progress, budget)
-    producer = _producer(settings, arena.capacity)
-    encoder = Encoder(schemas.load("claim_score"))
-    topics = settings.kafka.topics
+    """Build one worker; models are opened, nothing is connected yet."""
+    rooms = _rooms(settings, clock)
+    limits = settings.limits
+    progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
+    consumer = _consumer(settings, rooms, progress)
+    producer = _producer(settings, rooms.arena.capacity)
     pipeline = Pipeline(
         consumer=consumer,
-        admission=Admission(
-            _decoder(settings, clock),
-            router,
-            specs,
-            [model.spec_digest for model in models],
-            arena,
-            lanes,
-            orders,
-            ClaimFields(settings.schemas.id_field, settings.schemas.type_field),
-            budget,
-            clock,
-            metrics,
-        ),
-        arena=arena,
-        lanes=lanes,
-        routes=router.routes,
-        batcher=Batcher(lanes, names, _size_limits(settings), _DELIVERY_ALLOWANCE, metrics),
-        scorer=Scorer(models, arena, clock),
+        admission=_admission(settings, rooms),
+        arena=rooms.arena,
+        lanes=rooms.lanes,
+        routes=rooms.router.routes,
+        batcher=Batcher(rooms.lanes, rooms.names, _size_limits(settings), _DELIVERY_ALLOWANCE, rooms.metrics),
+        scorer=Scorer(rooms.models, rooms.arena, clock),
         outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
-        delivery=Delivery(
-            arena,
-            orders,
-            ScoreColumns(
-                encoder.arrow_schema,
-                arena,
-                [model.identity for model in models],
-                [model.decisions for model in models],
-                topic=topics.input,
-                budget=budget,
-            ),
-            encoder,
-            producer,
-            ledger,
-            OutputTopics(topics.input, topics.output, topics.dead_letters, shape.input == shape.output),
-            names,
-            budget,
-            clock,
-            metrics,
-        ),
+        delivery=_delivery(settings, rooms, producer, shape),
         producer=producer,
-        ledger=ledger,
+        ledger=rooms.ledger,
         gate=ReadingGate(GateLimits()),
         turns=Turns(_SMALL_BATCH),
         bounds=Bounds(
@@ -148,9 +129,71 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         rhythm=Rhythm(),
         signals=progress.signals(),
         clock=clock,
-        metrics=metrics,
+        metrics=rooms.metrics,
     )
-    return Assembly(Worker(pipeline, consumer, producer, ledger, progress, clock), metrics, models)
+    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
+    return Assembly(worker, rooms.metrics, rooms.models)
+
+
+def _rooms(settings: Settings, clock: Clock) -> Rooms:
+    models = _open_models(settings)
+    router = Router(settings.routes, list(_route_names(settings)))
+    # One poll may come in when the store is just not full yet.
+    capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
+    columns = {model.spec_digest: model.features.columns for model in models}
+    return Rooms(
+        models=models,
+        router=router,
+        arena=ClaimArena(capacity, columns, max(map(len, router.routes))),
+        lanes=Lanes(len(models)),
+        orders=[KeyOrder(capacity) for _ in router.routes],
+        ledger=OffsetLedger(),
+        metrics=StageMetrics(),
+        clock=clock,
+        budget=settings.latency.budget_ms / 1_000,
+    )
+
+
+def _admission(settings: Settings, rooms: Rooms) -> Admission:
+    return Admission(
+        _decoder(settings, rooms.clock),
+        rooms.router,
+        rooms.encoders,
+        [model.spec_digest for model in rooms.models],
+        rooms.arena,
+        rooms.lanes,
+        rooms.orders,
+        ClaimFields(settings.schemas.id_field, settings.schemas.type_field),
+        rooms.budget,
+        rooms.clock,
+        rooms.metrics,
+    )
+
+
+def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: TopicShape) -> Delivery:
+    topics = settings.kafka.topics
+    encoder = Encoder(schemas.load("claim_score"))
+    columns = ScoreColumns(
+        encoder.arrow_schema,
+        rooms.arena,
+        [model.identity for model in rooms.models],
+        [model.decisions for model in rooms.models],
+        topic=topics.input,
+        budget=rooms.budget,
+    )
+    return Delivery(
+        rooms.arena,
+        rooms.orders,
+        columns,
+        encoder,
+        producer,
+        rooms.ledger,
+        OutputTopics(topics.input, topics.output, topics.dead_letters, shape.input == shape.output),
+        rooms.names,
+        rooms.budget,
+        rooms.clock,
+        rooms.metrics,
+    )
 
 
 def check_clients(settings: Settings) -> None:
@@ -265,13 +308,18 @@ def _decoder(settings: Settings, clock: Clock) -> Decoder:
         from stream.codec.registry import RegistrySource
 
         registry = RegistrySource(chosen.registry_url, chosen.registry, clock)
-    return Decoder(
+    decoder = Decoder(
         _schema(chosen.input),
         bare_schema=_schema(chosen.bare) if chosen.bare else None,
         known_writers=[_schema(path) for path in chosen.known_writers],
         registry=registry,
         max_record_bytes=settings.limits.record_max_bytes,
     )
+    for setting, name in (("id_field", chosen.id_field), ("type_field", chosen.type_field)):
+        if name not in decoder.arrow_schema.names:
+            known = ", ".join(decoder.arrow_schema.names)
+            raise UsageError(f"schemas.{setting}: {chosen.input} has no field {name!r}; it has {known}")
+    return decoder
 
 
 def _schema(name: str) -> dict[str, Any]:
@@ -285,18 +333,19 @@ def _schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def _consumer(
-    settings: Settings, ledger: OffsetLedger, metrics: StageMetrics, progress: Progress, budget: float
-) -> ClaimConsumer:
+def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimConsumer:
     kafka = settings.kafka
     options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
-    options["logger"] = logging.getLogger("librdkafka")
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
-    limits = PollLimits(settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.05 * budget))
+    options["logger"] = logging.getLogger("librdkafka")
+    limits = PollLimits(
+        settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.05 * rooms.budget)
+    )
+    topic = kafka.topics.input
     wrapped.append(
-        ClaimConsumer(Consumer(options), kafka.topics.input, ledger, metrics, limits, progress.drain)
+        ClaimConsumer(Consumer(options), topic, rooms.ledger, rooms.metrics, limits, progress.drain)
     )
     return wrapped[0]
 

@@ -60,6 +60,7 @@ class ClaimConsumer:
         self._drain = drain
         self._flowing = False
         self._paused = False
+        self._pause_again = False
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
 
@@ -71,6 +72,9 @@ class ClaimConsumer:
 
     def receive(self) -> list[Message]:
         """The next messages, possibly none. Waits for the client and serves the group."""
+        if self._pause_again:
+            self._client.pause(self._owned())
+            self._pause_again = False
         first = self._client.poll(0.0 if self._flowing else self._limits.wait)
         if first is None:
             self._flowing = False
@@ -156,13 +160,12 @@ class ClaimConsumer:
     def _owned(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in self._ledger.owned()]
 
-    def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+    def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
         self._ledger.assign(_numbers(partitions))
         self.joined.set()
-        if self._paused:
-            client.incremental_assign(partitions)
-            client.pause(partitions)
+        # The client assigns them when this returns; only then can they be paused like the others.
+        self._pause_again = self._paused
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.

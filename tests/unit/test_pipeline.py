@@ -22,6 +22,7 @@ from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
+from stream.errors import RetryError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
@@ -267,6 +268,46 @@ def test_intake_leaves_the_rest_in_the_log_while_a_full_batch_waits() -> None:
     assert stage.arena.in_flight == 400
     stage.run()
     assert len(stage.producer.sent) == 900
+
+
+class Unreachable:
+    """A decoder whose registry does not answer at first."""
+
+    def __init__(self, inner: Decoder, failures: int) -> None:
+        self._inner = inner
+        self._failures = failures
+
+    def decode(self, values: Sequence[bytes | None]) -> Any:
+        self._failures -= 1
+        if self._failures >= 0:
+            raise RetryError("the schema registry cannot be reached")
+        return self._inner.decode(values)
+
+
+def test_claims_wait_while_the_registry_is_away() -> None:
+    stage = Stage()
+    stage.pipeline._admission._decoder = Unreachable(Decoder(schemas.load("claim_event")), failures=3)
+    stage.publish(300)
+    stage.run(50)
+    assert stage.producer.sent == []
+    assert stage.consumer.commits == []
+    assert stage.pipeline._gate.flow is Flow.PAUSE
+    stage.run(400)
+    assert len(stage.producer.sent) == 300
+    assert stage.count("retries_total", "RetryError") == 3
+    assert stage.consumer.commits[-1] == {0: 300}
+
+
+def test_partitions_assigned_during_a_pause_are_paused_too() -> None:
+    stage = Stage()
+    stage.pipeline.closing = True
+    for _ in range(50):
+        stage.step("intake")
+        stage.clock.advance(0.01)
+    stage.consumer.paused = False
+    stage.assign(5)
+    stage.step("intake")
+    assert stage.consumer.paused
 
 
 def test_poison_costs_only_itself_and_few_forwards() -> None:
