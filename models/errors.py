@@ -19,5 +19,9 @@ class ArtifactError(ModelError):
     """A file of a model that is missing, damaged, or not what its manifest says."""
 
 
+class UnavailableError(ModelError):
+    """A device or a precision that the model cannot run on or in."""
+
+
 class FeatureError(ModelError):
     """Columns that a feature spec needs and a claim batch does not have."""

@@ -14,18 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.columns import Attributes, Integers, Lists, Numbers, days, numbers
 from models.errors import FeatureError
-from models.protocols import ColumnShape
+from models.protocols import ColumnShape, Tensors
 from models.row_features import RowFeatures, number
-from models.vocabulary import Integers, Vocabulary, indices
+from models.vocabulary import Tokens, Vocabulary, by_distinct
 
 Floats = npt.NDArray[np.float32]
 
 AMOUNTS = 2
-# Below this, a loop over the claims costs less than the fixed price of the bulk operations.
-_FEW = 12
+LABEL = "anomaly"
+# Up to this, a loop over the claims costs less than the fixed price of the bulk operations.
+_FEW = 24
 _COLUMNS = ("claim_type", "service_date", "received_date", "codes", "lines", "attributes")
 
 
@@ -34,13 +36,25 @@ class FeatureSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    length: int = Field(ge=4, description="Most tokens of a claim; lines beyond it are not seen.")
+    length: int = Field(ge=4, le=4_096, description="Most tokens of a claim; lines beyond it are not seen.")
     codes: int = Field(ge=0, description="Most diagnosis codes among them.")
     token_attributes: tuple[str, ...] = Field((), description="Attributes that become a token each.")
     number_attributes: tuple[str, ...] = Field(
         (), description="Attributes that are numbers; absent counts as 0."
     )
     buckets: int = Field(ge=1, description="Tokens that stand for whatever the vocabulary does not know.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> FeatureSpec:
+        if LABEL in (*self.token_attributes, *self.number_attributes):
+            raise ValueError(
+                f"the attribute {LABEL!r} is the label that models learn; it cannot be a feature"
+            )
+        if 1 + len(self.token_attributes) + self.codes > self.length:
+            raise ValueError(
+                f"type, {len(self.token_attributes)} attributes and {self.codes} codes exceed {self.length} tokens"
+            )
+        return self
 
     @property
     def numbers(self) -> int:
@@ -49,10 +63,11 @@ class FeatureSpec(BaseModel):
 
 
 class ClaimFeatures:
-    """Encodes claim batches by a spec and a vocabulary."""
+    """Encodes claim batches by a spec and a vocabulary; up to `few` claims row by row, more in bulk."""
 
-    def __init__(self, spec: FeatureSpec, words: Sequence[str]) -> None:
+    def __init__(self, spec: FeatureSpec, words: Sequence[str], *, few: int = _FEW) -> None:
         self._spec = spec
+        self._few = few
         self._vocabulary = Vocabulary(words, spec.buckets)
         self._rows = RowFeatures(
             spec.token_attributes, spec.number_attributes, spec.codes, spec.length, self._vocabulary
@@ -77,90 +92,66 @@ class ClaimFeatures:
             )
         count = claims.num_rows
         tensors = {name: np.zeros((count, *c.shape), c.dtype) for name, c in self.columns.items()}
-        if count <= _FEW:
+        if count > self._few:
+            self._encode_bulk(claims, tensors)
+        else:
             for row, claim in enumerate(claims.select(_COLUMNS).to_pylist()):
                 self._rows.encode(claim, row, tensors)
-            return tensors
-        position = self._heads(claims, tensors["token"])
-        position = self._codes(claims.column("codes"), tensors["token"], position)
-        self._lines(claims.column("lines"), tensors, position)
-        self._numbers(claims, tensors["number"])
         return tensors
 
-    def _heads(self, claims: pa.RecordBatch, token: npt.NDArray[np.int32]) -> Integers:
+    def _encode_bulk(self, claims: pa.RecordBatch, tensors: Tensors) -> None:
+        attributes, lines = Attributes(claims.column("attributes")), Lists(claims.column("lines"))
+        charges = numbers(lines.items.field("charge"))
+        position = self._heads(claims.column("claim_type"), attributes, tensors["token"])
+        position = self._codes(Lists(claims.column("codes")), tensors["token"], position)
+        self._lines(lines, charges, tensors, position)
+        received = days(claims.column("received_date")) - days(claims.column("service_date"))
+        summary = tensors["number"]
+        summary[:, 0] = _compressed(lines.sums(charges))
+        summary[:, 1] = _compressed(lines.counts)
+        summary[:, 2] = _compressed(received)
+        self._number_attributes(attributes, summary)
+
+    def _heads(self, types: pa.Array, attributes: Attributes, token: Tokens) -> Integers:
         """Type and attribute tokens; an absent attribute leaves no gap. Returns where each claim goes on."""
-        token[:, 0] = self._vocabulary.tokens("type", claims.column("claim_type"))
-        position = np.ones(claims.num_rows, np.int64)
+        token[:, 0] = self._vocabulary.tokens("type", types)
+        position = np.ones(len(types), np.int64)
         for name in self._spec.token_attributes:
-            values = pc.map_lookup(claims.column("attributes"), name, "first")
-            tokens = self._vocabulary.tokens(name, values)
-            present = np.flatnonzero(tokens)
-            token[present, position[present]] = tokens[present]
-            position[present] += 1
+            claim, values = attributes.get(name)
+            token[claim, position[claim]] = self._vocabulary.tokens(name, values)
+            position[claim] += 1
         return position
 
-    def _codes(self, codes: pa.Array, token: npt.NDArray[np.int32], position: Integers) -> Integers:
-        offsets = codes.offsets.to_numpy()
-        inner = codes.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
-        claim, rank = _ranks(offsets)
-        kept = rank < self._spec.codes
-        words = pc.binary_join_element_wise(inner.field("system"), inner.field("code"), "|")
-        tokens = self._vocabulary.tokens("code", words)
-        token[claim[kept], position[claim[kept]] + rank[kept]] = tokens[kept]
-        following: Integers = position + np.minimum(np.diff(offsets), self._spec.codes)
+    def _codes(self, codes: Lists, token: Tokens, position: Integers) -> Integers:
+        kept = np.flatnonzero(codes.place < self._spec.codes)
+        words = pc.binary_join_element_wise(codes.items.field("system"), codes.items.field("code"), "|")
+        claim = codes.claim[kept]
+        cell = claim * self._spec.length + position[claim] + codes.place[kept]
+        token.reshape(-1)[cell] = self._vocabulary.tokens("code", words)[kept]
+        following: Integers = position + np.minimum(codes.counts, self._spec.codes)
         return following
 
-    def _lines(self, lines: pa.Array, tensors: dict[str, npt.NDArray[Any]], position: Integers) -> None:
-        offsets = lines.offsets.to_numpy()
-        inner = lines.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
-        claim, rank = _ranks(offsets)
-        column = position[claim] + rank
-        kept = column < self._spec.length
-        claim, column = claim[kept], column[kept]
-        procedure = self._vocabulary.tokens("procedure", pc.fill_null(inner.field("procedure_code"), ""))
-        tensors["token"][claim, column] = procedure[kept]
-        tensors["revenue"][claim, column] = self._vocabulary.tokens("revenue", inner.field("revenue_code"))[
-            kept
-        ]
-        for channel, name in enumerate(("units", "charge")):
-            values = inner.field(name).to_numpy(zero_copy_only=False)
-            tensors["amount"][claim, column, channel] = _compressed(values)[kept]
-
-    def _numbers(self, claims: pa.RecordBatch, numbers: Floats) -> None:
-        lines = claims.column("lines")
-        offsets = lines.offsets.to_numpy()
-        charges = lines.values.field("charge").to_numpy(zero_copy_only=False)
-        running = np.concatenate((np.zeros(1), np.cumsum(charges)))
-        numbers[:, 0] = _compressed(running[offsets[1:]] - running[offsets[:-1]])
-        numbers[:, 1] = _compressed(np.diff(offsets).astype(np.float64))
-        numbers[:, 2] = _compressed(
-            _days(claims.column("received_date")) - _days(claims.column("service_date"))
+    def _lines(self, lines: Lists, charges: Numbers, tensors: Tensors, position: Integers) -> None:
+        column = position[lines.claim] + lines.place
+        kept = np.flatnonzero(column < self._spec.length)
+        cell = lines.claim[kept] * self._spec.length + column[kept]
+        items, vocabulary = lines.items, self._vocabulary
+        procedure = vocabulary.tokens(
+            "procedure", items.field("procedure_code"), vocabulary.token("procedure|")
         )
+        tensors["token"].reshape(-1)[cell] = procedure[kept]
+        tensors["revenue"].reshape(-1)[cell] = vocabulary.tokens("revenue", items.field("revenue_code"))[kept]
+        for channel, values in enumerate((numbers(items.field("units")), charges)):
+            tensors["amount"].reshape(-1, AMOUNTS)[cell, channel] = _compressed(values)[kept]
+
+    def _number_attributes(self, attributes: Attributes, summary: Floats) -> None:
         for place, name in enumerate(self._spec.number_attributes, start=3):
-            numbers[:, place] = _numeric(pc.map_lookup(claims.column("attributes"), name, "first")) / 100.0
+            claim, texts = attributes.get(name)
+            summary[claim, place] = by_distinct(texts, number, np.float64) / 100.0
 
 
-def _ranks(offsets: npt.NDArray[Any]) -> tuple[Integers, Integers]:
-    """For each list item: the list that it is in, and its place there."""
-    counts = np.diff(offsets)
-    claim = np.repeat(np.arange(len(counts)), counts)
-    return claim, np.arange(len(claim)) - np.repeat(offsets[:-1] - offsets[0], counts)
-
-
-def _compressed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _compressed(values: npt.NDArray[Any]) -> Numbers:
     """Sign and log(1 + |x|) / 4: amounts of every size in a small range; what is not finite counts as 0."""
-    squeezed = np.copysign(np.log1p(np.abs(values)), values) / 4.0
+    squeezed: Numbers = np.copysign(np.log1p(np.abs(values)), values) / 4.0
     finite = np.isfinite(squeezed)
     return squeezed if finite.all() else np.where(finite, squeezed, 0.0)
-
-
-def _days(dates: pa.Array) -> npt.NDArray[np.float64]:
-    days: npt.NDArray[np.float64] = dates.view(pa.int32()).to_numpy(zero_copy_only=False).astype(np.float64)
-    return days
-
-
-def _numeric(texts: pa.Array) -> npt.NDArray[np.float64]:
-    """Numbers from the distinct texts of a column; what is no number counts as 0."""
-    encoded = texts.dictionary_encode()
-    table = np.array([*map(number, encoded.dictionary.to_pylist()), 0.0], np.float64)
-    return table[indices(encoded)]

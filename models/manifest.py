@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import ManifestError
 from models.features import FeatureSpec
@@ -28,6 +29,12 @@ class Architecture(Strict):
     width: int = Field(ge=8, le=4_096)
     heads: int = Field(ge=1, le=64)
     layers: int = Field(ge=1, le=48)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Architecture:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
 
 
 class Manifest(Strict):
@@ -62,6 +69,8 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest in a version's folder. Raises ManifestError that names the file and the key."""
     path = folder / FILE
     try:
+        if folder.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
+            raise ManifestError(f"{path}: not a regular file in a regular folder; links are not followed")
         return Manifest.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
@@ -69,5 +78,5 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "manifest"
         raise ManifestError(f"{path}: {place}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON: {error}") from error

@@ -8,28 +8,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.columns import Lists, numbers
 from models.errors import FeatureError
 from models.protocols import ColumnShape, ModelIdentity, Tensors
 
 NAME = "null"
 _TYPICAL_CHARGE = 500.0
+_LARGEST = 1e30
 
 
 class LineTotals:
-    """Total charge and number of lines of each claim, float32 (n, 2)."""
+    """Total charge and number of lines of each claim, float32 (n, 2); an impossible charge counts as 0."""
 
     columns: Mapping[str, ColumnShape] = {"totals": ColumnShape((2,), np.dtype(np.float32))}
 
     def encode(self, claims: pa.RecordBatch) -> dict[str, npt.NDArray[np.float32]]:
         if "lines" not in claims.schema.names:
             raise FeatureError("the model `null` needs the column `lines`; the reader schema has none")
-        lines = claims.column("lines")
-        offsets = lines.offsets.to_numpy()
-        charges = lines.values.field("charge").to_numpy(zero_copy_only=False)
-        running = np.concatenate((np.zeros(1), np.cumsum(charges)))
+        lines = Lists(claims.column("lines"))
+        charge = lines.sums(numbers(lines.items.field("charge")))
+        charge[~(np.abs(charge) < _LARGEST)] = 0.0
         totals = np.empty((len(claims), 2), np.float32)
-        totals[:, 0] = running[offsets[1:]] - running[offsets[:-1]]
-        totals[:, 1] = np.diff(offsets)
+        totals[:, 0] = charge
+        totals[:, 1] = lines.counts
         return {"totals": totals}
 
 

@@ -12,6 +12,8 @@ from models.vocabulary import Vocabulary
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
+_LARGEST = 1e6
+
 
 class RowFeatures:
     """Encodes one claim, given as a dictionary, into its row of the tensors."""
@@ -68,9 +70,10 @@ def compressed(value: float) -> float:
     return math.copysign(math.log1p(abs(value)), value) / 4.0 if math.isfinite(value) else 0.0
 
 
-def number(text: str) -> float:
-    """The number that a text is; 0 when it is none."""
+def number(text: str | None) -> float:
+    """The number that a text is; 0 when it is none, or beyond a million, which no network was trained on."""
     try:
-        return float(text)
+        value = float(text or "")
     except ValueError:
         return 0.0
+    return value if abs(value) <= _LARGEST else 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Integers = npt.NDArray[np.int64]
+Tokens = npt.NDArray[np.int32]
 
 PADDING = 0
 
@@ -22,12 +23,11 @@ class Vocabulary:
         self._buckets = buckets
         self.size = 1 + buckets + len(self._numbers)
 
-    def tokens(self, prefix: str, words: pa.Array) -> Integers:
-        """Token of each word; null becomes padding."""
-        encoded = words.dictionary_encode()
-        distinct = [self.token(f"{prefix}|{word}") for word in encoded.dictionary.to_pylist()]
-        table = np.array([*distinct, PADDING], np.int64)
-        return table[indices(encoded)]
+    def tokens(self, prefix: str, words: pa.Array, absent: int = PADDING) -> Tokens:
+        """Token of each word; null becomes `absent`."""
+        return by_distinct(
+            words, lambda word: absent if word is None else self.token(f"{prefix}|{word}"), np.int32
+        )
 
     def token(self, word: str) -> int:
         """Number of one word, prefix included."""
@@ -35,9 +35,11 @@ class Vocabulary:
         return found if found is not None else 1 + zlib.crc32(word.encode()) % self._buckets
 
 
-def indices(encoded: pa.DictionaryArray) -> Integers:
-    """Dictionary indices, -1 for null, so that the table's last entry answers it."""
-    indices = encoded.indices
-    filled = indices.fill_null(-1) if indices.null_count else indices
-    numbers: Integers = filled.to_numpy(zero_copy_only=False).astype(np.int64)
-    return numbers
+def by_distinct(
+    words: pa.Array, meaning: Callable[[str | None], float], dtype: type[np.generic]
+) -> npt.NDArray[Any]:
+    """What each word means, asked once for each distinct one, null included."""
+    encoded = words.dictionary_encode(null_encoding="encode")
+    table = np.array([meaning(word) for word in encoded.dictionary.to_pylist()], dtype)
+    meanings: npt.NDArray[Any] = table[encoded.indices.to_numpy()]
+    return meanings

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 _SWITCH_INTERVAL = 0.0005
 _REPORT_INTERVAL = 0.5
 _POLL_WAIT = 0.1
-_SMALL_BATCH = 128
+_SMALL_BATCH = 512
 _LONGEST_COALESCE = 0.005
 _DELIVERY_ALLOWANCE = 0.01
 
@@ -201,9 +201,10 @@ def check_clients(settings: Settings) -> None:
     kafka = settings.kafka
     try:
         Consumer(
-            consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
+            consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer),
+            logger=log,
         ).close()
-        Producer(producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer))
+        Producer(producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer), logger=log)
     except KafkaException as error:
         reason = without_secrets(error.args[0].str())
         raise UsageError(

@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.features import FeatureSpec
+from models.features import LABEL, FeatureSpec
 from models.manifest import Architecture
 from models.training import Labelled, Recipe, train
 from stream.cli.output import emit_json, progress
 from stream.publishing import generate
 
 _HELD_OUT = 20_000
-_LABEL = "anomaly"
 _SHAPE = FeatureSpec(length=24, codes=6, token_attributes=("sex",), number_attributes=("age",), buckets=64)
 
 
@@ -64,7 +63,5 @@ def train_command(claims: int, epochs: int, seed: int, output: Path, *, as_json:
 def labelled(count: int, seed: int) -> Labelled:
     """Generated claims; label 1 where an anomaly was planted."""
     batches = list(generate(count, seed))
-    kinds = pa.chunked_array(
-        [pc.map_lookup(batch.column("attributes"), _LABEL, "first") for batch in batches]
-    )
+    kinds = pa.chunked_array([pc.map_lookup(batch.column("attributes"), LABEL, "first") for batch in batches])
     return Labelled(batches, pc.not_equal(kinds, "none").to_numpy().astype(np.float32))

@@ -39,6 +39,19 @@ def test_scores_are_shares_and_decisions_follow_them(model: Model, claims: pa.Re
     assert scores[decisions == 1].min() > scores[decisions == 0].max()
 
 
+@pytest.mark.parametrize("charge", [float("nan"), float("inf"), -float("inf"), 1e300, -1e18])
+def test_an_impossible_charge_costs_only_its_own_claim(
+    model: Model, claims: pa.RecordBatch, charge: float
+) -> None:
+    records = claims.to_pylist()
+    records[50]["lines"][0]["charge"] = charge
+    spoiled = model.score(model.features.encode(pa.RecordBatch.from_pylist(records, claims.schema)))
+    whole = model.score(model.features.encode(claims))
+    others = np.arange(300) != 50
+    np.testing.assert_allclose(spoiled[others], whole[others], atol=1e-5)
+    assert 0.0 <= spoiled[50] <= 1.0
+
+
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_no_claim_depends_on_its_batch(model: Model, claims: pa.RecordBatch, size: int) -> None:
     tensors = model.features.encode(claims)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import schemas
 from models.errors import FeatureError
 from models.features import ClaimFeatures, FeatureSpec
-from models.row_features import RowFeatures
+from models.null import LineTotals
+from models.row_features import RowFeatures, number
 from models.vocabulary import Vocabulary
 
 SPEC = FeatureSpec(length=10, codes=3, token_attributes=("sex",), number_attributes=("age",), buckets=4)
@@ -25,7 +26,7 @@ ARROW: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(schemas.load("claim_
 
 words = st.sampled_from(["E1", "E2", "99213", "0450", "", "x"])
 days = st.dates(datetime.date(2000, 1, 1), datetime.date(2030, 1, 1))
-amounts = st.one_of(st.floats(-1e7, 1e7), st.sampled_from([0.0, float("nan"), float("inf")]))
+amounts = st.one_of(st.floats(-1e7, 1e7), st.sampled_from([0.0, float("nan"), float("inf"), -1e300]))
 claims = st.fixed_dictionaries(
     {
         "claim_id": st.just("c"),
@@ -43,13 +44,15 @@ claims = st.fixed_dictionaries(
                     "procedure_code": st.one_of(st.none(), words),
                     "revenue_code": st.one_of(st.none(), words),
                     "units": amounts,
-                    "charge": st.floats(-1e7, 1e7),
+                    "charge": amounts,
                 }
             ),
             max_size=12,
         ),
         "attributes": st.lists(
-            st.tuples(st.sampled_from(["sex", "age", "anomaly"]), st.sampled_from(["f", "41", "?"]))
+            st.tuples(
+                st.sampled_from(["sex", "age", "anomaly"]), st.sampled_from(["f", "41", "?", "nan", "1e99"])
+            )
         ),
     }
 )
@@ -66,13 +69,29 @@ def by_row(batch: pa.RecordBatch) -> dict[str, np.ndarray[Any, Any]]:
     return tensors
 
 
-@given(st.lists(claims, min_size=14, max_size=18), st.integers(0, 1))
-def test_bulk_and_row_by_row_agree(records: list[dict[str, Any]], start: int) -> None:
-    batch = pa.RecordBatch.from_pylist(records, ARROW).slice(start)
-    bulk, plain = ClaimFeatures(SPEC, WORDS).encode(batch), by_row(batch)
+@given(st.lists(claims, max_size=8), st.integers(0, 3), st.integers(0, 8))
+def test_bulk_and_row_by_row_agree(records: list[dict[str, Any]], start: int, count: int) -> None:
+    batch = pa.RecordBatch.from_pylist(records, ARROW).slice(start, count)
+    bulk, plain = ClaimFeatures(SPEC, WORDS, few=0).encode(batch), by_row(batch)
     assert bulk.keys() == plain.keys()
     for name, tensor in bulk.items():
         np.testing.assert_allclose(tensor, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@given(st.lists(claims, min_size=2, max_size=6), st.sampled_from([0, 24]))
+def test_no_claim_reaches_the_features_of_another(records: list[dict[str, Any]], few: int) -> None:
+    batch = pa.RecordBatch.from_pylist(records, ARROW)
+    for features in (ClaimFeatures(SPEC, WORDS, few=few), LineTotals()):
+        together = features.encode(batch)
+        alone = [features.encode(batch.slice(row, 1)) for row in range(len(batch))]
+        for name, tensor in together.items():
+            assert np.isfinite(tensor).all()
+            np.testing.assert_array_equal(tensor, np.concatenate([one[name] for one in alone]), err_msg=name)
+
+
+@pytest.mark.parametrize("text", ["", "?", "nan", "-inf", "1e999", "1000001", "1e38", None])
+def test_what_is_no_plausible_number_counts_as_zero(text: str | None) -> None:
+    assert number(text) == 0.0
 
 
 @given(st.lists(claims, min_size=1, max_size=3))

@@ -14,7 +14,7 @@ import pytest
 
 from models import open_model
 from models.artifact import tensors
-from models.errors import ArtifactError, ManifestError, UnknownModelError
+from models.errors import ArtifactError, ManifestError, UnavailableError, UnknownModelError
 from models.features import FeatureSpec
 from models.manifest import Architecture
 from models.repository import SHIPPED, resolve
@@ -46,11 +46,51 @@ def test_resolves_the_names_that_people_write(repository: Path, name: str, versi
 
 
 @pytest.mark.parametrize(
-    "name", ["claim_filter", "claims_filter_v3", "claims_filter:2.1.9", "claims_filter_v1", ""]
+    "name",
+    [
+        "claim_filter",
+        "claims_filter_v3",
+        "claims_filter:2.1.9",
+        "claims_filter_v1",
+        "",
+        "../claims_filter",
+        "x/../claims_filter",
+        "claims_*",
+        "claims_filter\0",
+        "claims_filter\n",
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(repository: Path, name: str) -> None:
     with pytest.raises(UnknownModelError, match="claims_filter_v2"):
         resolve(name, repository)
+
+
+def test_no_name_leads_out_of_the_repository(repository: Path) -> None:
+    outside = str(repository / "claims_filter")
+    with pytest.raises(UnknownModelError, match="the nearest are"):
+        resolve(outside, repository / "claims_filter")
+
+
+def test_a_version_that_is_still_being_written_does_not_count(repository: Path) -> None:
+    shutil.copytree(SHIPPED_VERSION, repository / "claims_filter" / "11.0.0.partial")
+    assert resolve("claims_filter", repository).name == "10.0.0"
+
+
+@pytest.mark.parametrize("name", ["claims_filter:2.1.3", "claims_filter:2.2.0"])
+def test_a_folder_that_is_not_its_manifests_is_refused(repository: Path, name: str) -> None:
+    with pytest.raises(ManifestError, match=r"its manifest is that of claims_filter 2\.1\.0"):
+        open_model(name, repository=repository)
+
+
+@pytest.mark.parametrize("name", ["null", "claims_filter_v2.1"])
+def test_an_absent_device_is_named(name: str) -> None:
+    with pytest.raises(UnavailableError, match=f"{name} cannot run on 'cuda:0'"):
+        open_model(name, device="cuda:0")
+
+
+def test_an_absent_precision_is_named() -> None:
+    with pytest.raises(UnavailableError, match=r"claims_filter 2\.1\.0 has no precision 'int8'; it has fp32"):
+        open_model("claims_filter", precision="int8")
 
 
 def changed(repository: Path, **changes: Any) -> Path:
@@ -69,6 +109,9 @@ def changed(repository: Path, **changes: Any) -> Path:
         ({"files": {"../model.safetensors": "0" * 64}}, "files: .*not a plain file name"),
         ({"files": {}}, "lists no model.safetensors, vocabulary.json"),
         ({"architecture": {"width": 32, "heads": 4, "layers": 2}}, "not the tensors of this architecture"),
+        ({"architecture": {"width": 64, "heads": 3, "layers": 2}}, "no multiple of heads"),
+        ({"features": {"length": 4, "codes": 4, "buckets": 1}}, "4 codes exceed 4 tokens"),
+        ({"features": {"length": 9, "codes": 4, "buckets": 1, "token_attributes": ["anomaly"]}}, "the label"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(
@@ -85,6 +128,34 @@ def test_a_changed_byte_is_refused(repository: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"model\.safetensors: its SHA-256 is"):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a": 1}', "not a list of words"),
+        (b"[1]", "not a list of words"),
+        (b'["a", "a"]', "a word twice"),
+    ],
+)
+def test_a_vocabulary_that_is_none_is_refused(repository: Path, content: bytes, said: str) -> None:
+    folder = repository / "claims_filter" / "2.1.0"
+    (folder / "vocabulary.json").write_bytes(content)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    changed(repository, files=files | {"vocabulary.json": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(ArtifactError, match=rf"vocabulary\.json: {said}|vocabulary\.json: it holds {said}"):
+        open_model("claims_filter:2.1.0", repository=repository)
+
+
+@pytest.mark.parametrize("linked", ["2.1.0", "2.1.0/manifest.json"])
+def test_a_linked_manifest_or_folder_is_refused(repository: Path, linked: str) -> None:
+    link = repository / "claims_filter" / linked
+    aside = link.rename(repository / "aside")
+    link.symlink_to(aside)
+    with pytest.raises(ManifestError, match="links are not followed"):
         open_model("claims_filter:2.1.0", repository=repository)
 
 
@@ -123,11 +194,25 @@ def with_header(header: object, body: bytes = b"") -> bytes:
             with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"123456"),
             "truncated or padded",
         ),
+        (with_header({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}, b"1234"), "contradicts"),
+        (with_header({"a": {"dtype": "?", "shape": [1], "data_offsets": [0, 4]}}, b"1234"), "contradicts"),
+        (
+            with_header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, "x"]}}),
+            "not one of safetensors",
+        ),
+        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "not one of safetensors"),
     ],
 )
 def test_what_is_not_safetensors_is_refused_before_parsing(content: bytes, said: str) -> None:
     with pytest.raises(ArtifactError, match=said):
         tensors(content, "x")
+
+
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(length: int) -> None:
+    plain = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    content = length.to_bytes(8, "little") + plain.ljust(length) + b"\0\0\0\0"
+    assert tensors(content, "x")["a"].tolist() == [0.0]
 
 
 def tiny(folder: Path) -> dict[str, str]:
