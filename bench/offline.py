@@ -1,37 +1,84 @@
-"""The model alone, in a process of its own: what its scores cost without Kafka.
-
-python -m bench.offline MODEL SECONDS
-"""
+"""The model alone, in a process of its own: what its scores cost without Kafka."""
 
 from __future__ import annotations
 
-import json
-import sys
+import multiprocessing
+import os
+import signal
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any
+
+import numpy as np
 
 from models import open_model
 from stream.publishing import generate
 
-SIZES = (64, 128, 256, 512)
+_SIZES = (64, 128, 256, 512)
+_CLAIMS = 2_000
+_CALIBRATION = 3.0
 
 
-def main() -> None:
-    """Print claims a second at each batch size, over features that are ready."""
-    name, seconds = sys.argv[1], float(sys.argv[2])
+class Offline:
+    """A process that scores the same claims over and over, one torch thread, at its best batch size."""
+
+    def __init__(self, process: Any, scored: Synchronized[int]) -> None:
+        self._process = process
+        self._scored = scored
+
+    def total(self) -> int:
+        return self._scored.value
+
+    def stop(self) -> None:
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def offline(model: str) -> Iterator[Offline]:
+    """Running, past its calibration."""
+    context = multiprocessing.get_context("spawn")
+    scored: Synchronized[int] = context.Value("q", 0)
+    process = context.Process(target=_score_for_ever, args=(model, scored), daemon=True)
+    process.start()
+    try:
+        while not scored.value:
+            time.sleep(0.1)
+        yield Offline(process, scored)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _score_for_ever(name: str, scored: Synchronized[int]) -> None:
     model = open_model(name, threads=1)
-    claims = next(iter(generate(2_000, 1)))
-    tensors = model.features.encode(claims)
-    found: dict[int, float] = {}
-    for size in SIZES:
-        batches = [{k: v[i : i + size] for k, v in tensors.items()} for i in range(0, 2_000 - size + 1, size)]
-        scored, started = 0, time.perf_counter()
-        while time.perf_counter() - started < seconds / len(SIZES):
-            for batch in batches:
+    tensors = model.features.encode(next(iter(generate(_CLAIMS, 1))))
+    batches = _batches(tensors, _best_size(model, tensors))
+    while True:
+        for batch in batches:
+            model.score(batch)
+            scored.value += len(batch["token"])
+
+
+def _best_size(model: Any, tensors: Mapping[str, Any]) -> int:
+    """The size of most claims a second; sizes take turns, so that they share the machine's moods."""
+    seconds = dict.fromkeys(_SIZES, 0.0)
+    until = time.perf_counter() + _CALIBRATION
+    while time.perf_counter() < until:
+        for size in _SIZES:
+            started = time.perf_counter()
+            for batch in _batches(tensors, size):
                 model.score(batch)
-                scored += size
-        found[size] = scored / (time.perf_counter() - started)
-    sys.stdout.write(json.dumps(found) + "\n")
+            seconds[size] += time.perf_counter() - started
+    return min(_SIZES, key=lambda size: seconds[size])
 
 
-if __name__ == "__main__":
-    main()
+def _batches(tensors: Mapping[str, Any], size: int) -> list[dict[str, np.ndarray[Any, Any]]]:
+    return [
+        {name: column[start : start + size] for name, column in tensors.items()}
+        for start in range(0, _CLAIMS, size)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -36,6 +38,16 @@ class Contestant:
     name: str
     command: Callable[[str], Sequence[str]]
     environment: Callable[[str], Mapping[str, str]]
+
+
+class Pausable(Protocol):
+    """A program that can stand still, and the claims that it has scored."""
+
+    def total(self) -> int: ...
+
+    def stop(self) -> None: ...
+
+    def go_on(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,7 @@ def running(contestant: Contestant) -> Iterator[subprocess.Popen[bytes]]:
         env={**os.environ, **contestant.environment(group)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield process
@@ -101,6 +114,41 @@ def alternate(
 ) -> list[dict[str, float]]:
     """One throughput a contestant and round; contestants of one round are neighbours in time."""
     return [{each.name: throughput(each, route, window) for each in contestants} for _ in range(rounds)]
+
+
+class Slices:
+    """Two programs that are stopped and go on in turn, seconds at a time: the machine's moods reach both alike."""
+
+    def __init__(self, settle: float, seconds: float) -> None:
+        self._settle = settle
+        self._seconds = seconds
+
+    def speed(self, program: Pausable) -> float:
+        """Claims a second over one slice; the program stands still before and after."""
+        program.go_on()
+        time.sleep(self._settle)
+        before, then = program.total(), time.monotonic()
+        time.sleep(self._seconds)
+        speed = (program.total() - before) / (time.monotonic() - then)
+        program.stop()
+        return speed
+
+
+class PausedStage:
+    """A running stage, all its processes, as something that can stand still; shorter than its session."""
+
+    def __init__(self, process: subprocess.Popen[bytes], meter: Meter) -> None:
+        self._group = process.pid
+        self._meter = meter
+
+    def total(self) -> int:
+        return self._meter.total()
+
+    def stop(self) -> None:
+        os.killpg(self._group, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self._group, signal.SIGCONT)
 
 
 def spread(values: Sequence[float]) -> str:

@@ -22,6 +22,7 @@ from config import Settings
 from config.secrets import without_secrets
 from models import FeatureEncoder, Model, open_model
 from stream.admission import Admission, ClaimFields
+from stream.allocator import keep_freed_memory
 from stream.arena import ClaimArena
 from stream.backpressure import GateLimits, ReadingGate
 from stream.batch_sizer import SizeLimits
@@ -278,6 +279,7 @@ def _prepare_process(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    keep_freed_memory()
     configure_logging(settings)
 
 

@@ -38,8 +38,10 @@ class Block(nn.Module):
         n, length, width = mask.shape[0], mask.shape[1], x.shape[1]
         grid = x.new_zeros(n * length, 3 * width)
         grid[places] = self.inward(self.norm_attention(x))
-        q, k, v = grid.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        parts = grid.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(
+            parts[0], parts[1], parts[2], attn_mask=mask[:, None, None, :]
+        )
         x = x + self.outward(seen.transpose(1, 2).reshape(n * length, width)[places])
         fed: Tensor = self.narrow(functional.gelu(self.widen(self.norm_feed(x))))
         return x + fed
