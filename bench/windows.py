@@ -62,7 +62,7 @@ class Meter:
     """End offsets of a topic, summed."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
-        self._client = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-meter"})
+        self._client = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-meter", "log_level": 0})
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
 
     def total(self) -> int:
