@@ -198,14 +198,18 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
 
 
 def check_clients(settings: Settings) -> None:
-    """Raises UsageError for an option that librdkafka does not know or cannot read; connects to nothing."""
+    """Raises UsageError for an option that librdkafka does not know or cannot read; waits for no broker."""
     kafka = settings.kafka
+    # The clients try to connect from their first moment; whether the broker answers is said elsewhere.
+    silent = logging.Logger("probe", level=logging.CRITICAL + 1)
     try:
         Consumer(
             consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer),
-            logger=log,
+            logger=silent,
         ).close()
-        Producer(producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer), logger=log)
+        Producer(
+            producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer), logger=silent
+        )
     except KafkaException as error:
         reason = without_secrets(error.args[0].str())
         raise UsageError(
