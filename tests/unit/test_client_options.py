@@ -35,7 +35,7 @@ def test_the_probe_says_nothing_of_a_broker_that_is_away(
 
 
 def test_an_option_that_the_client_does_not_know_is_bad_usage() -> None:
-    with pytest.raises(UsageError, match="no.such.option"):
+    with pytest.raises(UsageError, match=r"no\.such\.option"):
         app.check_clients(
             Settings(kafka={"bootstrap_servers": "127.0.0.1:1", "consumer": {"no.such.option": 1}})
         )
