@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,188 +74,166 @@ class Signals:
     progress: Callable[[], None]
 
 
+@dataclass(eq=False)
 class Pipeline:
     """One worker's stage."""
 
-    def __init__(
-        self,
-        consumer: ClaimConsumer,
-        admission: Admission,
-        arena: ClaimArena,
-        lanes: Lanes,
-        routes: list[tuple[int, ...]],
-        batcher: Batcher,
-        scorer: Scorer,
-        outbox: Outbox,
-        delivery: Delivery,
-        producer: ClaimProducer,
-        ledger: OffsetLedger,
-        gate: ReadingGate,
-        turns: Turns,
-        bounds: Bounds,
-        rhythm: Rhythm,
-        signals: Signals,
-        clock: Clock,
-        metrics: StageMetrics,
-    ) -> None:
-        self._consumer = consumer
-        self._admission = admission
-        self._arena = arena
-        self._lanes = lanes
-        self._routes = routes
-        self._batcher = batcher
-        self._scorer = scorer
-        self._outbox = outbox
-        self._delivery = delivery
-        self._producer = producer
-        self._ledger = ledger
-        self._gate = gate
-        self._turns = turns
-        self._bounds = bounds
-        self._rhythm = rhythm
-        self._signals = signals
-        self._clock = clock
-        self._metrics = metrics
-        self._read: deque[Polled] = deque()
-        self._next_commit = self._next_gauges = self._next_retry = 0.0
-        self._longest_route = max(map(len, routes))
-        self.closing = False
+    consumer: ClaimConsumer
+    admission: Admission
+    arena: ClaimArena
+    lanes: Lanes
+    routes: list[tuple[int, ...]]
+    batcher: Batcher
+    scorer: Scorer
+    outbox: Outbox
+    delivery: Delivery
+    producer: ClaimProducer
+    ledger: OffsetLedger
+    gate: ReadingGate
+    turns: Turns
+    bounds: Bounds
+    rhythm: Rhythm
+    signals: Signals
+    clock: Clock
+    metrics: StageMetrics
+    closing: bool = field(default=False, init=False)
+    _read: deque[Polled] = field(default_factory=deque, init=False)
+    _next_commit: float = field(default=0.0, init=False)
+    _next_gauges: float = field(default=0.0, init=False)
+    _next_retry: float = field(default=0.0, init=False)
 
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
         flow = self._flow(now)
         if flow is Flow.HOLD:
-            return now + self._rhythm.hold
+            return now + self.rhythm.hold
         messages = self._receive()
-        with self._turns.take(len(messages)):
-            if (polled := self._consumer.columns(messages)) is not None:
-                self._ledger.take(polled.partitions, polled.offsets, polled.epochs)
+        with self.turns.take(len(messages)):
+            if (polled := self.consumer.columns(messages)) is not None:
+                self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
                 self._read.append(polled)
             if self._may_admit(now):
                 self._admit(now)
-        return now + self._rhythm.paused_poll if flow is Flow.PAUSE else now
+        return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
 
     def scoring(self, now: float) -> float:
         """Choose a micro-batch, score it, pass it on."""
-        if self._outbox.full:
+        if self.outbox.full:
             return NEVER
-        choice = self._batcher.next(now)
+        choice = self.batcher.next(now)
         if isinstance(choice, Wait):
             return choice.until
-        self._signals.intake()
-        with self._turns.take(len(choice.rows)):
-            self._outbox.put(self._score(choice))
-        self._signals.output()
+        self.signals.intake()
+        with self.turns.take(len(choice.rows)):
+            self.outbox.put(self._score(choice))
+        self.signals.output()
         return now
 
     def output(self, now: float) -> float:
         """Take delivery reports, produce results and dead letters."""
-        was_full = self._outbox.full
-        self._producer.serve()
-        self._signals.progress()
-        if not self._producer.blocked:
-            outcomes, letters = self._outbox.take(self._bounds.output_claims)
+        was_full = self.outbox.full
+        self.producer.serve()
+        self.signals.progress()
+        if not self.producer.blocked:
+            outcomes, letters = self.outbox.take(self.bounds.output_claims)
             if outcomes or letters:
-                with self._turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
-                    self._delivery.deliver(outcomes, letters)
-                self._signals.intake()
+                with self.turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
+                    self.delivery.deliver(outcomes, letters)
+                self.signals.intake()
                 if was_full:
-                    self._signals.scoring()
+                    self.signals.scoring()
                 return now
-        return now + self._rhythm.delivery if self._producer.outstanding else NEVER
+        return now + self.rhythm.delivery if self.producer.outstanding else NEVER
 
     def unfinished(self) -> int:
         """Claims that were read and are not delivered."""
-        return self._ledger.pending()
+        return self.ledger.pending()
 
     def drain(self) -> None:
         """Close batches as they come from now on, until `drained`."""
-        self._batcher.draining = True
-        self._signals.scoring()
+        self.batcher.draining = True
+        self.signals.scoring()
 
     def drained(self) -> None:
         """Batch as usual again, unless the stage is closing."""
-        self._batcher.draining = self.closing
+        self.batcher.draining = self.closing
 
     def _receive(self) -> list[Any]:
-        started = self._clock.now()
-        messages = self._consumer.receive()
+        started = self.clock.now()
+        messages = self.consumer.receive()
         if messages:
-            self._metrics.count("busy_seconds_total", self._clock.now() - started, "consume")
-            self._metrics.count("claims_consumed_total", len(messages))
-            self._metrics.count("polls_total")
+            self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
+            self.metrics.count("claims_consumed_total", len(messages))
+            self.metrics.count("polls_total")
         return messages
 
     def _may_admit(self, now: float) -> bool:
-        return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self._arena.free
+        return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self.arena.free
 
     def _admit(self, now: float) -> None:
         try:
-            letters = self._admission.admit(self._read[0])
+            letters = self.admission.admit(self._read[0])
         except RetryError as error:
-            log.warning("claims wait, the next try is in %g s: %s", self._rhythm.retry, error)
-            self._metrics.count("retries_total", 1, type(error).__name__)
-            self._next_retry = now + self._rhythm.retry
+            log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
+            self.metrics.count("retries_total", 1, type(error).__name__)
+            self._next_retry = now + self.rhythm.retry
             return
         self._read.popleft()
         if letters:
-            self._outbox.put_letters(letters)
-            self._signals.output()
-        self._signals.scoring()
+            self.outbox.put_letters(letters)
+            self.signals.output()
+        self.signals.scoring()
 
     def _flow(self, now: float) -> Flow:
-        before = self._gate.flow
+        before = self.gate.flow
         fullest = max(
-            self._arena.in_flight / self._bounds.claims,
-            self._arena.bytes_held / self._bounds.bytes,
-            self._outbox.letter_fill,
-            self._lanes.ahead() / self._bounds.ahead,
+            self.arena.in_flight / self.bounds.claims,
+            self.arena.bytes_held / self.bounds.bytes,
+            self.outbox.letter_fill,
+            self.lanes.ahead() / self.bounds.ahead,
             1.0 if self._read or self.closing else 0.0,
         )
-        flow = self._gate.decide(fullest, now)
+        flow = self.gate.decide(fullest, now)
         if flow is Flow.PAUSE and before is not Flow.PAUSE:
-            self._consumer.pause()
+            self.consumer.pause()
         elif before is Flow.PAUSE and flow is not Flow.PAUSE:
-            self._consumer.resume()
+            self.consumer.resume()
         return flow
 
     def _score(self, batch: MicroBatch) -> Outcome:
-        started = self._clock.now()
-        outcome = self._scorer.score(batch)
-        spent = self._clock.now() - started
-        self._batcher.observe(batch, spent)
-        self._metrics.count("busy_seconds_total", spent, "forward")
-        if self._longest_route > 1:
+        started = self.clock.now()
+        outcome = self.scorer.score(batch)
+        spent = self.clock.now() - started
+        self.batcher.observe(batch, spent)
+        self.metrics.count("busy_seconds_total", spent, "forward")
+        if max(map(len, self.routes)) > 1:
             return Outcome(self._onward(outcome.rows), outcome.failures)
         return outcome
 
     def _onward(self, rows: Rows) -> Rows:
         """Send rows whose route goes on to its next model; the rows that are finished."""
-        routes, hops = self._arena.route[rows], self._arena.hop[rows]
+        routes, hops = self.arena.route[rows], self.arena.hop[rows]
         following = np.array(
-            [
-                self._routes[r][h] if h < len(self._routes[r]) else -1
-                for r, h in zip(routes, hops, strict=True)
-            ]
+            [self.routes[r][h] if h < len(self.routes[r]) else -1 for r, h in zip(routes, hops, strict=True)]
         )
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]
-            self._lanes.push(lane, chosen, self._arena.deadline[chosen], self._clock.now())
+            self.lanes.push(lane, chosen, self.arena.deadline[chosen], self.clock.now())
         return rows[following < 0]
 
     def _housekeeping(self, now: float) -> None:
         if now >= self._next_commit:
-            self._next_commit = now + self._rhythm.commit
-            if offsets := self._ledger.committable():
-                self._consumer.commit(offsets)
+            self._next_commit = now + self.rhythm.commit
+            if offsets := self.ledger.committable():
+                self.consumer.commit(offsets)
         if now >= self._next_gauges:
-            self._next_gauges = now + self._rhythm.gauges
+            self._next_gauges = now + self.rhythm.gauges
             self._read_gauges()
 
     def _read_gauges(self) -> None:
-        self._metrics.set("claims_in_flight", self._ledger.pending())
-        self._metrics.set("bytes_in_flight", self._arena.bytes_held)
-        self._metrics.set("output_queue_batches", len(self._outbox))
-        self._metrics.set("partitions_owned", len(self._ledger.owned()))
-        self._consumer.report_lag()
+        self.metrics.set("claims_in_flight", self.ledger.pending())
+        self.metrics.set("bytes_in_flight", self.arena.bytes_held)
+        self.metrics.set("output_queue_batches", len(self.outbox))
+        self.metrics.set("partitions_owned", len(self.ledger.owned()))
+        self.consumer.report_lag()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
+from stream.audit import Topics
 from stream.cli.configuration import config_option, effective
 from stream.cli.output import emit_json
 from stream.clock import SystemClock
@@ -66,25 +68,27 @@ def command(
     supply = _supply(source, mapping, claims, seed)
     topics = fresh_topics()
     with nullcontext() if bootstrap else EmbeddedKafka() as kafka:
-        settings = effective(
-            config_file,
-            {
-                "kafka.bootstrap_servers": bootstrap or (kafka.bootstrap if kafka else None),
-                "kafka.group_id": f"group-of-{topics.claims}",
-                "kafka.topics.input": topics.claims,
-                "kafka.topics.output": topics.scores,
-                "kafka.topics.dead_letters": topics.dead_letters,
-                "routes": {"*": [model]} if model else None,
-                "workers.processes": 2,
-                "http.port": 0,
-                "logging.level": "error",
-            },
-        )
+        address = bootstrap or (kafka.bootstrap if kafka else None)
+        settings = effective(config_file, _overrides(topics, address, model))
         plan = Plan(supply.counts.claims, rate, seed, added_workers=1, picture=picture)
         with LiveTable(settings.latency.budget_ms) as table:
             report = Show(settings, supply, plan, SystemClock(), table.watch).run()
     emit_json(report.as_json()) if as_json else _print(report, picture)
     return 0 if report.passed else 1
+
+
+def _overrides(topics: Topics, bootstrap: str | None, model: str | None) -> dict[str, Any]:
+    return {
+        "kafka.bootstrap_servers": bootstrap,
+        "kafka.group_id": f"group-of-{topics.claims}",
+        "kafka.topics.input": topics.claims,
+        "kafka.topics.output": topics.scores,
+        "kafka.topics.dead_letters": topics.dead_letters,
+        "routes": {"*": [model]} if model else None,
+        "workers.processes": 2,
+        "http.port": 0,
+        "logging.level": "error",
+    }
 
 
 def _supply(source: Path | None, mapping: str | None, claims: int, seed: int) -> Supply:

@@ -246,7 +246,7 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     for _ in range(200):
         stage.step()
         stage.clock.advance(0.01)
-    assert stage.pipeline._gate.flow is Flow.PAUSE
+    assert stage.pipeline.gate.flow is Flow.PAUSE
     assert stage.consumer.paused
     assert stage.arena.in_flight <= 600
     assert len(stage.consumer.records) >= 2_000
@@ -286,12 +286,12 @@ class Unreachable:
 
 def test_claims_wait_while_the_registry_is_away() -> None:
     stage = Stage()
-    stage.pipeline._admission._decoder = Unreachable(Decoder(schemas.load("claim_event")), failures=3)
+    stage.pipeline.admission._decoder = Unreachable(Decoder(schemas.load("claim_event")), failures=3)
     stage.publish(300)
     stage.run(50)
     assert stage.producer.sent == []
     assert stage.consumer.commits == []
-    assert stage.pipeline._gate.flow is Flow.PAUSE
+    assert stage.pipeline.gate.flow is Flow.PAUSE
     stage.run(400)
     assert len(stage.producer.sent) == 300
     assert stage.count("retries_total", "RetryError") == 3
