@@ -69,7 +69,7 @@ def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
     """The network as one call outside the interpreter lock.
 
     Called from Python, every operator gives the lock up and must win it back from the threads that read and write:
-    a quarter of the stage's speed on two cores. torch.export has no such call for a batch whose shape is its data.
+    a sixth of the stage's speed on two cores. torch.export has no such call for a batch whose shape is its data.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
