@@ -23,19 +23,20 @@ from stream.topics import ensure_topics, stage_topics
 
 _MODEL = "claims_filter_v2.1"
 _LOAD = 0.7
-# A stage that stood still has heartbeats and fetches to catch up with; shorter than its session of ten seconds.
+# A stage that stood still has heartbeats and fetches to catch up with; it stands shorter than its session lasts.
 _SLICES = Slices(settle=2.5, seconds=4.0)
+_QUICK_SLICES = Slices(settle=1.0, seconds=2.0)
 _SETTLE = 2.0
-_STAGE_START = 15.0
+_FIRST_CLAIMS = 500
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """`e2e_vs_offline` (one torch thread in both programs), and the latency of claims in a Poisson process."""
     with loaded_broker(300_000 if quick else 1_200_000) as route:
-        speeds, alone = _in_turn(route, rounds=2 if quick else 8)
+        speeds, alone = _in_turn(route, _QUICK_SLICES, 2) if quick else _in_turn(route, _SLICES, 8)
         shares = [ours / theirs for ours, theirs in zip(speeds, alone, strict=True)]
         speed = statistics.median(speeds)
-        capacity, seconds = _under_load(route, speed, seconds=6.0 if quick else 25.0)
+        capacity, seconds = _under_load(route, speed, seconds=5.0 if quick else 25.0)
     latency = 1_000 * seconds
     latency_plot(latency, plots / "latency-at-70.png")
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
@@ -57,7 +58,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     ]
 
 
-def _in_turn(route: Route, rounds: int) -> tuple[list[float], list[float]]:
+def _in_turn(route: Route, slices: Slices, rounds: int) -> tuple[list[float], list[float]]:
     """Claims a second of the stage and of the model alone, slice by slice."""
     meter = Meter(route.bootstrap, route.scores, route.partitions)
     with offline(_MODEL) as model, running(stage(route, _MODEL, 1, 0)) as process:
@@ -65,7 +66,7 @@ def _in_turn(route: Route, rounds: int) -> tuple[list[float], list[float]]:
         meter.await_growth(0, 10_000)
         ours = PausedStage(process, meter)
         try:
-            pairs = [(_SLICES.speed(ours), _SLICES.speed(model)) for _ in range(rounds)]
+            pairs = [(slices.speed(ours), slices.speed(model)) for _ in range(rounds)]
         finally:
             ours.go_on()
     return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
@@ -79,7 +80,8 @@ def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.N
     receiver = Receiver(client, quiet.scores, SystemClock())
     receiver.start()
     with running(stage(quiet, _MODEL, 1, 0)):
-        time.sleep(_STAGE_START)
+        _publish(quiet, _FIRST_CLAIMS, 1.0).wait()
+        _await(receiver, _FIRST_CLAIMS)
         capacity = _flood(quiet, receiver, rate, seconds)
         started = time.time()
         claims = receiver.count + int(_LOAD * capacity * seconds)
@@ -94,13 +96,13 @@ def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.N
 
 def _flood(route: Route, receiver: Receiver, rate: float, seconds: float) -> float:
     """Claims a second that come out while more are going in; returns when all have come out."""
+    first = receiver.count
     publishing = _publish(route, rate, seconds)
-    while receiver.count < rate * seconds / 4:
-        time.sleep(0.05)
+    _await(receiver, first + int(rate * seconds / 4))
     before, then = receiver.count, time.monotonic()
     publishing.wait()
     capacity = (receiver.count - before) / (time.monotonic() - then)
-    _await(receiver, int(rate * seconds))
+    _await(receiver, first + int(rate * seconds))
     return capacity
 
 
@@ -121,6 +123,9 @@ def _publish(route: Route, rate: float, seconds: float) -> subprocess.Popen[byte
 
 
 def _await(receiver: Receiver, claims: int) -> None:
+    """Raises RuntimeError when the scores do not come within a minute."""
     deadline = time.monotonic() + 60.0
-    while receiver.count < claims and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while receiver.count < claims:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{receiver.count} of {claims} scores came within a minute")
+        time.sleep(0.05)
