@@ -26,17 +26,17 @@ _LOAD = 0.7
 # A stage that stood still has heartbeats and fetches to catch up with; it stands shorter than its session lasts.
 _SLICES = Slices(settle=2.5, seconds=4.0)
 _QUICK_SLICES = Slices(settle=1.0, seconds=2.0)
-_SETTLE = 2.0
+_SETTLE = 1.0
 _FIRST_CLAIMS = 500
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """`e2e_vs_offline` (one torch thread in both programs), and the latency of claims in a Poisson process."""
-    with loaded_broker(300_000 if quick else 1_200_000) as route:
+    with loaded_broker(200_000 if quick else 1_200_000) as route:
         speeds, alone = _in_turn(route, _QUICK_SLICES, 2) if quick else _in_turn(route, _SLICES, 8)
         shares = [ours / theirs for ours, theirs in zip(speeds, alone, strict=True)]
         speed = statistics.median(speeds)
-        capacity, seconds = _under_load(route, speed, seconds=5.0 if quick else 25.0)
+        capacity, seconds = _under_load(route, speed, seconds=3.0 if quick else 25.0)
     latency = 1_000 * seconds
     latency_plot(latency, plots / "latency-at-70.png")
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
@@ -61,7 +61,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
 def _in_turn(route: Route, slices: Slices, rounds: int) -> tuple[list[float], list[float]]:
     """Claims a second of the stage and of the model alone, slice by slice."""
     meter = Meter(route.bootstrap, route.scores, route.partitions)
-    with offline(_MODEL) as model, running(stage(route, _MODEL, 1, 0)) as process:
+    with running(stage(route, _MODEL, 1, 0)) as process, offline(_MODEL) as model:
         model.stop()
         meter.await_growth(0, 10_000)
         ours = PausedStage(process, meter)

@@ -12,8 +12,8 @@ from bench.windows import Window, alternate, spread, stage
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - every benchmark takes the same
     """Throughput of two workers over that of one, for both models."""
-    window = Window(1.0, 3.0) if quick else Window(3.0, 10.0)
-    with loaded_broker(1_000_000 if quick else 3_000_000) as route:
+    window = Window(0.5, 1.5) if quick else Window(3.0, 10.0)
+    with loaded_broker(500_000 if quick else 3_000_000) as route:
         return [
             _ratio(f"scaling_{name}", [r["stage x 2"] / r["stage"] for r in results])
             for name, model in (("null", "null"), ("claims_filter", "claims_filter_v2.1"))

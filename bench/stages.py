@@ -25,10 +25,10 @@ _REPEATS = 2_000
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """Cost by part for both models, `single_us` and `rss_growth_mb`."""
-    claims = 1_000_000 if quick else 2_000_000
+    claims = 600_000 if quick else 2_000_000
     with loaded_broker(claims) as route:
-        null, growth = _run(route, "null", 500_000 if quick else 1_000_000)
-        filtered, _ = _run(route, "claims_filter_v2.1", 30_000 if quick else 100_000)
+        null, growth = _run(route, "null", 250_000 if quick else 1_000_000)
+        filtered, _ = _run(route, "claims_filter_v2.1", 20_000 if quick else 100_000)
     cost_plot({"null": null, "claims_filter": filtered}, plots / "stages.png")
     costs = [
         Figure(
@@ -50,7 +50,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
             round(growth, 1),
             "MB",
             "",
-            f"worker, over {500_000 if quick else 1_000_000} claims",
+            f"worker, over {250_000 if quick else 1_000_000} claims",
         ),
         *costs,
     ]
