@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ _LOAD = 0.7
 # A stage that stood still has heartbeats and fetches to catch up with; it stands shorter than its session lasts.
 _SLICES = Slices(settle=2.5, seconds=4.0)
 _QUICK_SLICES = Slices(settle=1.0, seconds=2.0)
-_SETTLE = 1.0
+_LEFT_OUT = 1.0
 _FIRST_CLAIMS = 500
 
 
@@ -89,7 +88,7 @@ def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.N
         _await(receiver, claims)
     receiver.stop()
     times = receiver.times()
-    settled = times[times[:, 0] > started + _SETTLE]
+    settled = times[times[:, 0] > started + _LEFT_OUT]
     found: npt.NDArray[np.float64] = settled[:, 1] - settled[:, 0]
     return capacity, found
 
@@ -107,19 +106,10 @@ def _flood(route: Route, receiver: Receiver, rate: float, seconds: float) -> flo
 
 
 def _publish(route: Route, rate: float, seconds: float) -> subprocess.Popen[bytes]:
-    what = [
-        "publish",
-        "--generate",
-        str(int(rate * seconds)),
-        "--rate",
-        f"{rate:.0f}",
-        "--topic",
-        route.claims,
-    ]
+    count, pace = str(int(rate * seconds)), f"{rate:.0f}"
+    what = ["publish", "--generate", count, "--rate", pace, "--topic", route.claims]
     command = [sys.executable, "-m", "stream", *what, "--bootstrap", route.bootstrap]
-    return subprocess.Popen(
-        command, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _await(receiver: Receiver, claims: int) -> None:

@@ -135,7 +135,7 @@ class Slices:
 
 
 class PausedStage:
-    """A running stage, all its processes, as something that can stand still; shorter than its session."""
+    """A running stage, all its processes; standing still for longer than its session costs it its partitions."""
 
     def __init__(self, process: subprocess.Popen[bytes], meter: Meter) -> None:
         self._group = process.pid

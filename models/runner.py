@@ -73,6 +73,5 @@ def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
         compiled: torch.nn.Module = torch.jit.freeze(torch.jit.script(network))
     return compiled
