@@ -30,7 +30,7 @@ NAMED = {
     "ML_ASYNC_INFERENCE": "workers.async_inference",
     "ML_PRELOAD_MODELS": "workers.preload_models",
 }
-NOT_SETTINGS = ("CLAIMSTREAM_BOOTSTRAP", "CLAIMSTREAM_CONFIG", "CLAIMSTREAM_DATA")
+NOT_SETTINGS = ("CLAIMSTREAM_BOOTSTRAP", "CLAIMSTREAM_CONFIG", "CLAIMSTREAM_DATA", "CLAIMSTREAM_REDIS")
 
 _VARIABLE_OF = {setting: variable for variable, setting in NAMED.items()}
 

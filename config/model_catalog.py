@@ -13,6 +13,8 @@ from config.explain import explain
 from config.origins import Origin
 from config.settings import Section
 
+SHIPPED_CATALOG = Path(__file__).parent / "ml_models.yaml"
+
 Extent = Annotated[int, Field(ge=1)]
 
 
@@ -27,7 +29,7 @@ class ModelEntry(Section):
         description="Maximum tokens and hidden width, an upper bound checked against the manifest.",
     )
     memory_mb: float = Field(gt=0, description="Megabytes reserved until its size was measured.")
-    cache_priority: Literal["low", "medium", "high"] = Field(
+    cache_priority: Literal["low", "medium", "high", "critical"] = Field(
         default="medium", description="Who stays when the cache is full; high is loaded at the start."
     )
     quantization: Literal["none", "bf16", "fp16", "int8"] = Field(

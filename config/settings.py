@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
+from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -171,12 +173,66 @@ class Limits(Section):
 
 
 class Cache(Section):
-    """Budgets of the model cache. Checked but without effect: this version has no cache yet."""
+    """Where models come from and where they are kept. Gigabytes are 10^9 bytes; budgets count measured bytes.
+
+    RAM and Redis are one pool for all worker processes of an instance; the GPU's budget is that of one device.
+    """
 
     l1_memory_gb: float = Field(default=2.0, gt=0, description="Gigabytes of RAM for models.")
-    l2_redis_gb: float = Field(default=8.0, ge=0, description="Gigabytes of Redis for models.")
-    gpu_memory_gb: float = Field(default=4.0, ge=0, description="Gigabytes of each GPU for models.")
-    ttl_minutes: float = Field(default=30.0, gt=0, description="Minutes that a model stays in RAM.")
+    l2_redis_gb: float = Field(
+        default=8.0, ge=0, description="Gigabytes of Redis for models; 0 leaves it out."
+    )
+    gpu_memory_gb: float = Field(
+        default=4.0, gt=0, description="Gigabytes of a device for models; on a CPU no more than those of RAM."
+    )
+    ttl_minutes: float = Field(
+        default=30.0, gt=0, description="Minutes that a model stays in RAM unless it is in demand."
+    )
+    idle_minutes: float = Field(
+        default=10.0, gt=0, description="Minutes without use after which a model leaves device and RAM."
+    )
+    repository: str | None = Field(
+        default=None,
+        description="Folder of published versions; what ships with claimstream is always there, too.",
+    )
+    catalog: str | None = Field(
+        default=None,
+        description="Path of an ml_models.yaml with priorities; without it the shipped one counts.",
+    )
+    redis_url: str | None = Field(
+        default="redis://127.0.0.1:6379/0",
+        description="Redis that instances share, as redis://, rediss:// or unix://; empty leaves it out.",
+    )
+    redis_ttl_hours: float = Field(default=4.0, gt=0, description="Hours that a model stays in Redis.")
+    redis_idle_hours: float = Field(
+        default=1.0, gt=0, description="Hours without use after which a model leaves Redis."
+    )
+    memory_folder: str | None = Field(
+        default=None,
+        description="Folder of the RAM pool; without it shared memory, or temporary files where that is too small.",
+    )
+    reserved_for_high: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Part of a device's budget that only models of priority high and critical may use.",
+    )
+    load_timeout_s: float = Field(default=60.0, gt=0, description="Seconds that one load may take.")
+    peaks: list[str] = Field(
+        default=[],
+        description="Cron expressions of load peaks, in local time; models are made ready 15 minutes before each.",
+    )
+
+    @field_validator("peaks")
+    @classmethod
+    def _cron(cls, peaks: list[str]) -> list[str]:
+        for expression in peaks:
+            try:
+                CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001 - only the text is looked at
+            except CronSimError as error:
+                detail = f"{expression!r} is no cron expression ({error}); such as '0 9 * * 1-5'"
+                raise PydanticCustomError("cron", "{detail}", {"detail": detail, "key": "peaks"}) from error
+        return peaks
 
 
 class Workers(Section):
@@ -200,7 +256,8 @@ class Workers(Section):
     )
     preload_models: list[str] = Field(
         default=["claims_filter_v2.1", "fraud_detector_v1.0"],
-        description="Models that must be there. Those of the routes are loaded before a worker joins the group.",
+        description="Models that are loaded before a worker joins the group, beside those of the routes and those of "
+        "priority high in the catalog.",
     )
     torch_threads: int = Field(default=1, ge=1, description="Threads of one forward pass on a CPU.")
 
@@ -210,6 +267,11 @@ class Http(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    token: str | None = Field(
+        default=None,
+        min_length=8,
+        description="Bearer token of the endpoints that change something; without it none does.",
+    )
 
 
 class Logging(Section):

@@ -1,6 +1,34 @@
-"""Models: what a version is, how claims become tensors, how a batch is scored."""
+"""Models: what a version is, how claims become tensors, how a batch is scored, where models are kept."""
 
+from models.assembly import GIGABYTE, CacheOptions
+from models.errors import ModelError, UnknownModelError
+from models.inference import BatchResults, ClaimResult
+from models.lookups import hit_rates
+from models.manager import MLModelCacheManager, SyncModelCacheManager
+from models.priority import ModelPriority
 from models.protocols import ColumnShape, FeatureEncoder, Model, ModelIdentity
+from models.release import VersionKey
 from models.repository import is_known, open_model
+from models.status import CacheStatus, TierStatus
 
-__all__ = ["ColumnShape", "FeatureEncoder", "Model", "ModelIdentity", "is_known", "open_model"]
+__all__ = [
+    "GIGABYTE",
+    "BatchResults",
+    "CacheOptions",
+    "CacheStatus",
+    "ClaimResult",
+    "ColumnShape",
+    "FeatureEncoder",
+    "MLModelCacheManager",
+    "Model",
+    "ModelError",
+    "ModelIdentity",
+    "ModelPriority",
+    "SyncModelCacheManager",
+    "TierStatus",
+    "UnknownModelError",
+    "VersionKey",
+    "hit_rates",
+    "is_known",
+    "open_model",
+]

@@ -19,9 +19,41 @@ class ArtifactError(ModelError):
     """A file of a model that is missing, damaged, or not what its manifest says."""
 
 
+class PublishError(ModelError):
+    """A version or an alias that cannot be written as asked; the repository is as it was."""
+
+
 class UnavailableError(ModelError):
     """A device or a precision that the model cannot run on or in."""
 
 
 class FeatureError(ModelError):
     """Columns that a feature spec needs and a claim batch does not have."""
+
+
+class TierError(ModelError):
+    """A tier of the cache could not do what was asked; the walk goes on without it."""
+
+
+class AbsentError(TierError):
+    """The tier does not hold the version, or not all of it any more."""
+
+
+class UnreachableError(TierError):
+    """The tier does not answer, or not fast enough."""
+
+
+class NoRoomError(TierError):
+    """The version does not fit the tier's budget, or would push out what is worth more."""
+
+
+class TooLargeError(NoRoomError):
+    """The version is larger than the whole budget; no eviction would help."""
+
+
+class LoadTimeoutError(ModelError):
+    """A load took longer than it was given; nothing of it stays."""
+
+
+class LoadCancelledError(ModelError):
+    """Nobody waits for a load any more, or the cache closes; nothing of it stays."""

@@ -1,58 +1,98 @@
-"""From a version's folder to a model that scores."""
+"""From the verified files of a version to a model that scores."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from models import artifact
 from models.backends.pytorch import ClaimsTransformer, TransformerShape
+from models.digests import check_chunks
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import AMOUNTS, ClaimFeatures
-from models.manifest import Manifest, read_manifest
+from models.manifest import Manifest, Variant, read_manifest
+from models.release import Content
 from models.runner import TransformerModel
 
-WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.json"
+WEIGHTS = "model.safetensors"
 
 
-def load(folder: Path, *, precision: str = "fp32", threads: int | None = None) -> TransformerModel:
-    """Verify and load the version in `<name>/<version>`; `threads` are those of one forward pass."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+def load(
+    folder: Path, *, precision: str = "fp32", device: str = "cpu", threads: int | None = None
+) -> TransformerModel:
+    """Verify and build the version in `<name>/<version>`. Raises what `build` raises, ManifestError."""
     manifest = read_manifest(folder)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         raise ManifestError(
             f"{folder}: its manifest is that of {manifest.name} {manifest.version}; push it anew"
         )
-    if precision != manifest.precision:
+    content = {name: artifact.read(folder, name, file.bytes) for name, file in manifest.files.items()}
+    for name, data in content.items():
+        check_chunks(data, manifest.files[name].chunks, str(folder / name))
+    return build(manifest, content, precision=precision, device=device, threads=threads)
+
+
+def build(
+    manifest: Manifest,
+    content: Content,
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+    threads: int | None = None,
+) -> TransformerModel:
+    """A model whose weights, on a CPU, are views of `content`, which was checked and stays as it is.
+
+    `threads` are those of one forward pass on a CPU, for the whole process.
+    Raises UnavailableError for a precision that the version lacks, ArtifactError for files that contradict it.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    variant = next((found for name, found in manifest.precisions.items() if name == precision), None)
+    if variant is None:
         raise UnavailableError(
-            f"{manifest.name} {manifest.version} has no precision {precision!r}; it has {manifest.precision}"
+            f"{manifest.name} {manifest.version} has no precision {precision!r}; "
+            f"it has {', '.join(manifest.precisions)}"
         )
-    content = {name: artifact.verified(folder, name, digest) for name, digest in manifest.files.items()}
-    if missing := {WEIGHTS, VOCABULARY} - set(content):
-        raise ArtifactError(f"{folder}: the manifest lists no {', '.join(sorted(missing))}")
-    features = ClaimFeatures(manifest.features, vocabulary(content[VOCABULARY], folder / VOCABULARY))
-    network = ClaimsTransformer(network_shape(manifest, features))
+    label = f"{manifest.name} {manifest.version}"
+    if VOCABULARY not in content:
+        raise ArtifactError(f"{label}: the manifest lists no {VOCABULARY}; push it with one")
+    words = vocabulary(bytes(content[VOCABULARY]), f"{label}: {VOCABULARY}")
+    features = ClaimFeatures(manifest.features, words)
+    network = _network(manifest, features, variant, content, label)
+    return TransformerModel(manifest, features, network.to(device), precision, device)
+
+
+def _network(
+    manifest: Manifest, features: ClaimFeatures, variant: Variant, content: Content, label: str
+) -> torch.nn.Module:
+    data, name = content[variant.file], f"{label}: {variant.file}"
+    if variant.kind == "pt2":
+        return artifact.program(data, name)
+    with _Unwritten(), torch.device("meta"):
+        network = ClaimsTransformer(network_shape(manifest, features))
     try:
-        network.load_state_dict(artifact.tensors(content[WEIGHTS], WEIGHTS))
+        network.load_state_dict(artifact.tensors(data, name), assign=True)
     except RuntimeError as error:
-        raise ArtifactError(f"{folder / WEIGHTS}: not the tensors of this architecture: {error}") from error
-    return TransformerModel(manifest, features, network)
+        raise ArtifactError(f"{name}: not the tensors of this architecture: {error}") from error
+    return network
 
 
-def vocabulary(content: bytes, path: Path) -> list[str]:
+def vocabulary(content: bytes, place: str) -> list[str]:
     """Words of a vocabulary file. Raises ArtifactError when it is not a list of distinct strings."""
     try:
         words = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not JSON: {error}") from error
+        raise ArtifactError(f"{place}: not JSON: {error}") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ArtifactError(f"{path}: not a list of words")
+        raise ArtifactError(f"{place}: not a list of words")
     if len(set(words)) != len(words):
-        raise ArtifactError(f"{path}: it holds a word twice")
+        raise ArtifactError(f"{place}: it holds a word twice")
     return words
 
 
@@ -67,3 +107,14 @@ def network_shape(manifest: Manifest, features: ClaimFeatures) -> TransformerSha
         heads=sizes.heads,
         layers=sizes.layers,
     )
+
+
+class _Unwritten(TorchFunctionMode):
+    """Leaves new parameters as they are: on the device `meta`, initializing them imports a compiler for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", "") == torch.nn.init.__name__:
+            return None
+        return func(*args, **(kwargs or {}))

@@ -50,6 +50,10 @@ class Model(Protocol):
     def identity(self) -> ModelIdentity: ...
 
     @property
+    def bytes(self) -> int:
+        """Bytes of its tensors on its device."""
+
+    @property
     def spec_digest(self) -> str:
         """Digest of the feature spec; models with equal digests read the same tensors."""
 

@@ -3,22 +3,235 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import UnavailableError, UnknownModelError
-from models.manifest import FILE
+from models.aliases import FILE as ALIASES
+from models.aliases import LATEST, Aliases, read_aliases
+from models.errors import ManifestError, UnavailableError, UnknownModelError, UnreachableError
+from models.manifest import FILE, NAME_PATTERN, VERSION_PATTERN, digest, parse_manifest, read_bytes
 from models.null import NAME as NULL
 from models.null import NullModel
 from models.protocols import Model
+from models.release import Release, VersionKey
 
 SHIPPED = Path(__file__).parent / "shipped"
 
-_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_NAME = re.compile(NAME_PATTERN)
+_VERSION = re.compile(VERSION_PATTERN)
+_PREFIX = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
 # No separator and no dot in a name: whatever is asked for stays inside the repository.
-_ASKED = re.compile(
-    rf"(?P<name>[a-z][a-z0-9_]*?)(?:_v(?P<prefix>[0-9]+(?:\.[0-9]+)*)|:(?P<exact>{_VERSION.pattern}))?"
-)
+_ASKED = re.compile(rf"(?P<name>{NAME_PATTERN})(?::(?P<wanted>[a-z0-9_.]+))?")
+_VERSIONED = re.compile(rf"(?P<name>{NAME_PATTERN}?)_v(?P<prefix>{_PREFIX.pattern})")
+
+_USED = ".used"
+_NOTED_EVERY = 3_600.0
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A version and its part of the claims, in percent."""
+
+    version: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name means now: one version, or several in shares, oldest first."""
+
+    name: str
+    shares: tuple[Share, ...]
+
+    def pick(self, fraction: float) -> str:
+        """The version for a hash fraction in [0, 1); whoever had the newest keeps it while its share grows."""
+        left = fraction * sum(share.weight for share in self.shares)
+        for share in self.shares:
+            if left < share.weight:
+                return share.version
+            left -= share.weight
+        return self.shares[-1].version
+
+
+class Repository:
+    """The versions under `root` and those that ship; where both have one, the one under `root` counts.
+
+    `root` None: only what ships. Nothing here writes but `note_use`. Safe to use from any thread.
+    """
+
+    def __init__(
+        self, root: Path | None = None, shipped: Path = SHIPPED, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.root = root
+        self.shipped = shipped
+        self._wall = wall
+        self._releases: dict[tuple[str, str], tuple[Stamp, Release]] = {}
+        self._aliases: dict[str, tuple[Stamp, Aliases]] = {}
+
+    def names(self) -> list[str]:
+        """Models that have a version. Raises UnreachableError."""
+        found = {
+            entry.name for place in self._places() for entry in _entries(place) if _NAME.fullmatch(entry.name)
+        }
+        return sorted(name for name in found if self.versions(name))
+
+    def versions(self, name: str) -> list[str]:
+        """Versions of a model, ascending. Raises UnreachableError."""
+        if not _NAME.fullmatch(name):
+            return []
+        return sorted({v for place in self._places() for v in _versions(place / name)}, key=ordinal)
+
+    def owned(self, name: str) -> list[str]:
+        """Versions of a model under `root`, ascending."""
+        return sorted(_versions(self.root / name), key=ordinal) if self.root else []
+
+    def aliases(self, name: str) -> Aliases:
+        """Aliases of a model. Raises ManifestError for a file that holds none, UnreachableError."""
+        if self.root is None:
+            return Aliases()
+        try:
+            stamp = _stamp(self.root / name / ALIASES)
+        except FileNotFoundError:
+            return Aliases()
+        except OSError as error:
+            raise _unreachable(self.root, error) from error
+        known = self._aliases.get(name)
+        if known is None or known[0] != stamp:
+            known = self._aliases[name] = (stamp, read_aliases(self.root / name))
+        return known[1]
+
+    def resolve(self, reference: str, version: str = LATEST) -> Target:
+        """What a name means now; `version` is `latest`, an alias, a version or the beginning of one.
+
+        `claims_filter` and `claims_filter:latest` are the highest version, `claims_filter_v2.1` the highest 2.1.x,
+        `claims_filter:2.1.0` that one, `claims_filter:production` what was promoted. Raises UnknownModelError naming
+        the nearest, ManifestError or UnreachableError.
+        """
+        for name, within, wanted in _readings(reference):
+            if wanted and version not in (LATEST, wanted):
+                raise UnknownModelError(
+                    f"{reference!r} and version {version!r} are two versions; name one of them"
+                )
+            known = [found for found in self.versions(name) if _fits(found, within)]
+            shares = self._shares(name, known, wanted or version) if known else ()
+            if shares:
+                return Target(name, shares)
+        raise self._unknown(reference, version)
+
+    def release(self, name: str, version: str) -> Release:
+        """A version, its manifest read and checked. Raises UnknownModelError or ManifestError."""
+        folder = self.place(name, version)
+        if folder is None:
+            raise self._unknown(f"{name}:{version}", LATEST)
+        try:
+            stamp = _stamp(folder / FILE)
+        except OSError as error:
+            raise _unreachable(folder, error) from error
+        known = self._releases.get((name, version))
+        if known is None or known[0] != stamp:
+            known = self._releases[name, version] = (stamp, _read(folder))
+        return known[1]
+
+    def folder(self, key: VersionKey) -> Path:
+        """Where the files of a version are. Raises UnknownModelError."""
+        if (folder := self.place(key.name, key.version)) is None:
+            raise self._unknown(str(key), LATEST)
+        return folder
+
+    def place(self, name: str, version: str) -> Path | None:
+        """Folder of exactly that version, if there is one."""
+        if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+            return None
+        folders = (place / name / version for place in self._places())
+        return next((folder for folder in folders if os.path.lexists(folder / FILE)), None)
+
+    def note_use(self, key: VersionKey) -> None:
+        """A version is in use: garbage collection leaves it. At most one write an hour and version.
+
+        A repository that cannot be written to keeps no notes, and says nothing: reading from it is all right, and who
+        collects its garbage is told that nothing was noted.
+        """
+        if self.root is None:
+            return
+        note = self._note(key.name, key.version)
+        now = self._wall()
+        try:
+            if note.exists() and now - note.stat().st_mtime < _NOTED_EVERY:
+                return
+            note.parent.mkdir(exist_ok=True)
+            note.touch()
+            os.utime(note, (now, now))
+        except OSError:
+            return
+
+    def times(self, name: str, version: str) -> tuple[float, float]:
+        """When a version was published and last used (or else published), in seconds since the epoch.
+
+        Raises UnknownModelError or OSError.
+        """
+        if (folder := self.place(name, version)) is None:
+            raise self._unknown(f"{name}:{version}", LATEST)
+        published = (folder / FILE).lstat().st_mtime
+        note = self._note(name, version)
+        return published, max(published, note.stat().st_mtime) if note.exists() else published
+
+    def forget_use(self, name: str, version: str) -> None:
+        """The version is gone; so is the note of its use."""
+        if self.root is not None:
+            self._note(name, version).unlink(missing_ok=True)
+
+    def _note(self, name: str, version: str) -> Path:
+        return (self.root or self.shipped) / _USED / f"{name}-{version}"
+
+    def _places(self) -> tuple[Path, ...]:
+        if self.root is None:
+            return (self.shipped,)
+        if not self.root.is_dir():
+            raise UnreachableError(
+                f"{self.root}: there is no such folder; mount the repository, or push a first version into it"
+            )
+        return (self.root, self.shipped)
+
+    def _shares(self, name: str, known: list[str], wanted: str) -> tuple[Share, ...]:
+        """What is wanted of the known versions, which ascend; nothing when it is not among them."""
+        if wanted == LATEST:
+            return (Share(known[-1], 100),)
+        if _PREFIX.fullmatch(wanted):
+            return tuple(Share(version, 100) for version in known if _fits(version, wanted))[-1:]
+        alias = self.aliases(name).aliases.get(wanted)
+        named = alias.now.shares if alias else {}
+        if missing := named.keys() - set(known):
+            raise UnknownModelError(
+                f"{name}:{wanted} names {', '.join(sorted(missing))}, which is not there or not what was asked for; "
+                "push it again, promote another, or roll back"
+            )
+        return tuple(Share(version, named[version]) for version in sorted(named, key=ordinal))
+
+    def _unknown(self, reference: str, version: str) -> UnknownModelError:
+        asked = repr(reference) if version == LATEST else f"{reference!r} with version {version!r}"
+        near = difflib.get_close_matches(reference, [NULL, *self._labels()], 3, 0.0)
+        return UnknownModelError(
+            f"no model {asked} in {self.root or 'what ships'}; the nearest are {', '.join(near)}"
+        )
+
+    def _labels(self) -> list[str]:
+        """Names that would have been found."""
+        names = self.names()
+        minors = {
+            f"{name}_v{version.rpartition('.')[0]}" for name in names for version in self.versions(name)
+        }
+        return sorted(minors | {f"{name}:{alias}" for name in names for alias in self.aliases(name).aliases})
+
+
+def ordinal(version: str) -> tuple[int, ...]:
+    """Orders versions as semantic versioning does."""
+    return tuple(map(int, version.split(".")))
 
 
 def open_model(
@@ -29,21 +242,22 @@ def open_model(
     precision: str = "fp32",
     threads: int | None = None,
 ) -> Model:
-    """A verified model, ready to score.
+    """A verified model, ready to score; of a weighted alias, the version that the first claims get.
 
-    `null` is built in; `claims_filter` is its newest version, `claims_filter_v2.1` the newest 2.1.x,
-    `claims_filter:2.1.0` that one. Raises UnknownModelError naming the nearest, UnavailableError, ManifestError or
-    ArtifactError.
+    `null` is built in; for other names see `Repository.resolve`. Raises UnknownModelError naming the nearest,
+    UnavailableError, ManifestError or ArtifactError.
     """
     if device != "cpu":
         raise UnavailableError(f"{name} cannot run on {device!r}; models run on 'cpu'")
     if name == NULL:
         return NullModel()
-    folder = resolve(name, repository or SHIPPED)
+    versions = Repository(repository)
+    target = versions.resolve(name)
+    release = versions.release(target.name, target.pick(0.0))
     # torch takes seconds to import, which whoever only looks up names, or scores with `null`, does not owe.
     from models.loading import load
 
-    return load(folder, precision=precision, threads=threads)
+    return load(versions.folder(release.key), precision=precision, threads=threads)
 
 
 def is_known(name: str, repository: Path | None = None) -> bool:
@@ -51,34 +265,61 @@ def is_known(name: str, repository: Path | None = None) -> bool:
     if name == NULL:
         return True
     try:
-        resolve(name, repository or SHIPPED)
+        Repository(repository).resolve(name)
     except UnknownModelError:
         return False
     return True
 
 
-def resolve(name: str, repository: Path) -> Path:
-    """Folder of the version that a name means."""
-    match = _ASKED.fullmatch(name)
-    wanted = match["exact"] or match["prefix"] or "" if match else ""
-    versions = [
-        folder
-        for folder in (_versions(repository, match["name"]) if match else ())
-        if f"{folder.name}.".startswith(f"{wanted}." if wanted else "")
-    ]
-    if not versions:
-        known = [NULL, *_known(repository)]
-        near = difflib.get_close_matches(name, known, 3, 0.0)
-        raise UnknownModelError(f"no model {name!r} in {repository}; the nearest are {', '.join(near)}")
-    return max(versions, key=lambda version: tuple(map(int, version.name.split("."))))
+def _readings(reference: str) -> Iterator[tuple[str, str, str]]:
+    """What a reference may mean: the model, the beginning of its versions, and what is wanted of them."""
+    if asked := _ASKED.fullmatch(reference):
+        yield asked["name"], "", asked["wanted"] or ""
+    if versioned := _VERSIONED.fullmatch(reference):
+        yield versioned["name"], versioned["prefix"], ""
 
 
-def _versions(repository: Path, name: str) -> list[Path]:
-    """Folders of versions; others, such as one that is still being written, do not count."""
+def _fits(version: str, prefix: str) -> bool:
+    return not prefix or f"{version}.".startswith(f"{prefix}.")
+
+
+def _versions(folder: Path) -> list[str]:
+    """Folders that are called as versions are; others, such as one that is being written, do not count."""
     return [
-        path.parent for path in repository.glob(f"{name}/*/{FILE}") if _VERSION.fullmatch(path.parent.name)
+        entry.name
+        for entry in _entries(folder)
+        if _VERSION.fullmatch(entry.name) and os.path.lexists(f"{entry.path}/{FILE}")
     ]
 
 
-def _known(repository: Path) -> list[str]:
-    return sorted({f"{f.parent.name}_v{'.'.join(f.name.split('.')[:2])}" for f in _versions(repository, "*")})
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreachable(folder, error) from error
+
+
+def _unreachable(place: Path, error: OSError) -> UnreachableError:
+    return UnreachableError(
+        f"{place}: the repository cannot be read: {error.strerror}; mount it, or permit it"
+    )
+
+
+def _stamp(path: Path) -> Stamp:
+    state = path.lstat()
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _read(folder: Path) -> Release:
+    if folder.parent.is_symlink():
+        raise ManifestError(f"{folder.parent}: a link; links are not followed")
+    content = read_bytes(folder)
+    manifest = parse_manifest(content, folder / FILE)
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise ManifestError(
+            f"{folder}: its manifest is that of {manifest.name} {manifest.version}; push it anew"
+        )
+    return Release(VersionKey(manifest.name, manifest.version, digest(content)), manifest)

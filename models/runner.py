@@ -20,17 +20,25 @@ _CHUNK = 128
 
 
 class TransformerModel:
-    """Scores with the claims transformer on a CPU."""
+    """Scores with a network of tokens, revenue codes, amounts and numbers to logits."""
 
-    def __init__(self, manifest: Manifest, features: ClaimFeatures, network: ClaimsTransformer) -> None:
-        self.identity = ModelIdentity(
-            manifest.name, manifest.version, manifest.variant, manifest.precision, "cpu"
-        )
+    def __init__(
+        self,
+        manifest: Manifest,
+        features: ClaimFeatures,
+        network: torch.nn.Module,
+        precision: str = "fp32",
+        device: str = "cpu",
+    ) -> None:
+        self.identity = ModelIdentity(manifest.name, manifest.version, manifest.variant, precision, device)
+        self.bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
         self.features = features
         self.spec_digest = features.digest
         self.decisions = manifest.decisions
         self._threshold = np.float32(manifest.threshold)
-        self._network = _compiled(network.eval())
+        self._device = torch.device(device)
+        # An exported program is compiled already, and its mode is fixed.
+        self._network = _compiled(network.eval()) if isinstance(network, ClaimsTransformer) else network
 
     @torch.inference_mode()
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
@@ -44,13 +52,14 @@ class TransformerModel:
     def _chunk(self, features: Tensors, rows: slice) -> npt.NDArray[np.float32]:
         token = features["token"][rows]
         longest = int((token != 0).sum(axis=1).max())
-        logits = self._network(
-            torch.from_numpy(token[:, :longest]),
-            torch.from_numpy(features["revenue"][rows, :longest]),
-            torch.from_numpy(features["amount"][rows, :longest]),
-            torch.from_numpy(features["number"][rows]),
+        inputs = (
+            token[:, :longest],
+            features["revenue"][rows, :longest],
+            features["amount"][rows, :longest],
+            features["number"][rows],
         )
-        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).numpy()
+        logits = self._network(*(torch.from_numpy(part).to(self._device) for part in inputs))
+        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).cpu().numpy()
         return scores
 
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +17,10 @@ import torch
 from torch.nn import functional
 
 from models.backends.pytorch import ClaimsTransformer
+from models.digests import digest_file
 from models.features import ClaimFeatures, FeatureSpec
 from models.loading import VOCABULARY, WEIGHTS, network_shape
-from models.manifest import FILE, Architecture, Manifest
+from models.manifest import FILE, Architecture, FileEntry, Manifest, MeasuredBytes, Variant, encoded
 from models.runner import TransformerModel
 
 Labels = npt.NDArray[np.float32]
@@ -78,13 +77,13 @@ def train(
     torch.use_deterministic_algorithms(mode=True)
     words = vocabulary(data.claims, recipe.features)
     features = ClaimFeatures(recipe.features, words)
-    draft = Manifest(
+    # What it still lacks, the files above all, is there once the weights are.
+    draft = Manifest.model_construct(
         name=recipe.name,
         version=recipe.version,
         features=recipe.features,
         architecture=recipe.architecture,
         threshold=0.5,
-        files={},
         data=recipe.data,
     )
     network = ClaimsTransformer(network_shape(draft, features))
@@ -176,14 +175,18 @@ def _best_threshold(scores: Labels, labels: Labels) -> float:
 
 def _write(manifest: Manifest, words: list[str], network: ClaimsTransformer, folder: Path) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
-    content: dict[str, bytes] = {
-        WEIGHTS: safetensors.torch.save(dict(sorted(network.state_dict().items()))),
-        VOCABULARY: json.dumps(words, indent=0).encode(),
-    }
-    for name, data in content.items():
-        (folder / name).write_bytes(data)
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    finished = manifest.model_copy(update={"files": files})
-    text: dict[str, Any] = finished.model_dump(mode="json")
-    (folder / FILE).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    weights = dict(sorted(network.state_dict().items()))
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    (folder / VOCABULARY).write_bytes(json.dumps(words, indent=0).encode())
+    files = {name: FileEntry(**asdict(digest_file(folder / name))) for name in (WEIGHTS, VOCABULARY)}
+    size = sum(file.bytes for file in files.values())
+    finished = Manifest(
+        **dict(manifest),
+        precisions={"fp32": Variant(file=WEIGHTS)},
+        bytes=MeasuredBytes(
+            device=sum(tensor.nbytes for tensor in weights.values()), memory=size, redis=size, repository=size
+        ),
+        files=files,
+    )
+    (folder / FILE).write_bytes(encoded(finished))
     return finished

@@ -1,26 +1,46 @@
-"""The operator's HTTP: health, readiness and metrics, served by the supervisor alone."""
+"""The operator's HTTP: health, readiness, metrics and the model cache, served by the supervisor alone."""
 
 from __future__ import annotations
 
+import hmac
+import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from stream.errors import UsageError
 from stream.metrics import Snapshot, SnapshotCollector
 
+CacheAction = Literal["preload", "evict"]
+
+
+class CacheDesk(Protocol):
+    """What the endpoints of the model cache ask for."""
+
+    def view(self) -> dict[str, Any]:
+        """The state of all caches; never blocks."""
+
+    def order(self, action: CacheAction, models: Sequence[str]) -> tuple[list[str], bool]:
+        """Load or let go in every worker; what happened, a line each, and whether all did. Blocks meanwhile."""
+
 
 def application(
-    snapshot: Callable[[], Snapshot], ready: Callable[[], bool], healthy: Callable[[], bool]
+    snapshot: Callable[[], Snapshot],
+    ready: Callable[[], bool],
+    healthy: Callable[[], bool],
+    cache: CacheDesk,
+    token: str | None,
 ) -> Starlette:
-    """The routes, over three functions that never block."""
+    """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token."""
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshot))
 
@@ -33,9 +53,34 @@ def application(
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def cache_status(_: Request) -> Response:
+        return JSONResponse(cache.view())
+
     return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/ml/cache/status", cache_status),
+            Route("/ml/cache/preload", _order("preload", cache, token), methods=["POST"]),
+            Route("/ml/cache/evict", _order("evict", cache, token), methods=["POST"]),
+        ]
     )
+
+
+def _order(
+    action: CacheAction, cache: CacheDesk, token: str | None
+) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        if (refusal := _refusal(request, token)) is not None:
+            return refusal
+        models = _models(await request.body())
+        if not models:
+            return _problem(400, 'the body is {"models": ["claims_filter_v2.1", ...]}, at least one name')
+        lines, good = await run_in_threadpool(cache.order, action, models)
+        return JSONResponse({"action": action, "workers": lines}, 200 if good else 409)
+
+    return handle
 
 
 class AdminServer:
@@ -61,6 +106,28 @@ class AdminServer:
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+def _refusal(request: Request, token: str | None) -> Response | None:
+    if token is None:
+        return _problem(403, "closed: set http.token, and send it as a bearer token")
+    given = request.headers.get("authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        return _problem(401, "send the value of http.token as `Authorization: Bearer …`")
+    return None
+
+
+def _models(body: bytes) -> list[str]:
+    """The names in a request; none where it is not of the form."""
+    try:
+        names = json.loads(body)["models"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return []
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+
+
+def _problem(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status)
 
 
 def _state(good: bool, yes: str, no: str) -> Response:

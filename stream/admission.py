@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.ordering import KeyOrder
 from stream.records import DeadLetter, Integers, Polled, Rows, distinct
+from stream.roster import Roster
 from stream.router import Router
 
 _PARTITION_MIX = 0x9E3779B97F4A7C1
@@ -38,8 +39,7 @@ class Admission:
         self,
         decoder: Decoder,
         router: Router,
-        encoders: Mapping[str, FeatureEncoder],
-        lane_specs: Sequence[str],
+        roster: Roster,
         arena: ClaimArena,
         lanes: Lanes,
         orders: Sequence[KeyOrder],
@@ -50,8 +50,7 @@ class Admission:
     ) -> None:
         self._decoder = decoder
         self._router = router
-        self._encoders = encoders
-        self._route_specs = [sorted({lane_specs[lane] for lane in route}) for route in router.routes]
+        self._roster = roster
         self._arena = arena
         self._lanes = lanes
         self._orders = orders
@@ -107,16 +106,26 @@ class Admission:
     ) -> None:
         if not chosen.all():
             rows, source, claims = rows[chosen], source[chosen], claims.filter(pa.array(chosen))
-        for digest in self._route_specs[route]:
-            self._arena.store_features(digest, rows, self._encoders[digest].encode(claims))
-        self._note_order(route, rows, polled, source)
-        lane = self._router.routes[route][0]
-        self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())
-
-    def _note_order(self, route: int, rows: Rows, polled: Polled, source: Integers) -> None:
         keys = (
             polled.keys if len(source) == len(polled) else [polled.keys[index] for index in source.tolist()]
         )
+        plan = self._roster.plan(self._router.routes[route], keys)
+        self._arena.model[rows, : plan.shape[1]] = plan
+        for digest, encoder in self._specs(plan).items():
+            self._arena.store_features(digest, rows, encoder.encode(claims))
+        self._note_order(route, rows, keys)
+        for lane in distinct(plan[:, 0]):
+            self._push(lane, rows[plan[:, 0] == lane])
+
+    def _push(self, lane: int, rows: Rows) -> None:
+        self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())
+
+    def _specs(self, plan: Rows) -> dict[str, FeatureEncoder]:
+        """The feature specs that these lanes read."""
+        models = [self._roster.lanes[lane] for lane in distinct(plan.ravel())]
+        return {model.spec_digest: model.features for model in models}
+
+    def _note_order(self, route: int, rows: Rows, keys: Sequence[bytes | None]) -> None:
         hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
         exempt = np.zeros(len(keys), np.bool_)
         if None in keys:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
 from config import Settings
+from config.model_catalog import SHIPPED_CATALOG, ModelCatalog, load_catalog
 from config.secrets import without_secrets
-from models import FeatureEncoder, Model, open_model
+from models import GIGABYTE, CacheOptions, ModelError, ModelPriority, SyncModelCacheManager, UnknownModelError
 from stream.admission import Admission, ClaimFields
-from stream.allocator import keep_freed_memory
 from stream.arena import ClaimArena
 from stream.backpressure import GateLimits, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher
 from stream.clients import consumer_options, producer_options
-from stream.clock import Clock, SystemClock
+from stream.clock import Clock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.lanes import Lanes
+from stream.loader import Loader
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
@@ -41,17 +37,15 @@ from stream.outbox import Outbox
 from stream.pipeline import Bounds, Pipeline, Rhythm
 from stream.producer import ClaimProducer
 from stream.results import ScoreColumns
+from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
-from stream.supervisor import STOP, Ended, Ready
 from stream.turns import Turns
 from stream.worker import Progress, Worker
 
 log = logging.getLogger(__name__)
 
-# Three threads share the interpreter lock; the default of 5 ms is the hand-over latency that each would see.
-_SWITCH_INTERVAL = 0.0005
-_REPORT_INTERVAL = 0.5
+_AT_START = ("high", "critical")
 _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
 _LONGEST_COALESCE = 0.005
@@ -72,14 +66,16 @@ class Assembly:
 
     worker: Worker
     metrics: StageMetrics
-    models: Sequence[Model]
+    cache: SyncModelCacheManager
+    loader: Loader
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What the steps share."""
 
-    models: Sequence[Model]
+    cache: SyncModelCacheManager
+    roster: Roster
     router: Router
     arena: ClaimArena
     lanes: Lanes
@@ -89,20 +85,13 @@ class Rooms:
     clock: Clock
     budget: float
 
-    @property
-    def names(self) -> list[str]:
-        """Model of each lane."""
-        return [model.identity.name for model in self.models]
-
-    @property
-    def encoders(self) -> dict[str, FeatureEncoder]:
-        """One feature encoder a spec."""
-        return {model.spec_digest: model.features for model in self.models}
-
 
 def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
-    """Build one worker; models are opened, nothing is connected yet."""
+    """Build one worker and load its models; nothing is connected yet. Raises ModelError."""
     rooms = _rooms(settings, clock)
+    loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, rooms.arena, clock, rooms.metrics)
+    loader.open()
+    _preload(settings, rooms.cache)
     limits = settings.limits
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
     consumer = _consumer(settings, rooms, progress)
@@ -112,9 +101,10 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         admission=_admission(settings, rooms),
         arena=rooms.arena,
         lanes=rooms.lanes,
-        routes=rooms.router.routes,
-        batcher=Batcher(rooms.lanes, rooms.names, _size_limits(settings), _DELIVERY_ALLOWANCE, rooms.metrics),
-        scorer=Scorer(rooms.models, rooms.arena, clock),
+        route_lengths=np.array([len(route) for route in rooms.router.routes]),
+        batcher=_batcher(settings, rooms, loader),
+        scorer=Scorer(loader.resident, rooms.arena, clock),
+        loader=loader,
         outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
         delivery=_delivery(settings, rooms, producer, shape),
         producer=producer,
@@ -133,20 +123,20 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         metrics=rooms.metrics,
     )
     worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
-    return Assembly(worker, rooms.metrics, rooms.models)
+    return Assembly(worker, rooms.metrics, rooms.cache, loader)
 
 
 def _rooms(settings: Settings, clock: Clock) -> Rooms:
-    models = _open_models(settings)
-    router = Router(settings.routes, list(_route_names(settings)))
+    references = list(_route_names(settings))
+    router = Router(settings.routes, references)
     # One poll may come in when the store is just not full yet.
     capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
-    columns = {model.spec_digest: model.features.columns for model in models}
     return Rooms(
-        models=models,
+        cache=SyncModelCacheManager(options=cache_options(settings)),
+        roster=Roster(references),
         router=router,
-        arena=ClaimArena(capacity, columns, max(map(len, router.routes))),
-        lanes=Lanes(len(models)),
+        arena=ClaimArena(capacity, {}, max(map(len, router.routes))),
+        lanes=Lanes(),
         orders=[KeyOrder(capacity) for _ in router.routes],
         ledger=OffsetLedger(),
         metrics=StageMetrics(),
@@ -159,8 +149,7 @@ def _admission(settings: Settings, rooms: Rooms) -> Admission:
     return Admission(
         _decoder(settings, rooms.clock),
         rooms.router,
-        rooms.encoders,
-        [model.spec_digest for model in rooms.models],
+        rooms.roster,
         rooms.arena,
         rooms.lanes,
         rooms.orders,
@@ -177,8 +166,7 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
     columns = ScoreColumns(
         encoder.arrow_schema,
         rooms.arena,
-        [model.identity for model in rooms.models],
-        [model.decisions for model in rooms.models],
+        rooms.roster,
         topic=topics.input,
         budget=rooms.budget,
     )
@@ -190,11 +178,65 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
         producer,
         rooms.ledger,
         OutputTopics(topics.input, topics.output, topics.dead_letters, shape.input == shape.output),
-        rooms.names,
+        rooms.roster,
         rooms.budget,
         rooms.clock,
         rooms.metrics,
     )
+
+
+def _batcher(settings: Settings, rooms: Rooms, loader: Loader) -> Batcher:
+    roster = rooms.roster
+    return Batcher(
+        rooms.lanes,
+        lambda lane: roster.lanes[lane].identity.name,
+        loader.ready,
+        _size_limits(settings),
+        _DELIVERY_ALLOWANCE,
+        rooms.metrics,
+    )
+
+
+def cache_options(settings: Settings) -> CacheOptions:
+    """The cache of one worker; its pools of RAM and Redis belong to all."""
+    cache, workers = settings.cache, settings.workers
+    return CacheOptions(
+        device_bytes=int(cache.gpu_memory_gb * GIGABYTE),
+        memory_bytes=int(cache.l1_memory_gb * GIGABYTE),
+        redis_bytes=int(cache.l2_redis_gb * GIGABYTE),
+        repository=Path(cache.repository) if cache.repository else None,
+        redis_url=cache.redis_url if cache.l2_redis_gb else None,
+        memory_folder=Path(cache.memory_folder) if cache.memory_folder else None,
+        device="cpu",
+        threads=workers.torch_threads,
+        warm_sizes=_warm_sizes(settings),
+        ttl_s=cache.ttl_minutes * 60.0,
+        idle_s=cache.idle_minutes * 60.0,
+        redis_ttl_s=cache.redis_ttl_hours * 3_600.0,
+        redis_idle_s=cache.redis_idle_hours * 3_600.0,
+        load_timeout_s=cache.load_timeout_s,
+        reserved_share=cache.reserved_for_high,
+        priorities={
+            name: ModelPriority.named(entry.cache_priority)
+            for name, entry in _catalog(settings).models.items()
+        },
+    )
+
+
+def _catalog(settings: Settings) -> ModelCatalog:
+    return load_catalog(Path(settings.cache.catalog) if settings.cache.catalog else SHIPPED_CATALOG)
+
+
+def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:
+    """What is asked for by name, then what is of priority high; a model that is not there was warned of already."""
+    high = [name for name, entry in _catalog(settings).models.items() if entry.cache_priority in _AT_START]
+    for name in dict.fromkeys([*settings.workers.preload_models, *high]):
+        try:
+            cache.preload([name])
+        except UnknownModelError as error:
+            log.debug("not preloaded: %s", error)
+        except ModelError as error:
+            log.warning("not preloaded: %s: %s", name, error)
 
 
 def check_clients(settings: Settings) -> None:
@@ -217,94 +259,8 @@ def check_clients(settings: Settings) -> None:
         ) from error
 
 
-def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:
-    """Life of a worker process: warm up, join, score until the supervisor says stop or is gone."""
-    _prepare_process(settings)
-    clock = SystemClock()
-    try:
-        assembly = assemble(settings, shape, clock)
-        for model in assembly.models:
-            model.warm_up(_warm_sizes(settings))
-        assembly.worker.start()
-        _report_until_stop(assembly, connection)
-        unfinished = assembly.worker.stop()
-    except Exception as error:
-        log.exception("the worker ends")
-        _tell(connection, Ended(0, f"{type(error).__name__}: {error}"))
-        sys.exit(1)
-    _tell(connection, assembly.metrics.snapshot())
-    _tell(connection, Ended(unfinished))
-
-
-def spawner(settings: Settings, shape: TopicShape) -> Any:
-    """How the supervisor starts a worker process: spawned, because threads and clients do not survive a fork."""
-    context = multiprocessing.get_context("spawn")
-
-    def spawn(slot: int, connection: Connection) -> BaseProcess:
-        process = context.Process(
-            target=run_worker, args=(settings, shape, connection), name=f"claimstream-worker-{slot}"
-        )
-        process.start()
-        return process
-
-    return spawn
-
-
-def _report_until_stop(assembly: Assembly, connection: Connection) -> None:
-    told = False
-    while not assembly.worker.wait(0.0):
-        if not told and assembly.worker.joined:
-            told = _tell(connection, Ready())
-        if connection.poll(_REPORT_INTERVAL) and _received(connection) == STOP:
-            return
-        if not _tell(connection, assembly.metrics.snapshot()):
-            return
-
-
-def _received(connection: Connection) -> str:
-    try:
-        word: str = connection.recv()
-    except (EOFError, ConnectionResetError):
-        log.error("the supervisor is gone; draining and leaving")  # noqa: TRY400 - the place is no news
-        return STOP
-    return word
-
-
-def _tell(connection: Connection, report: object) -> bool:
-    try:
-        connection.send(report)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    return True
-
-
-def _prepare_process(settings: Settings) -> None:
-    # A Ctrl-C reaches the whole process group; only the supervisor answers it, and tells the workers to drain.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    keep_freed_memory()
-    configure_logging(settings)
-
-
-def configure_logging(settings: Settings) -> None:
-    """Plain lines on standard error."""
-    # librdkafka calls enable.gapless.guarantee experimental at every start; it was weighed when it was chosen.
-    logging.getLogger("librdkafka").addFilter(
-        lambda record: "enable.gapless.guarantee" not in record.getMessage()
-    )
-    logging.basicConfig(
-        level=settings.logging.level.upper(),
-        format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s",
-    )
-
-
 def _route_names(settings: Settings) -> dict[str, None]:
     return dict.fromkeys(name for names in settings.routes.values() for name in names)
-
-
-def _open_models(settings: Settings) -> list[Model]:
-    return [open_model(name, threads=settings.workers.torch_threads) for name in _route_names(settings)]
 
 
 def _decoder(settings: Settings, clock: Clock) -> Decoder:

@@ -23,10 +23,9 @@ class ClaimArena:
         self, capacity: int, specs: Mapping[str, Mapping[str, ColumnShape]], models_per_route: int
     ) -> None:
         self.capacity = capacity
-        self.features: dict[str, dict[str, npt.NDArray[Any]]] = {
-            digest: {name: np.zeros((capacity, *c.shape), c.dtype) for name, c in columns.items()}
-            for digest, columns in specs.items()
-        }
+        self.features: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        for digest, columns in specs.items():
+            self.add_spec(digest, columns)
         self.value = np.full(capacity, None, dtype=object)
         self.key = np.full(capacity, None, dtype=object)
         self.claim_id = np.full(capacity, None, dtype=object)
@@ -49,6 +48,14 @@ class ClaimArena:
         self._free_count = capacity
         self._bytes = 0
         self._lock = threading.Lock()
+
+    def add_spec(self, digest: str, columns: Mapping[str, ColumnShape]) -> None:
+        """Room for the tensors of one more feature spec; nothing happens for a known one."""
+        if digest not in self.features:
+            self.features[digest] = {
+                name: np.zeros((self.capacity, *column.shape), column.dtype)
+                for name, column in columns.items()
+            }
 
     @property
     def in_flight(self) -> int:

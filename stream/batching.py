@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable
 
 from stream.batch_policy import Close, Wait, decide
 from stream.batch_sizer import CurveFit, SizeLimits, target_size
@@ -12,37 +13,50 @@ from stream.records import MicroBatch
 
 
 class Batcher:
-    """Earliest deadline first among the lanes whose batch may close."""
+    """Earliest deadline first among the lanes whose batch may close.
+
+    `ready(lane)` says whether the lane's model is on the device; lanes whose model is not gather claims meanwhile.
+    """
 
     def __init__(
         self,
         lanes: Lanes,
-        names: Sequence[str],
+        name: Callable[[int], str],
+        ready: Callable[[int], bool],
         limits: SizeLimits,
         delivery: float,
         metrics: StageMetrics,
     ) -> None:
         self._lanes = lanes
-        self._names = names
+        self._name = name
+        self._ready = ready
         self._limits = limits
         self._delivery = delivery
         self._metrics = metrics
-        self._fits = [CurveFit() for _ in names]
+        self._fits: defaultdict[int, CurveFit] = defaultdict(CurveFit)
         self.draining = False
+        self.lacking = False
 
     def next(self, now: float) -> MicroBatch | Wait:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = float("inf")
-        for view in sorted(self._lanes.views(now), key=lambda lane: lane.deadline):
+        views = sorted(self._lanes.views(now), key=lambda lane: lane.deadline)
+        ready = [view for view in views if self._ready(view.lane)]
+        self.lacking = len(ready) < len(views)
+        for view in ready:
             decision = self._decide(view, now)
             if isinstance(decision, Close):
                 return self._close(view.lane, decision)
             until = min(until, decision.until)
         return Wait(until)
 
+    def put_back(self, batch: MicroBatch, deadline: float, now: float) -> None:
+        """A batch whose model left the device in that moment: its claims are first again."""
+        self._lanes.put_back(batch.lane, batch.rows, deadline, now)
+
     def observe(self, batch: MicroBatch, seconds: float) -> None:
         """Learn from how long a batch took."""
-        name = self._names[batch.lane]
+        name = self._name(batch.lane)
         self._fits[batch.lane].observe(len(batch.rows), seconds)
         self._metrics.count("batches_closed_total", 1, name, batch.reason.value)
         self._metrics.observe("batch_size", len(batch.rows), name)

@@ -18,6 +18,7 @@ from stream.ordering import KeyOrder
 from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
 from stream.records import DeadLetter, Headers, Integers, Outcome, Position, Rows
 from stream.results import ScoreColumns
+from stream.roster import Roster
 
 TRACE_HEADER = "traceparent"
 
@@ -54,7 +55,7 @@ class Delivery:
         producer: ClaimProducer,
         ledger: OffsetLedger,
         topics: OutputTopics,
-        lane_names: Sequence[str],
+        roster: Roster,
         budget: float,
         clock: Clock,
         metrics: StageMetrics,
@@ -66,7 +67,7 @@ class Delivery:
         self._producer = producer
         self._ledger = ledger
         self._topics = topics
-        self._lane_names = lane_names
+        self._roster = roster
         self._budget = budget
         self._clock = clock
         self._metrics = metrics
@@ -157,7 +158,7 @@ class Delivery:
             arena.headers.get(row, []),
             arena.position(row),
             error,
-            model=self._lane_names[lane],
+            model=self._roster.lanes[lane].identity.name,
         )
 
     def _dead_letter(self, letter: DeadLetter) -> Shipment:

@@ -16,18 +16,20 @@ _GAP_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LaneView:
-    """What a policy needs to know of a lane. Times are seconds on the monotonic clock."""
+    """What a policy needs to know of a lane. Times are seconds on the monotonic clock; `since` its oldest arrival."""
 
     lane: int
     waiting: int
     deadline: float
     arrival_gap: float
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     rows: Rows
     deadline: float
+    since: float
 
 
 class Lane:
@@ -50,7 +52,7 @@ class Lane:
         return self._last_arrival is not None
 
     def push(self, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
-        self._chunks.append(_Chunk(rows, float(deadlines.min())))
+        self._chunks.append(_Chunk(rows, float(deadlines.min()), now))
         self._waiting += len(rows)
         self._observe(len(rows), now)
 
@@ -62,15 +64,25 @@ class Lane:
         while missing:
             chunk = self._chunks.popleft()
             if len(chunk.rows) > missing:
-                self._chunks.appendleft(_Chunk(chunk.rows[missing:], chunk.deadline))
+                self._chunks.appendleft(_Chunk(chunk.rows[missing:], chunk.deadline, chunk.since))
             taken.append(chunk.rows[:missing])
             missing -= len(taken[-1])
         return np.concatenate(taken) if taken else np.empty(0, np.int32)
 
+    def put_back(self, rows: Rows, deadline: float, now: float) -> None:
+        """Rows that were taken and not used: first again."""
+        self._chunks.appendleft(_Chunk(rows, deadline, now))
+        self._waiting += len(rows)
+
+    def retire(self) -> None:
+        """Claims no longer come here."""
+        self._last_arrival = None
+
     def view(self, now: float) -> LaneView:
         deadline = min((chunk.deadline for chunk in self._chunks), default=float("inf"))
         silence = now - self._last_arrival if self._last_arrival is not None else float("inf")
-        return LaneView(self._number, self._waiting, deadline, max(self._gap, silence))
+        since = self._chunks[0].since if self._chunks else now
+        return LaneView(self._number, self._waiting, deadline, max(self._gap, silence), since)
 
     def _observe(self, count: int, now: float) -> None:
         if self._last_arrival is not None:
@@ -83,9 +95,19 @@ class Lane:
 class Lanes:
     """All lanes of a worker; intake pushes while scoring takes."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int = 0) -> None:
         self._lanes = [Lane(number) for number in range(count)]
         self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """One more lane, for one more version."""
+        with self._lock:
+            self._lanes.append(Lane(len(self._lanes)))
+
+    def retire(self, lane: int) -> None:
+        """Claims no longer come to this lane; those that wait in it are still scored."""
+        with self._lock:
+            self._lanes[lane].retire()
 
     def push(self, lane: int, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
         with self._lock:
@@ -94,6 +116,11 @@ class Lanes:
     def take(self, lane: int, count: int) -> Rows:
         with self._lock:
             return self._lanes[lane].take(count)
+
+    def put_back(self, lane: int, rows: Rows, deadline: float, now: float) -> None:
+        """Rows that were taken and not used: first again."""
+        with self._lock:
+            self._lanes[lane].put_back(rows, deadline, now)
 
     def ahead(self) -> int:
         """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry."""

@@ -72,6 +72,10 @@ DEFINITIONS = {
     "retries_total": Definition(
         "Times that work was put off because something outside was unavailable.", ("error",)
     ),
+    "model_load_failures_total": Definition("Loads of models that failed, by version.", ("model", "version")),
+    "model_loads_begun_total": Definition(
+        "Loads begun because claims waited, by what made them due.", ("reason",)
+    ),
     "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
     "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
     "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),

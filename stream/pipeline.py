@@ -1,8 +1,9 @@
-"""The way of a claim, as three steps. Each does what it can at once, never waits for another, and returns the moment
-(monotonic seconds) at which it wants to be called next.
+"""The way of a claim, as three steps, with a fourth beside it for models. Each does what it can at once, never waits
+for another, and returns the moment (monotonic seconds) at which it wants to be called next.
 
     consumer ─▶ codec ─▶ router ─▶ lanes ─▶ batch policy ─▶ scoring ─▶ producer ─▶ offsets
     └────────── intake ───────────────┘└────────── scoring ─────────┘└───── output ──────┘
+                                             models ◀── loader
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery
 from stream.errors import RetryError
 from stream.lanes import Lanes
+from stream.loader import Loader
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import ClaimProducer
-from stream.records import MicroBatch, Outcome, Polled, Rows
+from stream.records import Integers, MicroBatch, Outcome, Polled, Rows
 from stream.scoring import Scorer
 from stream.turns import Turns
 
@@ -71,6 +73,7 @@ class Signals:
     intake: Callable[[], None]
     scoring: Callable[[], None]
     output: Callable[[], None]
+    loader: Callable[[], None]
     progress: Callable[[], None]
 
 
@@ -82,9 +85,10 @@ class Pipeline:
     admission: Admission
     arena: ClaimArena
     lanes: Lanes
-    routes: list[tuple[int, ...]]
+    route_lengths: Integers
     batcher: Batcher
     scorer: Scorer
+    loader: Loader
     outbox: Outbox
     delivery: Delivery
     producer: ClaimProducer
@@ -122,11 +126,18 @@ class Pipeline:
         if self.outbox.full:
             return NEVER
         choice = self.batcher.next(now)
+        if self.batcher.lacking:
+            self.signals.loader()
         if isinstance(choice, Wait):
             return choice.until
         self.signals.intake()
         with self.turns.take(len(choice.rows)):
-            self.outbox.put(self._score(choice))
+            outcome = self._score(choice)
+        if outcome is None:
+            self.batcher.put_back(choice, float(self.arena.deadline[choice.rows].min()), now)
+            self.signals.loader()
+            return now
+        self.outbox.put(outcome)
         self.signals.output()
         return now
 
@@ -146,18 +157,25 @@ class Pipeline:
                 return now
         return now + self.rhythm.delivery if self.producer.outstanding else NEVER
 
+    def loading(self, now: float) -> float:
+        """Bring the models that waiting claims need; follow what was promoted."""
+        due = self.loader.step(now)
+        self.signals.scoring()
+        return due
+
     def unfinished(self) -> int:
         """Claims that were read and are not delivered."""
         return self.ledger.pending()
 
     def drain(self) -> None:
         """Close batches as they come from now on, until `drained`."""
-        self.batcher.draining = True
+        self.batcher.draining = self.loader.draining = True
         self.signals.scoring()
+        self.signals.loader()
 
     def drained(self) -> None:
         """Batch as usual again, unless the stage is closing."""
-        self.batcher.draining = self.closing
+        self.batcher.draining = self.loader.draining = self.closing
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()
@@ -201,21 +219,25 @@ class Pipeline:
             self.consumer.resume()
         return flow
 
-    def _score(self, batch: MicroBatch) -> Outcome:
+    def _score(self, batch: MicroBatch) -> Outcome | None:
+        """None when the model has left the device since the batch was chosen."""
         started = self.clock.now()
         outcome = self.scorer.score(batch)
+        if outcome is None:
+            return None
         spent = self.clock.now() - started
         self.batcher.observe(batch, spent)
         self.metrics.count("busy_seconds_total", spent, "forward")
-        if max(map(len, self.routes)) > 1:
+        if self.route_lengths.max() > 1:
             return Outcome(self._onward(outcome.rows), outcome.failures)
         return outcome
 
     def _onward(self, rows: Rows) -> Rows:
         """Send rows whose route goes on to its next model; the rows that are finished."""
-        routes, hops = self.arena.route[rows], self.arena.hop[rows]
-        following = np.array(
-            [self.routes[r][h] if h < len(self.routes[r]) else -1 for r, h in zip(routes, hops, strict=True)]
+        hops = self.arena.hop[rows]
+        onward = hops < self.route_lengths[self.arena.route[rows]]
+        following = np.where(
+            onward, self.arena.model[rows, np.minimum(hops, self.route_lengths.max() - 1)], -1
         )
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]

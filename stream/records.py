@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class Polled:
         return Position(int(self.partitions[row]), int(self.offsets[row]), int(self.epochs[row]))
 
 
-def distinct(numbers: Integers) -> list[int]:
+def distinct(numbers: npt.NDArray[np.signedinteger[Any]]) -> list[int]:
     """The different values among small non-negative numbers such as partitions; far cheaper than sorting them."""
     return np.flatnonzero(np.bincount(numbers)).tolist()
 

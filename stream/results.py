@@ -10,19 +10,19 @@ import pyarrow as pa
 from models import ModelIdentity
 from stream.arena import ClaimArena
 from stream.records import Rows
+from stream.roster import LaneModel, Roster
 
 OUTCOME_SCORED = "scored"
 
 
 class ScoreColumns:
-    """Builds `claim_score` batches. `decisions[lane]` are the words that a model's decisions stand for."""
+    """Builds `claim_score` batches; each score names the version of its lane."""
 
     def __init__(
         self,
         schema: pa.Schema,
         arena: ClaimArena,
-        identities: Sequence[ModelIdentity],
-        decisions: Sequence[Sequence[str]],
+        roster: Roster,
         *,
         topic: str,
         budget: float,
@@ -31,9 +31,9 @@ class ScoreColumns:
         self._arena = arena
         self._topic = topic
         self._budget = budget
-        self._identity_columns = _identity_columns(identities)
-        self._decision_words = pa.array([word for words in decisions for word in words], pa.string())
-        self._decision_base = np.cumsum([0, *map(len, decisions)])[:-1]
+        self._roster = roster
+        self._known: tuple[LaneModel, ...] = ()
+        self._learn()
 
     def build(self, rows: Rows, wall: float) -> pa.RecordBatch:
         """One record a row, in the order of `rows`; `wall` is the moment of scoring, seconds since the epoch."""
@@ -58,7 +58,17 @@ class ScoreColumns:
             [_as(columns[field.name], field.type) for field in self._schema], schema=self._schema
         )
 
+    def _learn(self) -> None:
+        """Columns of what is constant for a lane, anew when there are more lanes."""
+        self._known = self._roster.lanes
+        decisions = [model.decisions for model in self._known]
+        self._identity_columns = _identity_columns([model.identity for model in self._known])
+        self._decision_words = pa.array([word for words in decisions for word in words], pa.string())
+        self._decision_base = np.cumsum([0, *map(len, decisions)])[:-1]
+
     def _scores(self, rows: Rows) -> pa.Array:
+        if len(self._known) < len(self._roster.lanes):
+            self._learn()
         hops = self._arena.hop[rows].astype(np.int32)
         widest = int(hops.max(initial=0))
         present = np.arange(widest) < hops[:, None]

@@ -28,10 +28,10 @@ class Routing:
 
 
 class Router:
-    """Routes by claim type; a route is the tuple of lanes that its claims pass, one lane a model."""
+    """Routes by claim type; a route is the tuple of models, by number, that its claims pass."""
 
     def __init__(self, routes: Mapping[str, Sequence[str]], models: Sequence[str]) -> None:
-        number = {name: lane for lane, name in enumerate(models)}
+        number = {name: place for place, name in enumerate(models)}
         for claim_type, names in routes.items():
             if not names:
                 raise UsageError(f"routes: {claim_type!r} names no model; give it one or leave it out")

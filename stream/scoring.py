@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,19 +30,38 @@ class ScoringModel(Protocol):
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]: ...
 
 
-class Scorer:
-    """Scores micro-batches; lane `i` belongs to `models[i]`."""
+class ModelLease(Protocol):
+    """A model that stays at least until the `with` block ends."""
 
-    def __init__(self, models: Sequence[ScoringModel], arena: ClaimArena, clock: Clock) -> None:
-        self._models = models
+    def __enter__(self) -> ScoringModel: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+Resident = Callable[[int], ModelLease | None]
+
+
+class Scorer:
+    """Scores micro-batches. `resident(lane)` leases the lane's model if it is on the device, and never waits."""
+
+    def __init__(self, resident: Resident, arena: ClaimArena, clock: Clock) -> None:
+        self._resident = resident
         self._arena = arena
         self._clock = clock
 
-    def score(self, batch: MicroBatch) -> Outcome:
-        """Forward the batch. A failing forward is halved until what fails stands alone; the others are scored."""
+    def score(self, batch: MicroBatch) -> Outcome | None:
+        """Forward the batch; None, with nothing done, while its model is not on the device.
+
+        A failing forward is halved until what fails stands alone; the others are scored.
+        """
+        if (lease := self._resident(batch.lane)) is None:
+            return None
         failures: list[Failure] = []
         started, wall = self._clock.now(), self._clock.wall()
-        scored = self._forward(batch.lane, batch.rows, failures)
+        with lease as model:
+            scored = self._forward(model, batch.lane, batch.rows, failures)
         arena, rows = self._arena, batch.rows
         # A route's first model keeps the start of its forward; the last one overwrites it.
         arena.started[rows] = wall
@@ -49,29 +69,36 @@ class Scorer:
         arena.hop[scored] += 1
         return Outcome(scored, tuple(failures))
 
-    def _forward(self, lane: int, rows: Rows, failures: list[Failure]) -> Rows:
-        model = self._models[lane]
+    def _forward(self, model: ScoringModel, lane: int, rows: Rows, failures: list[Failure]) -> Rows:
         try:
             scores = model.score(self._arena.gather(model.spec_digest, rows))
         except (RuntimeError, ValueError, IndexError, MemoryError, ArithmeticError) as error:
             if len(rows) > 1:
                 middle = len(rows) // 2
-                halves = [self._forward(lane, half, failures) for half in (rows[:middle], rows[middle:])]
+                halves = [
+                    self._forward(model, lane, half, failures) for half in (rows[:middle], rows[middle:])
+                ]
                 return np.concatenate(halves)
             reason = f"{model.identity.name} failed on this claim: {type(error).__name__}: {error}"
             failures.append(Failure(int(rows[0]), lane, ScoringError(reason)))
             return rows[:0]
-        return self._keep(lane, rows, scores, failures)
+        return self._keep(model, lane, rows, scores, failures)
 
-    def _keep(self, lane: int, rows: Rows, scores: npt.NDArray[np.float32], failures: list[Failure]) -> Rows:
+    def _keep(
+        self,
+        model: ScoringModel,
+        lane: int,
+        rows: Rows,
+        scores: npt.NDArray[np.float32],
+        failures: list[Failure],
+    ) -> Rows:
         finite = np.isfinite(scores)
         if not finite.all():
-            name = self._models[lane].identity.name
+            name = model.identity.name
             for row, score in zip(rows[~finite].tolist(), scores[~finite].tolist(), strict=True):
                 failures.append(Failure(row, lane, ScoringError(f"{name} gave the score {score}")))
             rows, scores = rows[finite], scores[finite]
         hop = self._arena.hop[rows]
         self._arena.score[rows, hop] = scores
-        self._arena.decision[rows, hop] = self._models[lane].decide(scores)
-        self._arena.model[rows, hop] = lane
+        self._arena.decision[rows, hop] = model.decide(scores)
         return rows

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
 
 from config import Settings
 from models import is_known
 from stream import topics
-from stream.admin import AdminServer, application
-from stream.app import TopicShape, check_clients, configure_logging, spawner
+from stream.admin import AdminServer, CacheAction, application
+from stream.app import TopicShape, check_clients
+from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
+from stream.process import configure_logging, spawner
 from stream.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -19,6 +25,25 @@ log = logging.getLogger(__name__)
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
 _LEAVE_SECONDS = 5.0
+
+
+class CacheDesk:
+    """The caches of all workers, seen and ordered from the supervisor's side."""
+
+    def __init__(self, supervisor: Supervisor, timeout: float) -> None:
+        self._supervisor = supervisor
+        self._timeout = timeout
+
+    def view(self) -> dict[str, Any]:
+        return instance_view(self._supervisor.caches())
+
+    def order(self, action: CacheAction, models: Sequence[str]) -> tuple[list[str], bool]:
+        asked = self._supervisor.ask(action, models)
+        done, late = wait(asked, self._timeout * len(models))
+        lines = [line for answer in done for line in answer.result().lines]
+        lines += [f"a worker did not answer within {self._timeout * len(models):g} s"] * len(late)
+        good = bool(asked) and not late and not any(answer.result().failed for answer in done)
+        return lines or ["no worker is ready"], good
 
 
 class Service:
@@ -61,7 +86,13 @@ class Service:
         supervisor = Supervisor(spawner(self._settings, shape), self._settings.workers.processes, self._clock)
         self.supervisor = supervisor
         http = self._settings.http
-        app = application(supervisor.snapshot, lambda: supervisor.ready, lambda: supervisor.alive > 0)
+        app = application(
+            supervisor.snapshot,
+            lambda: supervisor.ready,
+            lambda: supervisor.alive > 0,
+            CacheDesk(supervisor, self._settings.cache.load_timeout_s),
+            http.token,
+        )
         server = AdminServer(app, http.host, http.port)
         server.start()
         self.address = server.address
@@ -79,7 +110,9 @@ class Service:
     def _check_promises(self) -> None:
         """A value that cannot hold is an error where somebody set it, and one warning where it is the default."""
         workers = self._settings.workers
-        absent = [name for name in workers.preload_models if not is_known(name)]
+        folder = self._settings.cache.repository
+        repository = Path(folder) if folder else None
+        absent = [name for name in workers.preload_models if not is_known(name, repository)]
         if absent:
             self._break("workers.preload_models", f"no model {', '.join(absent)} to load")
         if workers.gpu_device_ids:

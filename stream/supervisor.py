@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing.connection
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Literal
 
+from models import CacheStatus
 from stream.clock import Clock
 from stream.metrics import Snapshot
 
@@ -34,7 +39,25 @@ class Ended:
     error: str = ""
 
 
-Report = Ready | Ended | Snapshot
+@dataclass(frozen=True, slots=True)
+class CacheCommand:
+    """Asks a worker to load models, or to let them go; `number` comes back with the answer."""
+
+    number: int
+    action: Literal["preload", "evict"]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAnswer:
+    """What became of a command, one line a model; `failed` when any of it did not happen."""
+
+    number: int
+    lines: tuple[str, ...]
+    failed: bool
+
+
+Report = Ready | Ended | Snapshot | CacheStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -47,6 +70,7 @@ class _Slot:
     connection: Connection | None = None
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
+    cache: CacheStatus | None = None
     started: float = 0.0
     start_at: float | None = None
     crashes: int = 0
@@ -61,6 +85,9 @@ class Supervisor:
         self._slots = [_Slot(number, start_at=0.0) for number in range(workers)]
         self._departed = Snapshot()
         self._stopping = False
+        self._numbers = itertools.count()
+        self._asked: dict[tuple[int, int], Future[CacheAnswer]] = {}
+        self._sending = threading.Lock()
         self.unfinished = 0
         self.errors: list[str] = []
 
@@ -92,6 +119,20 @@ class Supervisor:
     def per_worker(self) -> list[Snapshot]:
         """The latest numbers of each worker."""
         return [slot.latest for slot in self._slots]
+
+    def caches(self) -> list[CacheStatus]:
+        """The latest cache of each worker."""
+        return [slot.cache for slot in self._slots if slot.cache is not None]
+
+    def ask(self, action: Literal["preload", "evict"], models: Sequence[str]) -> list[Future[CacheAnswer]]:
+        """Have every worker do something with models; one answer each, from any thread but that of `step`."""
+        command = CacheCommand(next(self._numbers), action, tuple(models))
+        asked = []
+        for slot in self._slots:
+            if slot.ready:
+                asked.append(self._asked.setdefault((slot.number, command.number), Future()))
+                self._tell(slot, command)
+        return asked
 
     def step(self, patience: float) -> None:
         """Start what is due, then take reports for up to `patience` seconds."""
@@ -143,15 +184,23 @@ class Supervisor:
         except (EOFError, ConnectionResetError):
             self._ended(slot)
             return
-        if isinstance(report, Snapshot):
-            slot.latest = report
-        elif isinstance(report, Ready):
-            slot.ready = True
-        elif isinstance(report, Ended):
+        if isinstance(report, Ended):
             self.unfinished += report.unfinished
             if report.error:
                 self.errors.append(report.error)
                 log.error("worker %d: %s", slot.number, report.error)
+        else:
+            self._take(slot, report)
+
+    def _take(self, slot: _Slot, report: Ready | Snapshot | CacheStatus | CacheAnswer) -> None:
+        if isinstance(report, Snapshot):
+            slot.latest = report
+        elif isinstance(report, CacheStatus):
+            slot.cache = report
+        elif isinstance(report, Ready):
+            slot.ready = True
+        elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
+            asked.set_result(report)
 
     def _ended(self, slot: _Slot) -> None:
         code = self._bury(slot)
@@ -177,12 +226,17 @@ class Supervisor:
         slot.connection.close()
         self._departed.add(slot.latest.without_gauges())
         slot.process, slot.connection, slot.ready, slot.latest = None, None, False, Snapshot()
+        slot.cache = None
+        for place in [place for place in self._asked if place[0] == slot.number]:
+            gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
+            self._asked.pop(place).set_result(gone)
         return code
 
-    def _tell(self, slot: _Slot, word: str) -> None:
+    def _tell(self, slot: _Slot, word: str | CacheCommand) -> None:
         if slot.connection is None:
             return
         try:
-            slot.connection.send(word)
+            with self._sending:
+                slot.connection.send(word)
         except (BrokenPipeError, OSError) as error:
             log.warning("worker %d could not be told to %s: %s", slot.number, word, error)

@@ -35,6 +35,7 @@ class Progress:
             lambda: self._wake("intake"),
             lambda: self._wake("scoring"),
             lambda: self._wake("output"),
+            lambda: self._wake("loader"),
             self._moved.set,
         )
 
@@ -54,7 +55,7 @@ class Progress:
         self._pipeline.drained()
 
     def _alive(self) -> bool:
-        return all(self._loops[name].is_alive() for name in ("scoring", "output"))
+        return all(self._loops[name].is_alive() for name in ("scoring", "output", "loader"))
 
     def _wake(self, name: str) -> None:
         if (loop := self._loops.get(name)) is not None:
@@ -80,7 +81,12 @@ class Worker:
         self._progress = progress
         self._error: BaseException | None = None
         self._ended = threading.Event()
-        steps = {"intake": pipeline.intake, "scoring": pipeline.scoring, "output": pipeline.output}
+        steps = {
+            "intake": pipeline.intake,
+            "scoring": pipeline.scoring,
+            "output": pipeline.output,
+            "loader": pipeline.loading,
+        }
         self._loops = {name: StepLoop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
@@ -105,6 +111,7 @@ class Worker:
         Reading ends first, so that nothing new comes; scoring and output go on until what was read is delivered;
         then the loops end, and only then the consumer closes, because closing commits and gives the partitions away,
         and no loop may touch it beside that. The producer goes last: its acknowledgements decide what is committed.
+        Models are let go by whoever opened them, after this.
         Raises the error that ended a loop, if one did.
         """
         self._pipeline.closing = True

@@ -110,3 +110,34 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of the Redis in CLAIMSTREAM_REDIS, else of an embedded one for the whole session."""
+    if named := os.environ.get("CLAIMSTREAM_REDIS"):
+        yield named
+        return
+    try:
+        from stream.embedded import EmbeddedRedis
+
+        embedded = EmbeddedRedis().__enter__()
+    except (ClaimstreamError, ModuleNotFoundError) as error:
+        _missing(f"no Redis: {error}")
+    try:
+        yield embedded.url
+    finally:
+        embedded.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> Iterator[str]:
+    """The same, without anything of ours, before the test and after it; what else is there is left alone."""
+    import redis
+
+    with redis.Redis.from_url(redis_server) as client:
+        for moment in ("before", "after"):
+            if ours := list(client.scan_iter("claimstream:models:*")):
+                client.unlink(*ours)
+            if moment == "before":
+                yield redis_server

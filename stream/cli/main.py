@@ -24,7 +24,7 @@ COMMANDS = {
     "broker": "Run an embedded Kafka in the foreground.",
     "config": "Check the configuration.",
     "bench": "Measure speed and latency.",
-    "models": "Train models.",
+    "models": "Train, publish and roll out models.",
 }
 
 

@@ -10,7 +10,18 @@ from typing import Any, Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 WIDTH = 80
 _GAP = 2
@@ -40,13 +51,33 @@ class _Silent:
 @contextmanager
 def progress(description: str, total: float | None, console: Console | None = None) -> Iterator[Advance]:
     """A bar on standard error; nothing where that is not a terminal. Without `total` it only counts."""
+    with _bar(description, total, console, MofNCompleteColumn()) as bar:
+        yield bar
+
+
+@contextmanager
+def byte_progress(description: str, total: float, console: Console | None = None) -> Iterator[Advance]:
+    """A bar on standard error that counts bytes and shows them by second; nothing without a terminal."""
+    with _bar(description, total, console, DownloadColumn(), TransferSpeedColumn()) as bar:
+        yield bar
+
+
+@contextmanager
+def _bar(
+    description: str, total: float | None, console: Console | None, *counts: ProgressColumn
+) -> Iterator[Advance]:
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield _Silent()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         yield _Bar(bar, bar.add_task(description, total=total))
+
+
+def byte_count(size: int) -> str:
+    """A size for people, in powers of 1000."""
+    return decimal(size)
 
 
 def emit_json(value: Any) -> None:

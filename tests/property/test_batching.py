@@ -42,7 +42,7 @@ def test_gives_each_reason() -> None:
     curve = LatencyCurve(fixed=0.005, each=0.0001)
 
     def reason(waiting: int, deadline: float, gap: float, *, draining: bool = False) -> CloseReason | None:
-        decision = decide(LaneView(0, waiting, deadline, gap), curve, 32, 0.01, 0.0, draining=draining)
+        decision = decide(LaneView(0, waiting, deadline, gap, 0.0), curve, 32, 0.01, 0.0, draining=draining)
         return decision.reason if isinstance(decision, Close) else None
 
     assert reason(40, 1.0, 0.0001) is CloseReason.SIZE
@@ -53,7 +53,9 @@ def test_gives_each_reason() -> None:
 
 
 def test_waits_one_arrival_gap() -> None:
-    decision = decide(LaneView(0, 1, 1.0, 0.002), LatencyCurve(0.1, 0.0), 32, 0.0, 5.0 - 4.9, draining=False)
+    decision = decide(
+        LaneView(0, 1, 1.0, 0.002, 0.0), LatencyCurve(0.1, 0.0), 32, 0.0, 5.0 - 4.9, draining=False
+    )
     assert decision == Wait(pytest.approx(0.102))
 
 
@@ -107,7 +109,7 @@ def test_lane_is_first_in_first_out(moves: list[int]) -> None:
 def test_lane_sees_arrivals_and_silence() -> None:
     lane = Lane(0)
     lane.push(np.arange(2, dtype=np.int32), np.array([9.0, 7.0]), 1.0)
-    assert lane.view(1.0) == LaneView(0, 2, 7.0, float("inf"))
+    assert lane.view(1.0) == LaneView(0, 2, 7.0, float("inf"), 1.0)
     lane.push(np.arange(10, dtype=np.int32), np.full(10, 8.0), 2.0)
     assert lane.view(2.0).arrival_gap == pytest.approx(0.1)
     assert lane.view(3.0).arrival_gap == pytest.approx(1.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,16 @@ class State:
     ready = False
     healthy = True
 
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, list[str]]] = []
+
+    def view(self) -> dict[str, Any]:
+        return {"tiers": []}
+
+    def order(self, action: str, models: Sequence[str]) -> tuple[list[str], bool]:
+        self.orders.append((action, list(models)))
+        return [f"{name}: done" for name in models], "broken" not in models
+
 
 @pytest.fixture
 def state() -> State:
@@ -31,12 +43,21 @@ def address(state: State) -> Iterator[str]:
     metrics.count("claims_consumed_total", 7)
     metrics.count("batches_closed_total", 2, "null", "size")
     metrics.observe("batch_size", np.array([1, 3, 5_000]), "null")
-    server = AdminServer(
-        application(metrics.snapshot, lambda: state.ready, lambda: state.healthy), "127.0.0.1", 0
-    )
+    app = application(metrics.snapshot, lambda: state.ready, lambda: state.healthy, state, "a-token")
+    server = AdminServer(app, "127.0.0.1", 0)
     server.start()
     yield server.address
     server.stop()
+
+
+def post(address: str, body: str, token: str | None) -> tuple[int, dict[str, Any]]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(address, body.encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 def get(address: str) -> tuple[int, str]:
@@ -70,10 +91,54 @@ def test_metrics_are_counters_and_classic_histograms(address: str) -> None:
         assert line in text.splitlines()
 
 
+def test_the_cache_tells_its_state(address: str) -> None:
+    assert get(f"{address}/ml/cache/status") == (200, '{"tiers":[]}')
+
+
+@pytest.mark.parametrize("action", ["preload", "evict"])
+def test_orders_want_the_token(address: str, state: State, action: str) -> None:
+    place, body = f"{address}/ml/cache/{action}", '{"models": ["claims_filter_v2.1"]}'
+    for wrong in (None, "another", "a-toke", ""):
+        status, answer = post(place, body, wrong)
+        assert (status, state.orders) == (401, [])
+        assert "http.token" in answer["error"]
+    assert post(place, body, "a-token") == (
+        200,
+        {"action": action, "workers": ["claims_filter_v2.1: done"]},
+    )
+    assert state.orders == [(action, ["claims_filter_v2.1"])]
+    assert post(place, '{"models": ["broken"]}', "a-token")[0] == 409
+    assert get(place)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"models": []}', '{"models": "a"}', '{"models": [1]}', "[" * 9_999]
+)
+def test_an_order_of_another_form_is_refused(address: str, state: State, body: str) -> None:
+    status, answer = post(f"{address}/ml/cache/evict", body, "a-token")
+    assert (status, state.orders) == (400, [])
+    assert '{"models": ["claims_filter_v2.1"' in answer["error"]
+
+
+def test_without_a_token_nobody_orders(state: State) -> None:
+    server = AdminServer(
+        application(StageMetrics().snapshot, lambda: True, lambda: True, state, None), "127.0.0.1", 0
+    )
+    server.start()
+    status, answer = post(f"{server.address}/ml/cache/evict", '{"models": ["a"]}', "")
+    server.stop()
+    assert (status, state.orders) == (403, [])
+    assert "set http.token" in answer["error"]
+
+
 def test_a_port_in_use_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"cannot listen on 127\.0\.0\.1:{port}.*another http\.port"):
-            AdminServer(application(StageMetrics().snapshot, lambda: True, lambda: True), "127.0.0.1", port)
+            AdminServer(
+                application(StageMetrics().snapshot, lambda: True, lambda: True, State(), None),
+                "127.0.0.1",
+                port,
+            )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import StageMetrics
-from stream.supervisor import Ended, Ready, Supervisor
+from stream.supervisor import CacheAnswer, CacheCommand, Ended, Ready, Supervisor
 
 
 class PretendProcess:
@@ -112,3 +114,45 @@ def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock.advance(60.0)
     supervisor.step(0.0)
     assert len(fleet.spawned) == 1
+
+
+def asked_of(fleet: Fleet, count: int) -> tuple[Supervisor, list[Future[CacheAnswer]], CacheCommand]:
+    """A supervisor whose ready workers were told to load a model."""
+    supervisor = Supervisor(fleet, count, ManualClock())
+    supervisor.step(0.0)
+    for _, process in fleet.spawned:
+        process.connection.send(Ready())
+        supervisor.step(0.0)
+    asked = supervisor.ask("preload", ["a"])
+    commands = [process.connection.recv() for _, process in fleet.spawned]
+    assert commands == [commands[0]] * count
+    return supervisor, asked, commands[0]
+
+
+def test_an_order_reaches_every_worker_and_waits_for_all(fleet: Fleet) -> None:
+    supervisor, asked, command = asked_of(fleet, 2)
+    assert (command.action, command.models) == ("preload", ("a",))
+    answer = CacheAnswer(command.number, ("a: loaded",), failed=False)
+    fleet.spawned[0][1].connection.send(answer)
+    supervisor.step(0.0)
+    assert [future.done() for future in asked] == [True, False]
+    assert asked[0].result() == answer
+
+
+def test_a_worker_that_ends_leaves_no_order_open(fleet: Fleet) -> None:
+    supervisor, (asked,), _ = asked_of(fleet, 1)
+    fleet.spawned[0][1].connection.close()
+    supervisor.step(0.0)
+    assert asked.result(0.0).failed
+    assert asked.result(0.0).lines == ("worker 0 ended meanwhile",)
+
+
+def test_the_caches_are_those_of_the_workers_that_live(fleet: Fleet) -> None:
+    supervisor, _, _ = asked_of(fleet, 1)
+    status = CacheStatus((), 1.0, None, 1.0, (), 0)
+    fleet.spawned[0][1].connection.send(status)
+    supervisor.step(0.0)
+    assert supervisor.caches() == [status]
+    fleet.spawned[0][1].connection.close()
+    supervisor.step(0.0)
+    assert supervisor.caches() == []

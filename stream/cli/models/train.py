@@ -1,30 +1,21 @@
-"""`claimstream models`: train what ships."""
+"""`claimstream models train`: train what ships."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from models.features import LABEL, FeatureSpec
-from models.manifest import Architecture
-from models.training import Labelled, Recipe, train
 from stream.cli.output import emit_json, progress
-from stream.publishing import generate
+
+if TYPE_CHECKING:
+    from models.training import Labelled
 
 _HELD_OUT = 20_000
-_SHAPE = FeatureSpec(length=24, codes=6, token_attributes=("sex",), number_attributes=("age",), buckets=64)
 
 
-@click.group()
-def command() -> None:
-    """Train models."""
-
-
-@command.command(name="train")
+@click.command(name="train")
 @click.option(
     "--claims", type=click.IntRange(1_000), default=100_000, show_default=True, help="Generated claims."
 )
@@ -41,10 +32,17 @@ def train_command(claims: int, epochs: int, seed: int, output: Path, *, as_json:
     Example:
       claimstream models train --output claims_filter/2.1.0
     """
+    # torch takes seconds to import, which the commands beside this one do not owe.
+    from models.features import FeatureSpec
+    from models.manifest import Architecture
+    from models.training import Recipe, train
+
     recipe = Recipe(
         name="claims_filter",
         version="2.1.0",
-        features=_SHAPE,
+        features=FeatureSpec(
+            length=24, codes=6, token_attributes=("sex",), number_attributes=("age",), buckets=64
+        ),
         architecture=Architecture(width=64, heads=4, layers=2),
         epochs=epochs,
         seed=seed,
@@ -62,6 +60,14 @@ def train_command(claims: int, epochs: int, seed: int, output: Path, *, as_json:
 
 def labelled(count: int, seed: int) -> Labelled:
     """Generated claims; label 1 where an anomaly was planted."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from models.features import LABEL
+    from models.training import Labelled
+    from stream.publishing import generate
+
     batches = list(generate(count, seed))
     kinds = pa.chunked_array([pc.map_lookup(batch.column("attributes"), LABEL, "first") for batch in batches])
     return Labelled(batches, pc.not_equal(kinds, "none").to_numpy().astype(np.float32))

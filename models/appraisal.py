@@ -1,0 +1,78 @@
+"""What the eviction policy is told of each version: demand, reload cost, class, pins, and what is known to come."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from models.demand import Demand
+from models.priority import ModelPriority
+from models.release import VersionKey
+from models.tiers.protocol import Worth
+
+# Where a version was never loaded, its size tells: opening files and building, then half a second a gigabyte.
+_FIXED_SECONDS = 0.02
+_SECONDS_PER_BYTE = 0.5e-9
+_MOST_UNREAD = 10_000
+
+
+class Appraisals:
+    """Kept per process, for all tiers; from any thread."""
+
+    def __init__(self, demand: Demand, now: Callable[[], float]) -> None:
+        self._demand = demand
+        self._now = now
+        self._seconds: dict[VersionKey, float] = {}
+        self._priorities: dict[VersionKey, ModelPriority] = {}
+        self._pinned: set[VersionKey] = set()
+        self._coming: dict[VersionKey, int] = {}
+        self._asked: deque[tuple[VersionKey, float]] = deque(maxlen=_MOST_UNREAD)
+        self._lock = threading.Lock()
+
+    def note(self, key: VersionKey) -> None:
+        """Somebody asked for it; costs next to nothing, what it means is worked out when a policy asks."""
+        self._asked.append((key, self._now()))
+
+    def loaded(self, key: VersionKey, seconds: float) -> None:
+        """A load took so long: what the next one is expected to take."""
+        self._seconds[key] = seconds
+
+    def cost(self, key: VersionKey, size: int) -> float:
+        """Seconds that a load is expected to take."""
+        return self._seconds.get(key, _FIXED_SECONDS + _SECONDS_PER_BYTE * size)
+
+    def prioritize(self, key: VersionKey, priority: ModelPriority) -> None:
+        self._priorities[key] = priority
+
+    def pin(self, key: VersionKey) -> None:
+        """It is never evicted, whatever else wants room."""
+        self._pinned.add(key)
+
+    def unpin(self, key: VersionKey) -> None:
+        self._pinned.discard(key)
+
+    def expect(self, keys: Sequence[VersionKey]) -> None:
+        """The versions that will be asked for next, in this order; what was expected before is forgotten."""
+        coming: dict[VersionKey, int] = {}
+        for place, key in enumerate(keys, start=1):
+            coming.setdefault(key, place)
+        self._coming = coming
+
+    def appraise(self, key: VersionKey) -> Worth:
+        """All that is known of it."""
+        with self._lock:
+            while self._asked:
+                asked, moment = self._asked.popleft()
+                self._demand.note(asked.folder, moment)
+            demand = self._demand.of(key.folder, self._now())
+            before = self._demand.before(key.folder, self._now())
+        return Worth(
+            demand,
+            before,
+            self._seconds.get(key, 0.0),
+            self._priorities.get(key, ModelPriority.MEDIUM),
+            key in self._pinned,
+            self._coming.get(key),
+            len(self._coming),
+        )

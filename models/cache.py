@@ -1,0 +1,196 @@
+"""The cache: walks device, memory, Redis, repository; loads once for all who ask; promotes on the way back.
+
+get ─▶ device ─▶ memory ─▶ Redis ─▶ repository
+         ◀── build ──◀── verified bytes ◀──┘
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from models.appraisal import Appraisals
+from models.errors import LoadCancelledError, TierError
+from models.fetching import Fetcher
+from models.flights import FlightGuard, Flights, Ticket
+from models.lookups import Lookups
+from models.release import Release, VersionKey
+from models.tiers.device import DeviceTier, Lease
+from models.tiers.memory import MemoryTier
+from models.tiers.protocol import ByteTier, Tier, TierName
+
+log = logging.getLogger(__name__)
+
+_LOADERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """The four places; without Redis the walk goes on to the repository."""
+
+    device: DeviceTier
+    memory: MemoryTier
+    redis: ByteTier | None
+    repository: ByteTier
+
+    @property
+    def sources(self) -> list[ByteTier]:
+        """Where bytes come from that are not in memory, nearest first."""
+        return [self.repository] if self.redis is None else [self.redis, self.repository]
+
+    @property
+    def all(self) -> list[Tier]:
+        """Nearest first."""
+        return [self.device, self.memory, *self.sources]
+
+
+class ModelCache:
+    """Leases of models, for any thread.
+
+    `shares_pages`: a built model is a view of the memory tier's pages, as it is on a CPU, and leases them as long as
+    it stays.
+    """
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        appraisals: Appraisals,
+        now: Callable[[], float],
+        *,
+        shares_pages: bool,
+    ) -> None:
+        self.tiers = tiers
+        self.lookups = Lookups()
+        self._fetcher = Fetcher(tiers.memory, tiers.sources, now)
+        self._appraisals = appraisals
+        self._now = now
+        self._shares_pages = shares_pages
+        self._flights: Flights[VersionKey, Lease] = Flights(_LOADERS, now, Lease.release)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="promotion")
+        self._closing = _Closing()
+
+    def resident(self, key: VersionKey) -> Lease | None:
+        """The model if it is on the device: never waits, never loads. Scoring asks this."""
+        self._appraisals.note(key)
+        return self.tiers.device.lease(key)
+
+    def request(self, release: Release, budget: float) -> Ticket[Lease]:
+        """A part in loading a version, which has `budget` seconds; for `take`."""
+        return self._flights.join(release.key, lambda guard: self._load(release, guard), budget)
+
+    def get(self, release: Release, budget: float) -> Lease:
+        """The model, loaded if need be. Raises what the load raised, LoadTimeoutError among it."""
+        if (lease := self.resident(release.key)) is not None:
+            return lease
+        return self.take(self.request(release, budget), budget)
+
+    def take(self, ticket: Ticket[Lease], timeout: float | None = None) -> Lease:
+        """A lease of one's own of what a load brought; the ticket is used up. Raises what the load raised."""
+        try:
+            lease = ticket.wait(timeout).share()
+        finally:
+            ticket.leave()
+        self.lookups.served(lease.source)
+        return lease
+
+    @property
+    def served(self) -> dict[TierName, int]:
+        """Look-ups that each tier served."""
+        return self.lookups.counts | {TierName.DEVICE: self.tiers.device.served}
+
+    @property
+    def loading(self) -> list[VersionKey]:
+        """Versions that are being loaded now."""
+        return self._flights.keys
+
+    @property
+    def private_bytes(self) -> int:
+        """Bytes of models that are served without being cached."""
+        return self._fetcher.private_bytes
+
+    def evict(self, key: VersionKey) -> list[TierName]:
+        """Let a version go from device and memory, where nothing leases it; Redis belongs to all instances."""
+        return [tier.name for tier in (self.tiers.device, self.tiers.memory) if tier.evict(key)]
+
+    def maintain(self) -> None:
+        """Renew in every tier what the device holds, then let go what expired."""
+        for entry in self.tiers.device.entries():
+            self.tiers.memory.renew(entry.key)
+            for tier in self.tiers.sources:
+                tier.touch(entry.key)
+        for place in self.tiers.all:
+            for key in place.expire():
+                log.info("%s: expired from %s", key, place.name)
+
+    def close(self) -> None:
+        """Give loads up, then let everything go. Leases that are still held keep their models alive."""
+        self._closing.now()
+        self._flights.close()
+        self._background.shutdown(wait=True)
+        for tier in self.tiers.all:
+            tier.close()
+
+    def _load(self, release: Release, guard: FlightGuard) -> Lease:
+        if (lease := self.tiers.device.lease(release.key)) is not None:
+            return lease
+        started = self._now()
+        with self.tiers.device.reserve(release) as room:
+            fetched = self._fetcher.fetch(release, guard)
+            free = fetched.free
+            try:
+                guard.check()
+                model = self.tiers.device.build(release, fetched.content)
+            except BaseException:
+                free()
+                raise
+            if not self._shares_pages:
+                free()
+                free = _nothing
+            seconds = self._now() - started
+            lease = room.fill(model, free, fetched.source, seconds)
+        self._note_load(release, fetched.source, seconds)
+        if not lease.cached:
+            log.info("%s: served without being cached: it would push out what is worth more", release.key)
+        return lease
+
+    def _note_load(self, release: Release, source: TierName, seconds: float) -> None:
+        self.lookups.loaded(source, release.bytes, seconds)
+        self._appraisals.loaded(release.key, seconds)
+        log.info("%s: loaded from %s in %.3f s", release.key, source, seconds)
+        if source is TierName.REPOSITORY and self.tiers.redis is not None:
+            self._background.submit(self._promote, release, self.tiers.redis)
+
+    def _promote(self, release: Release, redis: ByteTier) -> None:
+        """To Redis, for the other instances; nobody waits for it."""
+        if (holding := self.tiers.memory.lease(release.key)) is None:
+            return
+        try:
+            redis.store(release, holding.content, self._closing)
+        except (TierError, LoadCancelledError) as error:
+            log.warning("%s: not kept in Redis: %s", release.key, error)
+        finally:
+            holding.release()
+
+
+class _Closing:
+    """The guard of work that nobody waits for: it ends when the cache closes."""
+
+    def __init__(self) -> None:
+        self._closing = threading.Event()
+
+    def now(self) -> None:
+        self._closing.set()
+
+    def check(self) -> None:
+        if self._closing.is_set():
+            raise LoadCancelledError("the cache closes; the promotion was given up")
+
+    def remaining(self) -> float:
+        return float("inf")
+
+
+def _nothing() -> None:
+    """A model with memory of its own leases nothing."""

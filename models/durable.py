@@ -1,0 +1,36 @@
+"""Files and folders that are there as a whole or not at all, a power cut included."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file: written aside, synced, renamed. What was there stays when this raises OSError."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_new(aside, content)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """A file that was not there, synced."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """What was created or renamed in a folder stays so."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

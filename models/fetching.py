@@ -1,0 +1,112 @@
+"""Verified bytes of a version: out of memory, or brought there from Redis or the repository."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from models.errors import AbsentError, ArtifactError, NoRoomError, TierError
+from models.release import Content, Release
+from models.tiers.memory import MemoryTier
+from models.tiers.protocol import ByteTier, Guard, TierName
+from models.tiers.sink import Sink
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The files of a version, the tier that gave them, and what lets go of them."""
+
+    content: Content
+    source: TierName
+    free: Callable[[], None]
+
+
+class Fetcher:
+    """Walks the tiers that hold bytes. A bad copy is purged, a tier that fails is passed by."""
+
+    def __init__(self, memory: MemoryTier, sources: Sequence[ByteTier], now: Callable[[], float]) -> None:
+        self._memory = memory
+        self._sources = sources
+        self._now = now
+        self._private = 0
+        self._lock = threading.Lock()
+
+    @property
+    def private_bytes(self) -> int:
+        """Bytes of versions that are served without being cached."""
+        return self._private
+
+    def fetch(self, release: Release, guard: Guard) -> Fetched:
+        """Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` raises."""
+        for _ in range(_TRIES):
+            source = TierName.MEMORY
+            if not self._memory.holds(release.key):
+                try:
+                    source = self._bring(release, guard)
+                except NoRoomError as error:
+                    log.warning("%s: not kept in memory: %s", release.key, error)
+                    break
+            if (holding := self._memory.lease(release.key)) is not None:
+                return Fetched(holding.content, source, holding.release)
+        return self._privately(release, guard)
+
+    def _bring(self, release: Release, guard: Guard) -> TierName:
+        """Into memory. The tier that gave it; memory itself when another process was faster."""
+        started = self._now()
+        with self._memory.loading(release, guard) as loading:
+            if loading is None:
+                return TierName.MEMORY
+            source = self._walk(release, loading.sink, guard)
+            loading.keep(self._now() - started)
+            return source
+
+    def _privately(self, release: Release, guard: Guard) -> Fetched:
+        """Into this process's own memory, for as long as the model is leased."""
+        maps = {name: mmap.mmap(-1, max(file.bytes, 1)) for name, file in release.manifest.files.items()}
+        content = {
+            name: memoryview(maps[name])[: file.bytes] for name, file in release.manifest.files.items()
+        }
+        for area in maps.values():
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                area.madvise(mmap.MADV_HUGEPAGE)
+
+        def write(file: str, offset: int, chunk: memoryview) -> None:
+            content[file][offset : offset + len(chunk)] = chunk
+
+        source = self._walk(release, lambda: Sink(release, write), guard)
+        self._count(release.bytes)
+        return Fetched(content, source, lambda: self._count(-release.bytes))
+
+    def _walk(self, release: Release, sink: Callable[[], Sink], guard: Guard) -> TierName:
+        failed: TierError | ArtifactError | None = None
+        for tier in self._sources:
+            if not tier.holds(release.key):
+                continue
+            attempt = sink()
+            try:
+                tier.read(release, attempt, guard)
+                attempt.finish()
+            except (AbsentError, ArtifactError) as error:
+                tier.purge(release.key)
+                failed = error
+            except NoRoomError:
+                raise
+            except TierError as error:
+                failed = error
+            else:
+                return tier.name
+            finally:
+                attempt.close()
+            log.warning("%s: not from %s: %s", release.key, tier.name, failed)
+        raise failed or AbsentError(f"{release.key}: no tier holds it; push it to the repository")
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._private += change

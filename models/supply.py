@@ -1,0 +1,82 @@
+"""The cache by version, as a loader uses it that must never wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.assembly import Assembled
+from models.cache import ModelCache
+from models.flights import Ticket
+from models.null import NAME as NULL
+from models.null import NullModel
+from models.release import Release, VersionKey
+from models.tiers.device import Lease
+
+NULL_KEY = VersionKey(NULL, NullModel.identity.version, "built-in")
+
+
+class BegunLoad:
+    """A load in progress."""
+
+    def __init__(self, cache: ModelCache, ticket: Ticket[Lease]) -> None:
+        self._cache = cache
+        self._ticket = ticket
+
+    @property
+    def done(self) -> bool:
+        return self._ticket.future.done()
+
+    def take(self) -> Lease:
+        """The lease, once it is done, or after waiting. Raises the ModelError that ended the load."""
+        return self._cache.take(self._ticket)
+
+
+class ModelSupply:
+    """Which versions a name means, and their leases, loads and prospects."""
+
+    def __init__(self, parts: Assembled, load_timeout: float) -> None:
+        self._parts = parts
+        self._timeout = load_timeout
+        # What a claim was promised stays known, even when it is removed from the repository meanwhile.
+        self._releases: dict[VersionKey, Release] = {}
+        self._null = parts.cache.tiers.device.adopt(NULL_KEY, NullModel())
+
+    def shares(self, reference: str) -> tuple[tuple[VersionKey, int], ...]:
+        """The versions that a name means now, and their weights. Raises UnknownModelError or ManifestError."""
+        if reference == NULL:
+            return ((NULL_KEY, 1),)
+        target = self._parts.resolver.target(reference)
+        releases = [self._parts.repository.release(target.name, share.version) for share in target.shares]
+        self._releases.update({release.key: release for release in releases})
+        return tuple(
+            (release.key, share.weight) for release, share in zip(releases, target.shares, strict=True)
+        )
+
+    def resident(self, key: VersionKey) -> Lease | None:
+        """A lease if it is on the device."""
+        return self._parts.cache.resident(key)
+
+    def holds(self, key: VersionKey) -> bool:
+        """Whether it is on the device."""
+        return self._parts.cache.tiers.device.holds(key)
+
+    def begin(self, key: VersionKey) -> BegunLoad:
+        """Begin to load it, or join whoever does; `key` is one that `shares` gave."""
+        return BegunLoad(self._parts.cache, self._parts.cache.request(self._releases[key], self._timeout))
+
+    def room(self, key: VersionKey) -> bool:
+        """Whether it fits on the device without anything going."""
+        device = self._parts.cache.tiers.device
+        size = self._releases[key].manifest.bytes.device
+        return device.budget is None or device.used() + size <= device.budget
+
+    def load_seconds(self, key: VersionKey) -> float:
+        """Seconds that a load took the last time, or is expected to take by its size."""
+        return self._parts.appraisals.cost(key, self._releases[key].bytes)
+
+    def expect(self, keys: Sequence[VersionKey]) -> None:
+        """The versions that will be asked for next, in this order."""
+        self._parts.appraisals.expect(keys)
+
+    def close(self) -> None:
+        self._null.release()

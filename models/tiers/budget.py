@@ -1,0 +1,93 @@
+"""A tier's budget: measured bytes and the eviction policy, asked with what is known of each version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from models import eviction
+from models.errors import NoRoomError, TooLargeError
+from models.eviction import Held, Incoming, Reason, Rules
+from models.release import VersionKey
+from models.tiers.protocol import Appraise
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """A version in a tier: bytes as measured, seconds since it came and was last used, seconds that its load took."""
+
+    key: VersionKey
+    bytes: int
+    leased: bool
+    age: float
+    idle: float
+    load_seconds: float
+
+
+class Budget:
+    """Says what goes so that a version fits. `setting` names the budget in errors."""
+
+    def __init__(
+        self,
+        setting: str,
+        rules: Rules,
+        appraise: Appraise,
+        now: Callable[[], float],
+    ) -> None:
+        self.appraise = appraise
+        self._setting = setting
+        self._rules = rules
+        self._now = now
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the tier may hold."""
+        return self._rules.budget
+
+    def admit(
+        self, occupants: Sequence[Occupant], used: int, key: VersionKey, size: int
+    ) -> list[VersionKey]:
+        """The versions that go for `size` bytes of `key`; `used` counts what is being written, too.
+
+        Raises TooLargeError when nothing would help, NoRoomError when what is there is worth more or leased.
+        """
+        now = self._now()
+        by_name = {occupant.key.folder: occupant.key for occupant in occupants}
+        held = [self._held(occupant, now) for occupant in occupants]
+        unlisted = used - sum(occupant.bytes for occupant in occupants)
+        worth = self.appraise(key)
+        incoming = Incoming(
+            key.folder,
+            size,
+            worth.cost,
+            worth.demand_before,
+            worth.priority,
+            worth.next_use,
+            pinned=worth.pinned,
+        )
+        decision = eviction.admit(held, incoming, self._rules, now, unlisted, worth.known)
+        if decision.admitted:
+            return [by_name[name] for name in decision.evict]
+        if decision.reason is Reason.TOO_LARGE:
+            raise TooLargeError(
+                f"{key}: its {size} bytes do not fit {self._setting} of {self.limit} bytes, even alone; "
+                "raise that budget or make the model smaller"
+            )
+        raise NoRoomError(
+            f"{key}: its {size} bytes would not fit {self._setting} of {self.limit} bytes: {decision.reason.value}"
+        )
+
+    def _held(self, occupant: Occupant, now: float) -> Held:
+        worth = self.appraise(occupant.key)
+        return Held(
+            occupant.key.folder,
+            occupant.bytes,
+            max(worth.cost, occupant.load_seconds),
+            worth.demand,
+            worth.priority,
+            worth.pinned,
+            occupant.leased,
+            now - occupant.age,
+            now - occupant.idle,
+            worth.next_use,
+        )

@@ -1,0 +1,290 @@
+"""The device: models ready to score, in its memory; on a CPU, views of the pages that the memory tier holds."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+from models.errors import NoRoomError, TooLargeError
+from models.protocols import Model
+from models.release import Content, Release, VersionKey
+from models.tiers.budget import Budget, Occupant
+from models.tiers.protocol import Entry, Guard, TierName
+
+Build = Callable[[Release, Content], Model]
+Free = Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """One model; `free` lets go of what its weights are views of."""
+
+    key: VersionKey
+    model: Model
+    bytes: int
+    free: Free
+    stored_at: float
+    used_at: float
+    load_seconds: float = 0.0
+    hits: int = 0
+    leases: int = 0
+    gone: bool = False
+
+
+class Lease:
+    """A model that stays until this is released; also a context manager that gives the model."""
+
+    __slots__ = ("_held", "_slot", "_tier", "cached", "key", "model", "source")
+
+    def __init__(
+        self, tier: DeviceTier, slot: _Slot, *, cached: bool = True, source: TierName = TierName.DEVICE
+    ) -> None:
+        self._tier = tier
+        self._slot = slot
+        self._held = True
+        self.model = slot.model
+        self.key = slot.key
+        self.cached = cached
+        self.source = source
+
+    def share(self) -> Lease:
+        """Another lease of the same model."""
+        self._tier.share(self._slot)
+        return Lease(self._tier, self._slot, cached=self.cached, source=self.source)
+
+    def release(self) -> None:
+        """The model may go from now on; a second time does nothing."""
+        if self._held:
+            self._held = False
+            self._tier.give_back(self._slot)
+
+    def __del__(self) -> None:
+        # Whoever forgets to release gives it back when the lease is collected; a lock must not be taken here.
+        if self._held:
+            self._tier.forgotten.append(self._slot)
+
+    def __enter__(self) -> Model:
+        return self.model
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class DeviceTier:
+    """Models of one process on one device, within a budget of measured bytes; `build` makes one of verified files."""
+
+    name = TierName.DEVICE
+
+    def __init__(self, build: Build, budget: Budget, idle: float, now: Callable[[], float]) -> None:
+        self.build = build
+        self._budget = budget
+        self._idle = idle
+        self._now = now
+        self._slots: dict[VersionKey, _Slot] = {}
+        # Out of the tier but leased still: their bytes count until the last lease ends.
+        self._leaving: set[_Slot] = set()
+        self._reserved: dict[VersionKey, int] = {}
+        self._lock = threading.Lock()
+        self.forgotten: deque[_Slot] = deque()
+        self.served = 0
+
+    @property
+    def budget(self) -> int | None:
+        return self._budget.limit
+
+    def used(self) -> int:
+        with self._lock:
+            return self._used()
+
+    def entries(self) -> list[Entry]:
+        now = self._now()
+        with self._lock:
+            return [
+                Entry(
+                    slot.key,
+                    slot.bytes,
+                    now - slot.stored_at,
+                    now - slot.used_at,
+                    slot.hits,
+                    slot.leases,
+                    slot.load_seconds,
+                    self._budget.appraise(slot.key).pinned,
+                )
+                for slot in self._slots.values()
+            ]
+
+    def holds(self, key: VersionKey) -> bool:
+        return key in self._slots
+
+    def lease(self, key: VersionKey) -> Lease | None:
+        """The model, if it is here: never waits for one that is not."""
+        if self.forgotten:
+            self._collect()
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None:
+                return None
+            slot.leases += 1
+            slot.hits += 1
+            self.served += 1
+            slot.used_at = self._now()
+            return Lease(self, slot)
+
+    def _collect(self) -> None:
+        """Take back what was leased and forgotten."""
+        while self.forgotten:
+            self.give_back(self.forgotten.popleft())
+
+    def share(self, slot: _Slot) -> None:
+        """What sharing a lease does."""
+        with self._lock:
+            slot.leases += 1
+
+    def give_back(self, slot: _Slot) -> None:
+        """What a lease does at its end."""
+        with self._lock:
+            slot.leases -= 1
+            ended = slot.gone and slot.leases == 0
+            if ended:
+                self._leaving.discard(slot)
+        if ended:
+            slot.free()
+
+    def adopt(self, key: VersionKey, model: Model) -> Lease:
+        """Keep a model that is not loaded but built in, outside the budget."""
+        now = self._now()
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot(key, model, 0, _nothing, now, now))
+            slot.leases += 1
+        return Lease(self, slot)
+
+    def reserve(self, release: Release) -> Reservation:
+        """Make room for a load before it begins, by what the manifest says; `fill` goes by what is measured.
+
+        Raises TooLargeError when it can never fit.
+        """
+        self._collect()
+        with self._lock:
+            cached, victims = self._admit(release, release.manifest.bytes.device)
+            if cached:
+                self._reserved[release.key] = release.manifest.bytes.device
+        _free(victims)
+        return Reservation(self, release, cached=cached)
+
+    def fill(
+        self, release: Release, model: Model, free: Free, source: TierName, seconds: float, *, cache: bool
+    ) -> Lease:
+        """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
+        with self._lock:
+            self._reserved.pop(release.key, None)
+            cached, victims = self._admit(release, model.bytes) if cache else (False, [])
+            now = self._now()
+            slot = _Slot(release.key, model, model.bytes, free, now, now, seconds, leases=1, gone=not cached)
+            if cached:
+                self._slots[release.key] = slot
+            else:
+                self._leaving.add(slot)
+        _free(victims)
+        return Lease(self, slot, cached=cached, source=source)
+
+    def cancel(self, key: VersionKey) -> None:
+        """The load of a reservation failed."""
+        with self._lock:
+            self._reserved.pop(key, None)
+
+    def store(self, release: Release, content: Content, guard: Guard) -> None:
+        if self.holds(release.key):
+            return
+        guard.check()
+        started = self._now()
+        with self.reserve(release) as room:
+            model = self.build(release, content)
+            lease = room.fill(model, _nothing, self.name, self._now() - started)
+        lease.release()
+        if not lease.cached:
+            raise NoRoomError(f"{release.key}: its {model.bytes} bytes would push out what is worth more")
+
+    def evict(self, key: VersionKey) -> bool:
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None or slot.leases or self._budget.appraise(key).pinned:
+                return False
+            del self._slots[key]
+        slot.free()
+        return True
+
+    def purge(self, key: VersionKey) -> None:
+        with self._lock:
+            slot = self._slots.pop(key, None)
+            leased = slot is not None and slot.leases > 0
+            if slot is not None and leased:
+                slot.gone = True
+                self._leaving.add(slot)
+        if slot is not None and not leased:
+            slot.free()
+
+    def touch(self, key: VersionKey) -> None:
+        with self._lock:
+            if (slot := self._slots.get(key)) is not None:
+                slot.used_at = self._now()
+
+    def expire(self) -> list[VersionKey]:
+        self._collect()
+        old = [entry.key for entry in self.entries() if entry.idle > self._idle]
+        return [key for key in old if self.evict(key)]
+
+    def close(self) -> None:
+        for key in list(self._slots):
+            self.purge(key)
+
+    def _admit(self, release: Release, size: int) -> tuple[bool, list[_Slot]]:
+        """Whether it may stay, and what goes for it."""
+        now = self._now()
+        occupants = [
+            Occupant(s.key, s.bytes, s.leases > 0, now - s.stored_at, now - s.used_at, s.load_seconds)
+            for s in self._slots.values()
+        ]
+        try:
+            victims = self._budget.admit(occupants, self._used(), release.key, size)
+        except TooLargeError:
+            raise
+        except NoRoomError:
+            return False, []
+        return True, [self._slots.pop(key) for key in victims]
+
+    def _used(self) -> int:
+        held = sum(slot.bytes for slot in (*self._slots.values(), *self._leaving))
+        return held + sum(self._reserved.values())
+
+
+class Reservation:
+    """Room on the device for one load; given back at the end of the `with` block unless it was filled."""
+
+    def __init__(self, tier: DeviceTier, release: Release, *, cached: bool) -> None:
+        self._tier = tier
+        self._release = release
+        self.cached = cached
+
+    def fill(self, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
+        """The load came through, from `source`; `free` lets go of what the weights are views of."""
+        return self._tier.fill(self._release, model, free, source, seconds, cache=self.cached)
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tier.cancel(self._release.key)
+
+
+def _free(slots: Iterable[_Slot]) -> None:
+    for slot in slots:
+        slot.free()
+
+
+def _nothing() -> None:
+    """Weights of their own have nothing to let go of."""

@@ -1,0 +1,85 @@
+"""The folder that all processes of an instance share: one per pool of RAM, gone when its last user is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import UnavailableError
+from models.locks import FileLock
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to memory shared by processes
+
+_ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
+
+
+def default_folder(needed: int) -> Path:
+    """A folder in shared memory where so many bytes are free there, else among the temporary files."""
+    name = f"claimstream-{os.getuid()}"
+    if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= needed:
+        return SHARED_MEMORY / name
+    return Path(tempfile.gettempdir()) / name
+
+
+class Pool:
+    """Paths and locks of the shared folder. Raises UnavailableError when it cannot be used."""
+
+    def __init__(self, folder: Path, needed: int) -> None:
+        self.folder = folder
+        self.entries = folder / _ENTRIES
+        self.loading = folder / _LOADING
+        self._locks = folder / _LOCKS
+        try:
+            self._use = self._join()
+        except OSError as error:
+            raise UnavailableError(
+                f"{folder}: models cannot be kept here: {error.strerror}; set cache.memory_folder to a folder "
+                "of this user, best in shared memory"
+            ) from error
+        free = shutil.disk_usage(folder).free + self._held()
+        if free < needed:
+            self.close()
+            raise UnavailableError(
+                f"{folder}: {free} bytes are free, the budget is {needed}; lower cache.l1_memory_gb, make the file "
+                "system larger (docker run --shm-size), or set cache.memory_folder to another"
+            )
+
+    def lock(self, name: str) -> Path:
+        """File of the lock of that name."""
+        return self._locks / name
+
+    @contextmanager
+    def accounts(self) -> Iterator[None]:
+        """Alone among all processes: to count, to decide, to reserve. Held for milliseconds."""
+        with FileLock.wait(self.lock("accounts"), lambda: None):
+            yield
+
+    def close(self) -> None:
+        """Leave; the last one out removes the folder."""
+        self._use.release()
+        if (alone := FileLock.attempt(self.lock("pool"), shared=False, create=False)) is not None:
+            with alone:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _join(self) -> FileLock:
+        """The shared lock of the pool's users, on a folder that is this user's alone."""
+        while True:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state = self.folder.lstat()
+            if state.st_uid != os.getuid() or self.folder.is_symlink():
+                raise PermissionError(1, "it belongs to another user, or is a link")
+            self.folder.chmod(0o700)
+            for path in (self.entries, self.loading, self._locks):
+                path.mkdir(exist_ok=True)
+            try:
+                if (lock := FileLock.attempt(self.lock("pool"), shared=True)) is not None:
+                    return lock
+            except FileNotFoundError:
+                continue
+
+    def _held(self) -> int:
+        return sum(file.stat().st_blocks * 512 for file in self.entries.glob("*/*"))

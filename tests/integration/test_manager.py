@@ -1,0 +1,191 @@
+"""The public API on real tiers and a real model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models import CacheOptions, MLModelCacheManager, ModelPriority, SyncModelCacheManager, open_model
+from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeError, UnknownModelError
+from stream.publishing import generate
+
+Make = Callable[..., SyncModelCacheManager]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> CacheOptions:
+    return CacheOptions(memory_folder=tmp_path / "pool", redis_url=None, device="cpu", threads=1)
+
+
+@pytest.fixture
+def manager(options: CacheOptions) -> Iterator[SyncModelCacheManager]:
+    with SyncModelCacheManager(l1_memory_limit_gb=0.1, options=options) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def claim_batch() -> pa.RecordBatch:
+    return next(iter(generate(100, 5)))
+
+
+def test_the_documented_lines_run(options: CacheOptions, claim_batch: pa.RecordBatch) -> None:
+    async def documented() -> None:
+        cache_manager = MLModelCacheManager(
+            l1_memory_limit_gb=0.1, l2_redis_limit_gb=8.0, gpu_memory_limit_gb=4.0, options=options
+        )
+        model = await cache_manager.get_model(
+            model_name="claims_filter_v2.1", version="latest", priority_level=ModelPriority.HIGH
+        )
+        results = await cache_manager.batch_inference(
+            model_name="claims_filter_v2.1", inputs=claim_batch, batch_size="auto"
+        )
+        assert model.model.identity.version == results.model.version == "2.1.0"
+        assert len(results) == 100
+        assert set(results.decisions) == {"pass", "review"}
+        assert results[7].score == pytest.approx(results.scores[7])
+        model.release()
+        await cache_manager.close()
+
+    asyncio.run(documented())
+
+
+def test_scores_are_those_of_the_model_itself(
+    manager: SyncModelCacheManager, claim_batch: pa.RecordBatch
+) -> None:
+    model = open_model("claims_filter_v2.1", threads=1)
+    expected = model.score(model.features.encode(claim_batch))
+    for inputs in (claim_batch, pa.Table.from_batches([claim_batch]), claim_batch.to_pylist()):
+        for size in ("auto", 7):
+            results = manager.batch_inference("claims_filter_v2.1", inputs, size)  # type: ignore[arg-type]
+            np.testing.assert_allclose(results.scores, expected, atol=1e-5)
+
+
+def test_no_claims_give_no_results(manager: SyncModelCacheManager, claim_batch: pa.RecordBatch) -> None:
+    assert list(manager.batch_inference("claims_filter_v2.1", claim_batch.slice(0, 0))) == []
+    assert list(manager.batch_inference("null", [])) == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ([{"claim_type": "inpatient"}], "claim 0 of 1 has no service_date, received_date, codes"),
+        (
+            [
+                dict.fromkeys(
+                    ("claim_type", "service_date", "received_date", "codes", "lines", "attributes"), 7
+                )
+            ],
+            "the claims are not of the types",
+        ),
+    ],
+)
+def test_claims_that_lack_something_say_what(
+    manager: SyncModelCacheManager, claims: list[dict[str, object]], reason: str
+) -> None:
+    with pytest.raises(FeatureError, match=reason):
+        manager.batch_inference("claims_filter_v2.1", claims)
+
+
+def test_a_size_that_is_none_is_refused(manager: SyncModelCacheManager) -> None:
+    with pytest.raises(ModelError, match='give 1 or more, or "auto"'):
+        manager.batch_inference("claims_filter_v2.1", [], 0)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(manager: SyncModelCacheManager) -> None:
+    for _ in range(2):
+        with pytest.raises(UnknownModelError, match="claims_filter"):
+            manager.get_model("claim_filter_v2.1")
+
+
+def test_a_model_larger_than_the_budget_names_both(options: CacheOptions) -> None:
+    with (
+        SyncModelCacheManager(gpu_memory_limit_gb=0.0005, options=options) as manager,
+        pytest.raises(TooLargeError, match=r"gpu_memory_gb\) of 500000 bytes"),
+    ):
+        manager.get_model("claims_filter_v2.1")
+
+
+def test_hundred_coroutines_and_threads_are_one_load(options: CacheOptions) -> None:
+    async def many() -> None:
+        async with MLModelCacheManager(l1_memory_limit_gb=0.1, options=options) as manager:
+            threads = [
+                threading.Thread(target=lambda: manager.sync.get_model("claims_filter_v2.1").release())
+                for _ in range(50)
+            ]
+            for thread in threads:
+                thread.start()
+            leases = await asyncio.gather(*(manager.get_model("claims_filter_v2.1") for _ in range(50)))
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+            assert len({id(lease.model) for lease in leases}) == 1
+            for lease in leases:
+                lease.release()
+            status = await manager.status()
+            (repository,) = [tier for tier in status.tiers if tier.tier == "repository"]
+            assert repository.bytes_loaded == repository.entries[0].bytes
+            assert all(entry.leases == 0 for tier in status.tiers[:1] for entry in tier.entries[1:])
+
+    asyncio.run(many())
+
+
+def test_a_cancelled_call_leaves_nothing(options: CacheOptions) -> None:
+    async def cancelled() -> None:
+        async with MLModelCacheManager(l1_memory_limit_gb=0.1, options=options) as manager:
+            call = asyncio.ensure_future(manager.get_model("claims_filter_v2.1"))
+            await asyncio.sleep(0.005)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            lease = await manager.get_model("claims_filter_v2.1")
+            lease.release()
+            status = await manager.status()
+            assert [entry.leases for entry in status.tiers[0].entries if entry.model != "null"] == [0]
+
+    asyncio.run(cancelled())
+
+
+def test_time_that_is_up_is_said(options: CacheOptions) -> None:
+    async def hasty() -> None:
+        async with MLModelCacheManager(l1_memory_limit_gb=0.1, options=options) as manager:
+            with pytest.raises(LoadTimeoutError, match="not loaded within"):
+                await manager.get_model("claims_filter_v2.1", timeout=0.0001)
+
+    asyncio.run(hasty())
+
+
+def test_preload_pins_and_evict_lets_go(manager: SyncModelCacheManager) -> None:
+    (key,) = manager.preload(["claims_filter_v2.1"], pin=True)
+    assert str(key) == "claims_filter:2.1.0"
+    assert [entry.pinned for entry in manager.status().tiers[0].entries if entry.model == key.name] == [True]
+    assert manager.evict("claims_filter_v2.1") == ["device", "memory"]
+    assert manager.evict("claims_filter_v2.1") == []
+    assert [tier.used for tier in manager.status().tiers[:2]] == [0, 0]
+
+
+def test_status_tells_rates_and_times(manager: SyncModelCacheManager) -> None:
+    assert manager.status().hit_rate is None
+    for _ in range(4):
+        manager.get_model("claims_filter_v2.1").release()
+    status = manager.status()
+    assert (status.hit_rate_l1, status.hit_rate_l2) == (0.75, 0.0)
+    repository = status.tiers[-1]
+    assert repository.load_p50_s is not None
+    assert 0.0 < repository.load_p50_s < 30.0
+
+
+def test_a_closed_manager_keeps_nothing(options: CacheOptions) -> None:
+    manager = SyncModelCacheManager(l1_memory_limit_gb=0.1, options=options)
+    lease = manager.get_model("claims_filter_v2.1")
+    manager.close()
+    manager.close()
+    assert options.memory_folder is not None
+    assert not options.memory_folder.exists()
+    # Its pages live on with the lease, as long as somebody looks at them.
+    lease.model.warm_up([3])
+    lease.release()

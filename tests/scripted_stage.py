@@ -1,0 +1,290 @@
+"""A whole worker around scripted clients and models, under one driver and a virtual clock."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import TopicPartition
+
+import schemas
+from models import Model, VersionKey, open_model
+from models.errors import ArtifactError
+from stream.admission import Admission, ClaimFields
+from stream.arena import ClaimArena
+from stream.backpressure import GateLimits, ReadingGate
+from stream.batch_sizer import SizeLimits
+from stream.batching import Batcher
+from stream.clock import ManualClock
+from stream.codec import Decoder, Encoder
+from stream.consumer import ClaimConsumer, PollLimits
+from stream.delivery import Delivery, OutputTopics
+from stream.lanes import Lanes
+from stream.loader import Loader
+from stream.metrics import StageMetrics
+from stream.offsets import OffsetLedger
+from stream.ordering import KeyOrder
+from stream.outbox import Outbox
+from stream.pipeline import Bounds, Pipeline, Rhythm, Signals
+from stream.producer import ClaimProducer
+from stream.publishing import generate
+from stream.results import ScoreColumns
+from stream.roster import Roster
+from stream.router import Router
+from stream.scoring import Scorer
+from stream.turns import Turns
+from tests.unit.test_producer import RecordingClient
+
+
+class Record:
+    """A message as the client gives it."""
+
+    def __init__(self, partition: int, offset: int, value: bytes | None, key: bytes, timestamp: int) -> None:
+        self._answers = {"partition": partition, "offset": offset, "value": value, "key": key}
+        self._timestamp = timestamp
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self._answers.get(name)
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._timestamp
+
+
+class ScriptedConsumer:
+    """Gives the records put into it, and remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque()
+        self.commits: list[dict[int, int]] = []
+        self.paused = False
+
+    def subscribe(self, _: list[str], **callbacks: Any) -> None:
+        self.callbacks = callbacks
+
+    def poll(self, _: float) -> Record | None:
+        return self.records.popleft() if self.records and not self.paused else None
+
+    def consume(self, count: int, _: float) -> list[Record]:
+        return [self.records.popleft() for _ in range(min(count, len(self.records)))]
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        self.commits.append({each.partition: each.offset for each in offsets})
+
+    def pause(self, _: object) -> None:
+        self.paused = True
+
+    def resume(self, _: object) -> None:
+        self.paused = False
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, 10**6
+
+
+class Poisoned:
+    """A model that raises whenever its batch holds one of the given charges, and counts its forwards."""
+
+    def __init__(self, inner: Model, poison: Sequence[float]) -> None:
+        self._inner = inner
+        self._poison = np.array(poison, np.float32)
+        self.forwards = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def score(self, features: Any) -> npt.NDArray[np.float32]:
+        self.forwards += 1
+        if np.isin(features["totals"][:, 0], self._poison).any():
+            raise RuntimeError("cannot take this one")
+        return self._inner.score(features)
+
+
+class ScriptedLease:
+    """A lease of a scripted model; it counts itself."""
+
+    def __init__(self, models: ScriptedModels, key: VersionKey) -> None:
+        self._models = models
+        self.key = key
+        self.model = models.versions[key]
+        models.leases[key] += 1
+
+    def share(self) -> ScriptedLease:
+        return ScriptedLease(self._models, self.key)
+
+    def release(self) -> None:
+        self._models.leases[self.key] -= 1
+
+    def __enter__(self) -> Any:
+        return self.model
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class ScriptedLoad:
+    """A load that lands when the script says so."""
+
+    def __init__(self, models: ScriptedModels, key: VersionKey) -> None:
+        self._models = models
+        self._key = key
+
+    @property
+    def done(self) -> bool:
+        return self._key in self._models.landed or self._key in self._models.broken
+
+    def take(self) -> ScriptedLease:
+        if self._key in self._models.broken:
+            raise ArtifactError(f"{self._key} is damaged")
+        self._models.on_device.add(self._key)
+        return ScriptedLease(self._models, self._key)
+
+
+class ScriptedModels:
+    """The cache as a script: what is on the device, what a name means, which loads land."""
+
+    def __init__(self, model: Any) -> None:
+        self.first = VersionKey("null", "1.0.0", "first")
+        self.versions: dict[VersionKey, Any] = {self.first: model}
+        self.meaning: tuple[tuple[VersionKey, int], ...] = ((self.first, 1),)
+        self.on_device, self.landed, self.broken = {self.first}, set[VersionKey](), set[VersionKey]()
+        self.begun: list[VersionKey] = []
+        self.leases: Counter[VersionKey] = Counter()
+        self.roomy = True
+
+    def shares(self, reference: str) -> tuple[tuple[VersionKey, int], ...]:
+        return self.meaning
+
+    def resident(self, key: VersionKey) -> ScriptedLease | None:
+        return ScriptedLease(self, key) if key in self.on_device else None
+
+    def holds(self, key: VersionKey) -> bool:
+        return key in self.on_device
+
+    def begin(self, key: VersionKey) -> ScriptedLoad:
+        self.begun.append(key)
+        return ScriptedLoad(self, key)
+
+    def room(self, key: VersionKey) -> bool:
+        return self.roomy
+
+    def load_seconds(self, key: VersionKey) -> float:
+        return 0.5
+
+    def expect(self, keys: Sequence[VersionKey]) -> None: ...
+
+
+class Stage:
+    """A whole worker, assembled around scripted clients."""
+
+    def __init__(self, capacity: int = 1_000, poison: Sequence[float] = ()) -> None:
+        self.clock = ManualClock()
+        self.consumer, self.producer = ScriptedConsumer(), RecordingClient()
+        self.ledger, self.metrics = OffsetLedger(), StageMetrics()
+        self.model = Poisoned(open_model("null"), poison)
+        router, roster = Router({"*": ["null"]}, ["null"]), Roster(["null"])
+        self.arena = ClaimArena(capacity + 200, {}, 1)
+        lanes, orders = Lanes(), [KeyOrder(capacity + 200)]
+        self.models = ScriptedModels(self.model)
+        loader = Loader(self.models, roster, lanes, self.arena, self.clock, self.metrics)
+        loader.open()
+        member = ClaimConsumer(
+            self.consumer, "claims", self.ledger, self.metrics, PollLimits(200, 0.1, 0.005), self.drain
+        )
+        encoder = Encoder(schemas.load("claim_score"))
+        sender = ClaimProducer(self.producer, 10_000)
+        self.drained: list[list[int]] = []
+        columns = ScoreColumns(
+            encoder.arrow_schema,
+            self.arena,
+            roster,
+            topic="claims",
+            budget=0.2,
+        )
+        self.pipeline = Pipeline(
+            consumer=member,
+            admission=Admission(
+                Decoder(schemas.load("claim_event")),
+                router,
+                roster,
+                self.arena,
+                lanes,
+                orders,
+                ClaimFields("claim_id", "claim_type"),
+                0.2,
+                self.clock,
+                self.metrics,
+            ),
+            arena=self.arena,
+            lanes=lanes,
+            route_lengths=np.array([1]),
+            batcher=Batcher(lanes, lambda _: "null", loader.ready, SizeLimits(8, 64), 0.01, self.metrics),
+            scorer=Scorer(loader.resident, self.arena, self.clock),
+            loader=loader,
+            outbox=Outbox(4, 200),
+            delivery=Delivery(
+                self.arena,
+                orders,
+                columns,
+                encoder,
+                sender,
+                self.ledger,
+                OutputTopics("claims", "scores", "dead", aligned=True),
+                roster,
+                0.2,
+                self.clock,
+                self.metrics,
+            ),
+            producer=sender,
+            ledger=self.ledger,
+            gate=ReadingGate(GateLimits()),
+            turns=Turns(small=10),
+            bounds=Bounds(capacity, 10_000_000, 400, 64),
+            rhythm=Rhythm(),
+            signals=Signals(*[lambda: None] * 5),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        member.join()
+        self.assign(0, 1)
+
+    def assign(self, *partitions: int) -> None:
+        self.consumer.callbacks["on_assign"](self.consumer, [TopicPartition("claims", p) for p in partitions])
+
+    def revoke(self, *partitions: int) -> None:
+        self.consumer.callbacks["on_revoke"](self.consumer, [TopicPartition("claims", p) for p in partitions])
+
+    def lose(self, *partitions: int) -> None:
+        self.consumer.callbacks["on_lost"](self.consumer, [TopicPartition("claims", p) for p in partitions])
+
+    def drain(self, partitions: Sequence[int]) -> None:
+        """The driver's drain: run the other steps until nothing of these partitions is pending."""
+        self.drained.append(list(partitions))
+        self.pipeline.drain()
+        for _ in range(100):
+            if not self.ledger.pending(partitions):
+                break
+            self.step("scoring", "output")
+            self.producer.acknowledge(len(self.producer))
+        self.pipeline.drained()
+
+    def publish(self, count: int, partition: int = 0, start: int = 0) -> None:
+        values = [v for b in generate(count, 3) for v in Encoder(schemas.load("claim_event")).encode(b)]
+        now = int(self.clock.wall() * 1_000)
+        self.consumer.records += [
+            Record(partition, start + i, v, b"k%d" % (i % 7), now) for i, v in enumerate(values)
+        ]
+
+    def step(self, *names: str) -> None:
+        for name in names or ("loading", "intake", "scoring", "output"):
+            getattr(self.pipeline, name)(self.clock.now())
+
+    def run(self, rounds: int = 40) -> None:
+        for _ in range(rounds):
+            self.step()
+            self.producer.acknowledge(len(self.producer))
+            self.clock.advance(0.01)
+
+    def count(self, name: str, *labels: str) -> float:
+        return self.metrics.snapshot().numbers.get((name, labels), 0.0)

@@ -1,0 +1,319 @@
+"""The walk through the tiers, who waits for it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import (
+    AbsentError,
+    ArtifactError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    TooLargeError,
+    UnreachableError,
+)
+from models.release import Content, Release, VersionKey
+from models.status import status_of
+from models.tiers.protocol import Guard, TierName
+from models.tiers.repository import RepositoryTier
+from models.tiers.sink import Sink
+from tests.cache_stage import SIZE, CountedCache
+
+EMPTY = {"device": 0, "memory": 0, "private": 0}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[CountedCache]:
+    made = CountedCache(tmp_path)
+    yield made
+    made.close()
+
+
+class NearTier(RepositoryTier):
+    """Stands where Redis stands: gives what the repository has, or fails as it is told."""
+
+    name = TierName.REDIS
+    failure: Exception | None = None
+    spoiled = False
+
+    def __init__(self, cache: Callable[[], CountedCache]) -> None:
+        self._cache = cache
+        self.purged: list[VersionKey] = []
+        self.stored: list[VersionKey] = []
+        self.has = True
+
+    def holds(self, key: VersionKey) -> bool:
+        return self.has
+
+    def read(self, release: Release, sink: Sink, guard: Guard) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.spoiled:
+            chunk = sink.buffer("weights.bin", 0)
+            chunk[:] = bytes(len(chunk))
+            sink.put("weights.bin", 0, chunk)
+            return
+        self._cache().tiers.repository.read(release, sink, guard)
+
+    def store(self, release: Release, content: Content, guard: Guard) -> None:
+        self.stored.append(release.key)
+
+    def purge(self, key: VersionKey) -> None:
+        self.purged.append(key)
+
+    def entries(self) -> list[Any]:
+        return []
+
+    def touch(self, key: VersionKey) -> None: ...
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Iterator[tuple[CountedCache, NearTier]]:
+    made: list[CountedCache] = []
+    tier = NearTier(lambda: made[0])
+    made.append(CountedCache(tmp_path, redis=tier))
+    yield made[0], tier
+    made[0].close()
+
+
+def test_a_model_is_loaded_once_and_then_resident(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    assert cache.resident(release.key) is None
+    with cache.get(release, 10.0) as first, cache.get(release, 10.0) as second:
+        assert first is second
+    assert cache.resident(release.key) is not None
+    assert cache.built == {"a": 1}
+    assert cache.accounts() == {"device": SIZE, "memory": SIZE, "private": 0}
+
+
+def test_a_hundred_misses_are_one_load(cache: CountedCache) -> None:
+    release, models = cache.publish("a"), []
+    cache.may_build.clear()
+
+    def ask() -> None:
+        with cache.get(release, 10.0) as model:
+            models.append(model)
+
+    threads = [threading.Thread(target=ask) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    cache.may_build.set()
+    for thread in threads:
+        thread.join()
+    assert len(models) == 100
+    assert len({id(model) for model in models}) == 1
+    assert cache.built == {"a": 1}
+
+
+def test_what_left_the_device_comes_back_from_memory(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    cache.get(release, 10.0).release()
+    cache.tiers.device.evict(release.key)
+    shutil.rmtree(cache.repository.folder(release.key))
+    lease = cache.get(release, 10.0)
+    assert lease.source is TierName.MEMORY
+    lease.release()
+
+
+def test_the_nearer_source_is_asked_first(near: tuple[CountedCache, NearTier]) -> None:
+    cache, _ = near
+    release = cache.publish("a")
+    lease = cache.get(release, 10.0)
+    assert lease.source is TierName.REDIS
+    lease.release()
+    assert cache.served == {"device": 0, "memory": 0, "redis": 1, "repository": 0}
+    status = status_of(cache)
+    assert (status.hit_rate_l1, status.hit_rate_l2, status.hit_rate) == (0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "failure", [UnreachableError("away"), AbsentError("vanished"), ArtifactError("poison")]
+)
+def test_a_source_that_fails_is_passed_by(near: tuple[CountedCache, NearTier], failure: Exception) -> None:
+    cache, tier = near
+    tier.failure = failure
+    release = cache.publish("a")
+    lease = cache.get(release, 10.0)
+    assert lease.source is TierName.REPOSITORY
+    lease.release()
+    assert tier.purged == ([] if isinstance(failure, UnreachableError) else [release.key])
+
+
+def test_a_bad_copy_is_purged_and_never_built(near: tuple[CountedCache, NearTier]) -> None:
+    cache, tier = near
+    tier.spoiled = True
+    release = cache.publish("a")
+    lease = cache.get(release, 10.0)
+    assert lease.source is TierName.REPOSITORY
+    lease.release()
+    assert tier.purged == [release.key]
+    assert cache.built == {"a": 1}
+
+
+def test_what_came_from_the_repository_goes_to_redis(near: tuple[CountedCache, NearTier]) -> None:
+    cache, tier = near
+    tier.has = False
+    release = cache.publish("a")
+    cache.get(release, 10.0).release()
+    cache.close()
+    assert tier.stored == [release.key]
+
+
+def test_a_damaged_repository_is_an_error_that_leaves_nothing(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    cache.damage(release)
+    with pytest.raises(ArtifactError, match=r"a:1\.0\.0: weights\.bin, chunk 0: its BLAKE3 is"):
+        cache.get(release, 10.0)
+    assert cache.accounts() == EMPTY
+    assert cache.built == {}
+
+
+@pytest.mark.parametrize("error", [ArtifactError("not these tensors"), MemoryError(), RuntimeError("device")])
+def test_a_build_that_fails_leaves_only_verified_bytes(cache: CountedCache, error: Exception) -> None:
+    release = cache.publish("a")
+    cache.failure = error
+    with pytest.raises(type(error)):
+        cache.get(release, 10.0)
+    assert cache.accounts() == {"device": 0, "memory": SIZE, "private": 0}
+    assert cache.tiers.memory.evict(release.key)
+    assert cache.accounts() == EMPTY
+
+
+def test_a_load_that_takes_too_long_leaves_nothing(tmp_path: Path) -> None:
+    ticks = iter(range(0, 10_000, 30))
+    cache = CountedCache(tmp_path, now=lambda: float(next(ticks)))
+    release = cache.publish("a")
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 10 s; nothing of it stays"):
+        cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes, cache.built) == (0, 0, {})
+    cache.close()
+
+
+def test_a_load_that_nobody_waits_for_leaves_nothing(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    cache.may_build.clear()
+    ticket = cache.request(release, 10.0)
+    while not cache.loading:
+        pass
+    ticket.leave()
+    cache.may_build.set()
+    with pytest.raises(LoadCancelledError):
+        ticket.future.result(5.0)
+    assert cache.built == {}
+    assert cache.tiers.device.used() == 0
+
+
+def test_a_leased_model_is_never_evicted(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    a, b, c = (cache.publish(name) for name in "abc")
+    with cache.get(a, 10.0), cache.get(b, 10.0):
+        lease = cache.get(c, 10.0)
+        assert not lease.cached
+        assert cache.private_bytes == SIZE
+        assert {entry.key.name for entry in cache.tiers.device.entries()} == {"a", "b"}
+        assert not cache.tiers.device.evict(a.key)
+        lease.release()
+    assert cache.private_bytes == 0
+    assert cache.tiers.device.used() == 2 * SIZE
+    cache.close()
+
+
+def test_what_is_asked_for_more_pushes_out_what_is_not(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    a, b, c = (cache.publish(name) for name in "abc")
+    for release in (a, b):
+        cache.get(release, 10.0).release()
+    for _ in range(20):
+        for release in (a, c):
+            cache.get(release, 10.0).release()
+    assert {entry.key.name for entry in cache.tiers.device.entries()} == {"a", "c"}
+    assert cache.accounts() == {"device": 2 * SIZE, "memory": 2 * SIZE, "private": 0}
+    cache.close()
+
+
+def test_thrashing_does_not_touch_what_is_cached(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    releases = [cache.publish(name) for name in "abc"]
+    for _ in range(30):
+        for release in releases:
+            cache.get(release, 10.0).release()
+    # In turns, none is asked for more than another: two stay, and the third is loaded each time.
+    assert sum(sorted(cache.built.values())[:2]) <= 8
+    assert cache.tiers.device.used() <= 2 * SIZE
+    cache.close()
+
+
+@pytest.mark.parametrize(("device", "memory", "named"), [(SIZE - 1, 20 * SIZE, "the device's budget")])
+def test_a_model_larger_than_the_device_says_so(tmp_path: Path, device: int, memory: int, named: str) -> None:
+    cache = CountedCache(tmp_path, device=device, memory=memory)
+    release = cache.publish("a")
+    with pytest.raises(
+        TooLargeError, match=rf"a:1\.0\.0: its {SIZE} bytes do not fit {named} of {device} bytes"
+    ):
+        cache.get(release, 10.0)
+    assert cache.accounts() == EMPTY
+    cache.close()
+
+
+def test_where_ram_is_too_small_the_device_gets_its_own_copy(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, memory=SIZE - 1, shares_pages=False)
+    release = cache.publish("a")
+    cache.get(release, 10.0).release()
+    assert cache.accounts() == {"device": SIZE, "memory": 0, "private": 0}
+    cache.close()
+
+
+def test_a_full_disk_costs_the_copy_and_not_the_load(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = cache.publish("a")
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("models.tiers.memory.os.pwrite", full)
+    lease = cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (0, SIZE)
+    assert (
+        bytes(lease.model.content["weights.bin"])
+        == (  # type: ignore[attr-defined]
+            cache.repository.folder(release.key) / "weights.bin"
+        ).read_bytes()
+    )
+    lease.release()
+    cache.tiers.device.evict(release.key)
+    assert cache.accounts() == EMPTY
+
+
+def test_a_lease_that_is_forgotten_ends_with_its_owner(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    lease = cache.get(release, 10.0)
+    assert not cache.tiers.device.evict(release.key)
+    del lease
+    gc.collect()
+    assert cache.tiers.device.expire() == []
+    assert cache.tiers.device.evict(release.key)
+
+
+def test_closing_gives_back_everything(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path)
+    for name in "abc":
+        cache.get(cache.publish(name), 10.0).release()
+    cache.close()
+    assert cache.tiers.device.used() == 0
+    assert not (tmp_path / "pool").exists()
+
+
+def test_nothing_is_found_anywhere(cache: CountedCache) -> None:
+    release = cache.publish("a")
+    shutil.rmtree(cache.repository.folder(release.key))
+    with pytest.raises(AbsentError, match=r"a:1\.0\.0: no tier holds it; push it to the repository"):
+        cache.get(release, 10.0)
+    assert cache.accounts() == EMPTY

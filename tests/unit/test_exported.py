@@ -1,0 +1,234 @@
+"""Exported programs: what torch would unpickle, compile or evaluate is refused before torch sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import artifact
+from models.errors import ArtifactError
+
+
+def buffer(content: bytes) -> memoryview:
+    return memoryview(bytearray(content))
+
+
+class Bomb:
+    """Leaves a trace wherever it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return (os.putenv, ("UNPICKLED", "yes"))
+
+
+class Scorer(torch.nn.Module):
+    """A little of everything that an archive may hold: parameters, a buffer, a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 1)
+        self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0]))
+        self.shift = torch.arange(3.0)
+
+    def forward(self, number: torch.Tensor) -> torch.Tensor:
+        return self.linear(number * self.scale + self.shift).squeeze(1)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer().eval()
+
+
+@pytest.fixture(scope="module")
+def exported(scorer: Scorer) -> bytes:
+    program = torch.export.export(scorer, (torch.ones(4, 3),), dynamic_shapes=({0: torch.export.Dim("n")},))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
+
+
+def rewritten(
+    content: bytes, change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED
+) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    change(members)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(f"model/{name}", data)
+    return file.getvalue()
+
+
+def test_an_exported_program_scores_as_its_module_and_shares_the_buffer(
+    scorer: Scorer, exported: bytes
+) -> None:
+    content = buffer(exported)
+    module = artifact.program(content, "x")
+    rows = torch.rand(7, 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(rows), scorer(rows))
+        first = next(module.parameters())
+        start = torch.frombuffer(content, dtype=torch.uint8).data_ptr()
+        assert start <= first.data_ptr() < start + len(content)
+    assert artifact.check(content, "x", "pt2") == 4 * (3 + 1 + 3 + 3)
+
+
+def test_sample_inputs_are_never_read(exported: bytes) -> None:
+    def spoil(members: dict[str, bytes]) -> None:
+        members["data/sample_inputs/model.pt"] = pickle.dumps(Bomb())
+
+    artifact.program(buffer(rewritten(exported, spoil)), "x")
+    assert "UNPICKLED" not in os.environ
+
+
+def test_checking_a_program_needs_no_torch(tmp_path: Path, exported: bytes) -> None:
+    (tmp_path / "x").write_bytes(exported)
+    code = (
+        "import sys, pathlib; from models import artifact; "
+        f"artifact.check(memoryview(pathlib.Path({str(tmp_path / 'x')!r}).read_bytes()), 'x', 'pt2'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def add(name: str, data: bytes = b"x") -> Callable[[dict[str, bytes]], None]:
+    return lambda members: members.update({name: data})
+
+
+def edit(name: str, old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    def change(members: dict[str, bytes]) -> None:
+        assert old.encode() in members[name]
+        members[name] = members[name].replace(old.encode(), new.encode())
+
+    return change
+
+
+def edit_program(change: Callable[[Any], None]) -> Callable[[dict[str, bytes]], None]:
+    def apply(members: dict[str, bytes]) -> None:
+        program = json.loads(members["models/model.json"])
+        change(program)
+        members["models/model.json"] = json.dumps(program).encode()
+
+    return apply
+
+
+def retarget(target: str) -> Callable[[dict[str, bytes]], None]:
+    def change(program: Any) -> None:
+        program["graph_module"]["graph"]["nodes"][0]["target"] = target
+
+    return edit_program(change)
+
+
+def unpack_tree(program: Any) -> None:
+    signature = program["graph_module"]["module_call_graph"][0]["signature"]
+    signature["out_spec"] = json.dumps(
+        [1, {"type": "collections.deque", "context": "null", "children_spec": []}]
+    )
+
+
+def word(program: Any) -> None:
+    node = program["graph_module"]["graph"]["nodes"][0]
+    node["target"] = "torch.ops.aten.from_file.default"
+    node["inputs"] = [{"name": "filename", "arg": {"as_string": "passwd"}, "kind": 1}]
+
+
+def subgraph(program: Any) -> None:
+    node = program["graph_module"]["graph"]["nodes"][0]
+    node["inputs"] = [{"name": "g", "arg": {"as_graph": {"name": "g", "graph": {}}}, "kind": 1}]
+
+
+WEIGHTS, PROGRAM = "data/weights/model_weights_config.json", "models/model.json"
+SYMBOL = "Symbol('"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (add("data/aotinductor/model/code.so"), "holds 'data/aotinductor/model/code.so'"),
+        (add("data/constants/opaque_obj_0"), "pickled and compiled members are never loaded"),
+        (add("data/constants/custom_obj_0"), "pickled and compiled members are never loaded"),
+        (add("data/weights/model.pt"), "whose weights are a pickle"),
+        (add("../../outside"), "no plain path in one folder"),
+        (add("archive_format", b"aoti"), "archive_format is b'aoti'"),
+        (add("byteorder", b"big"), "'little' is wanted"),
+        (add(WEIGHTS, b"["), "not JSON"),
+        (add(WEIGHTS, b"[]"), "does not describe tensors"),
+        (add(PROGRAM, b"[" * 100_000), "not JSON"),
+        (add(PROGRAM, b"{}"), "not an exported program"),
+        (lambda members: members.pop(PROGRAM), "it lacks models/model.json"),
+        (edit(WEIGHTS, '"use_pickle": false', '"use_pickle": true'), "a pickled tensor"),
+        (edit(WEIGHTS, '"as_int": 3}]', '"as_int": 3000000}]'), "a tensor that leaves its member"),
+        (edit(WEIGHTS, '"path_name": "weight_0"', '"path_name": "../x"'), "not stored plainly"),
+        (
+            edit(WEIGHTS, '"storage_offset": {"as_int": 0}', '"storage_offset": {"as_int": -4}'),
+            "no whole number",
+        ),
+        (edit(PROGRAM, SYMBOL, "__import__('os').system('"), "no arithmetic on sizes"),
+        (edit(PROGRAM, SYMBOL, "Symbol.__class__('"), "no arithmetic on sizes"),
+        (edit(PROGRAM, SYMBOL, "9**9**9**Symbol('"), "no arithmetic on sizes"),
+        (edit(PROGRAM, '"name": "number"', '"name": "x=__import__(1)"'), "a name that is none"),
+        (
+            edit(PROGRAM, '"parameter_name": "linear.weight"', '"parameter_name": "__class__"'),
+            "a name that is none",
+        ),
+        (edit(PROGRAM, '"type": "cpu"', '"type": "cuda"'), "a text where none belongs"),
+        (retarget("torch.load"), "an operator that is not run here"),
+        (retarget("torch.os.system"), "an operator that is not run here"),
+        (retarget("_operator.attrgetter"), "an operator that is not run here"),
+        (retarget("torch.ops.aten.set_.source_Tensor"), "an operator that is not run here"),
+        (retarget("torch.ops.higher_order.cond"), "an operator that is not run here"),
+        (retarget("#namespace:op"), "an operator that is not run here"),
+        (edit_program(word), "something unknown: 'from_file'"),
+        (edit_program(subgraph), "a part that is not run here: 'as_graph'"),
+        (edit_program(unpack_tree), "no tuples, lists or dicts"),
+        (edit_program(lambda program: program.update(verifiers=["evil"])), "something unknown: 'evil'"),
+    ],
+)
+def test_what_torch_would_run_or_unpickle_is_refused(
+    exported: bytes, change: Callable[[dict[str, bytes]], None], said: str
+) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        artifact.check(buffer(rewritten(exported, change)), "x", "pt2")
+
+
+def test_guards_and_metadata_do_not_reach_torch(exported: bytes) -> None:
+    def spoil(program: Any) -> None:
+        program["guards_code"] = ["__import__('os').abort()"]
+        program["graph_module"]["metadata"] = {"custom": "["}
+        for node in program["graph_module"]["graph"]["nodes"]:
+            node["metadata"] = {"nn_module_stack": "("}
+
+    artifact.program(buffer(rewritten(exported, edit_program(spoil))), "x")
+
+
+def test_an_archive_must_store_its_members_as_they_are(exported: bytes) -> None:
+    content = rewritten(exported, lambda _: None, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ArtifactError, match="compressed or encrypted"):
+        artifact.check(buffer(content), "x", "pt2")
+
+
+def test_a_cut_or_renamed_archive_is_refused(exported: bytes) -> None:
+    with pytest.raises(ArtifactError, match="a damaged archive"):
+        artifact.check(buffer(exported[:-30]), "x", "pt2")
+    start = exported.index(b"/models/model.json")
+    renamed = exported[:start] + b"/models/model.jso\0" + exported[start + 18 :]
+    with pytest.raises(ArtifactError, match="another name in its own header"):
+        artifact.check(buffer(renamed), "x", "pt2")
+
+
+def test_a_directory_that_claims_much_is_not_read() -> None:
+    entries = b"\0" * (8 * 1024 * 1024)
+    end = b"PK\5\6" + bytes(8) + len(entries).to_bytes(4, "little") + (4).to_bytes(4, "little") + bytes(2)
+    with pytest.raises(ArtifactError, match="its directory claims"):
+        artifact.check(buffer(b"PK\3\4" + entries + end), "x", "pt2")

@@ -1,0 +1,151 @@
+"""Models that come and go while claims are scored: promotion, shares, absence, failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import schemas
+from models import VersionKey, open_model
+from stream.codec import Decoder
+from tests.scripted_stage import Stage
+
+SECOND = VersionKey("null", "2.0.0", "second")
+
+
+class Renamed:
+    """Another version of a model; with `spec`, one that reads other features."""
+
+    def __init__(self, inner: Any, version: str, spec: str | None = None) -> None:
+        self._inner = inner
+        self.identity = replace(inner.identity, version=version)
+        self.spec_digest = spec or inner.spec_digest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@pytest.fixture(params=[None, "another-spec"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    made = Stage()
+    made.models.versions[SECOND] = Renamed(open_model("null"), "2.0.0", request.param)
+    return made
+
+
+def versions(stage: Stage) -> Counter[str]:
+    """How many results each version gave."""
+    values = [value for _, _, value in stage.producer.sent]
+    scores = Decoder(schemas.load("claim_score")).decode(values).claims.column("scores").to_pylist()
+    return Counter(entry["version"] for claim in scores for entry in claim)
+
+
+def test_a_promoted_version_takes_over_once_it_is_there(stage: Stage) -> None:
+    stage.publish(60)
+    stage.run(10)
+    stage.models.meaning = ((SECOND, 1),)
+    stage.publish(60, start=60)
+    stage.run(230)
+    assert stage.models.begun == [SECOND]
+    assert versions(stage) == {"1.0.0": 120}
+    stage.models.landed.add(SECOND)
+    stage.run(2)
+    stage.publish(60, start=120)
+    stage.run(20)
+    assert versions(stage) == {"1.0.0": 120, "2.0.0": 60}
+    assert +stage.models.leases == Counter()
+
+
+def test_claims_that_wait_keep_the_version_they_were_given(stage: Stage) -> None:
+    stage.models.meaning = ((SECOND, 1),)
+    stage.models.landed.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.publish(4)
+    stage.step("intake", "loading", "loading", "loading")
+    stage.publish(4, start=4)
+    stage.step("intake")
+    stage.run(20)
+    assert versions(stage) == {"1.0.0": 4, "2.0.0": 4}
+
+
+def test_shares_split_claims_by_their_key(stage: Stage) -> None:
+    stage.models.meaning = ((stage.models.first, 1), (SECOND, 1))
+    stage.models.landed.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.step("loading", "loading", "loading")
+    stage.publish(210)
+    stage.run(30)
+    given = versions(stage)
+    # Seven keys, each with thirty claims: a version gets all of a key or none.
+    assert sum(given.values()) == 210
+    assert set(given) == {"1.0.0", "2.0.0"}
+    assert all(count % 30 == 0 for count in given.values())
+
+
+def test_a_version_that_cannot_be_loaded_changes_nothing(stage: Stage) -> None:
+    stage.models.meaning = ((SECOND, 1),)
+    stage.models.broken.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.publish(50)
+    stage.run(400)
+    assert versions(stage) == {"1.0.0": 50}
+    assert 2 <= stage.count("model_load_failures_total", "null", "2.0.0") <= 4
+    assert stage.ledger.pending() == 0
+
+
+def test_claims_wait_for_a_model_that_left_and_lose_nothing() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.publish(50)
+    stage.run(20)
+    assert stage.producer.sent == []
+    assert stage.models.begun == [stage.models.first]
+    stage.models.landed.add(stage.models.first)
+    stage.run(20)
+    assert len(stage.producer.sent) == 50
+    assert stage.ledger.pending() == 0
+    assert +stage.models.leases == Counter()
+
+
+def test_a_model_that_leaves_between_choice_and_forward_costs_nothing() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.step("intake")
+    holds = stage.models.holds
+    stage.models.holds = lambda _: True  # type: ignore[method-assign]
+    stage.models.on_device.clear()
+    stage.clock.advance(1.0)
+    stage.step("scoring")
+    assert stage.producer.sent == []
+    stage.models.holds = holds  # type: ignore[method-assign]
+    stage.models.landed.add(stage.models.first)
+    stage.run(20)
+    assert len(stage.producer.sent) == 50
+
+
+def test_where_a_load_pushes_another_out_it_waits_for_more_claims() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.models.roomy = False
+    stage.publish(5)
+    stage.run(20)
+    # The budget of 200 ms is less than the half second that a load takes, so haste would help nobody.
+    assert stage.models.begun == []
+    stage.run(40)
+    assert stage.models.begun == [stage.models.first]
+    assert stage.count("model_loads_begun_total", "break-even") == 1
+
+
+def test_a_drain_loads_at_once() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.models.roomy = False
+    stage.publish(5)
+    stage.step("intake")
+    stage.models.landed.add(stage.models.first)
+    stage.pipeline.drain()
+    stage.step("loading")
+    assert stage.models.begun == [stage.models.first]
+    assert stage.count("model_loads_begun_total", "drain") == 1
