@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +55,20 @@ class RunningStage:
         except urllib.error.URLError:
             return 0, ""
 
+    def order(self, action: str, models: Sequence[str], token: str) -> tuple[int, Any]:
+        """Have the model cache load or let go; status and answer."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}/ml/cache/{action}",
+            json.dumps({"models": list(models)}).encode(),
+            {"Authorization": f"Bearer {token}"},
+            method="POST",
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
     def delivered(self) -> int:
         """Results acknowledged so far, as the stage counts them."""
         _, text = self.get("/metrics")
@@ -79,7 +94,9 @@ class RunningStage:
 
 
 @contextmanager
-def stage(bootstrap: str, topics: Topics, workers: int = 1, **environment: str) -> Iterator[RunningStage]:
+def stage(
+    bootstrap: str, topics: Topics, workers: int = 1, model: str = "null", **environment: str
+) -> Iterator[RunningStage]:
     names = {
         "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
         "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
@@ -87,7 +104,7 @@ def stage(bootstrap: str, topics: Topics, workers: int = 1, **environment: str) 
         "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
     }
     port = free_port()
-    command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", "null"]
+    command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", model]
     process = subprocess.Popen(
         [*command, "--workers", str(workers), "--port", str(port)],
         env={**os.environ, **names, **environment},

@@ -63,7 +63,7 @@ def kept(held: list[Held], admission: Admission) -> list[Held]:
 
 def fits(residents: list[Held], incoming: Incoming, rules: Rules, unlisted: int) -> bool:
     """Whether the newcomer may stand beside these, written out once more."""
-    everything = [*residents, incoming]
+    everything: list[Held | Incoming] = [*residents, incoming]
     if unlisted + sum(each.bytes for each in everything) > rules.budget:
         return False
     if not ordinary(incoming):
@@ -133,15 +133,13 @@ def saves(version: Held | Incoming, look_ahead: int) -> float:
     return 4.0**version.priority * version.cost * version.demand / (1 + look_ahead * version.demand)
 
 
-def best_beside(
-    incoming: Incoming, movable: list[Held], fixed: list[Held], rules: Rules, ahead: int
-) -> float:
+def best_beside(incoming: Incoming, held: list[Held], rules: Rules, ahead: int) -> float:
     """What the best of all sets with the newcomer saves."""
     return saves(incoming, ahead) + max(
         sum(saves(each, ahead) for each in chosen)
         for count in range(len(held) + 1)
         for chosen in combinations(held, count)
-        if fits([*chosen], incoming, rules, 0)
+        if fits(list(chosen), incoming, rules, 0)
     )
 
 

@@ -100,6 +100,17 @@ def test_with_the_requests_known_the_policy_keeps_what_comes_next() -> None:
     assert load_seconds(requests, Policy(requests, 2, look_ahead=3)) == least_load_seconds(requests, 2)
 
 
+def test_the_look_ahead_counts_requests_from_the_next_one_to_the_first_of_each_model() -> None:
+    policy = Policy(by_hand("abcbbad"), 4, look_ahead=5)
+    policy.request("a")
+    assert policy._next_uses() == {"b": 1, "c": 2, "a": 5}
+
+
+def test_in_the_replay_the_request_of_a_newcomer_does_not_count_for_it() -> None:
+    requests = by_hand("abc" * 20)
+    assert load_seconds(requests, Policy(requests, 2)) == 22.0
+
+
 def test_a_trace_is_the_same_for_the_same_seed() -> None:
     assert trace("shift", 1, 600) == trace("shift", 1, 600)
     assert trace("shift", 1, 600) != trace("shift", 2, 600)
