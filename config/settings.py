@@ -173,10 +173,7 @@ class Limits(Section):
 
 
 class Cache(Section):
-    """Where models come from and where they are kept. Gigabytes are 10^9 bytes; budgets count measured bytes.
-
-    RAM and Redis are one pool for all worker processes of an instance; the GPU's budget is that of one device.
-    """
+    """Where models come from and are kept. RAM and Redis are one pool for all workers of an instance."""
 
     l1_memory_gb: float = Field(default=2.0, gt=0, description="Gigabytes of RAM for models.")
     l2_redis_gb: float = Field(

@@ -88,7 +88,7 @@ def assemble(options: CacheOptions, now: Callable[[], float], wall: Callable[[],
         _redis_tier(options, appraisals, now),
         RepositoryTier(repository),
     )
-    cache = ModelCache(tiers, appraisals, now, shares_pages=device == "cpu")
+    cache = ModelCache(tiers, appraisals, now, shares_pages=device == "cpu", prepare=_import_loading)
     return Assembled(cache, Resolver(repository, now), appraisals, repository)
 
 
@@ -123,9 +123,13 @@ def _redis_tier(
     return RedisTier(options.redis_url, budget, Lifetime(options.redis_ttl_s, options.redis_idle_s), now)
 
 
+def _import_loading() -> None:
+    """torch takes seconds to import, which whoever only looks at a repository does not owe, nor any model's load."""
+    import models.loading  # noqa: F401 - only to have it
+
+
 def _build(options: CacheOptions, device: str, release: Release, content: Content) -> Model:
     """A model, tried with the batches in use before anybody gets it."""
-    # torch takes seconds to import, which whoever only looks at a repository does not owe.
     from models.loading import build
 
     model = build(release.manifest, content, precision=options.precision, device=device, threads=options.threads)

@@ -51,7 +51,7 @@ class ModelCache:
     """Leases of models, for any thread.
 
     `shares_pages`: a built model is a view of the memory tier's pages, as it is on a CPU, and leases them as long as
-    it stays.
+    it stays. `prepare` is called before each load, and what it takes is no part of that.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class ModelCache:
         now: Callable[[], float],
         *,
         shares_pages: bool,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.tiers = tiers
         self.lookups = Lookups()
@@ -68,6 +69,7 @@ class ModelCache:
         self._appraisals = appraisals
         self._now = now
         self._shares_pages = shares_pages
+        self._prepare = prepare
         self._flights: Flights[VersionKey, Lease] = Flights(_LOADERS, now, Lease.release)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="promotion")
         self._closing = _Closing()
@@ -136,6 +138,7 @@ class ModelCache:
     def _load(self, release: Release, guard: FlightGuard) -> Lease:
         if (lease := self.tiers.device.lease(release.key)) is not None:
             return lease
+        self._prepare()
         started = self._now()
         with self.tiers.device.reserve(release) as room:
             fetched = self._fetcher.fetch(release, guard)

@@ -76,6 +76,12 @@ DEFINITIONS = {
     "model_loads_begun_total": Definition(
         "Loads begun because claims waited, by what made them due.", ("reason",)
     ),
+    "model_lookups_total": Definition(
+        "Look-ups of models, by the tier of the cache that served them.", ("tier",)
+    ),
+    "model_bytes_loaded_total": Definition("Bytes of models that loads brought, by tier.", ("tier",)),
+    "model_device_bytes": Definition("Bytes of models on the devices of all workers.", gauge=True),
+    "model_uncached_bytes": Definition("Bytes of models that are served without being cached.", gauge=True),
     "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
     "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
     "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),

@@ -14,10 +14,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from config import Settings
-from models import ModelError, SyncModelCacheManager
+from models import CacheStatus, ModelError
 from stream.allocator import keep_freed_memory
 from stream.app import Assembly, TopicShape, assemble
-from stream.clock import SystemClock
+from stream.clock import Clock, SystemClock
 from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Ready
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # Four threads share the interpreter lock; the default of 5 ms is the hand-over latency that each would see.
 _SWITCH_INTERVAL = 0.0005
 _REPORT_INTERVAL = 0.5
+# Longer, because a look at the cache asks Redis and the locks of other processes.
+_STATUS_INTERVAL = 2.0
 
 
 def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:
@@ -34,7 +36,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
     try:
         assembly = assemble(settings, shape, clock)
         assembly.worker.start()
-        _report_until_stop(assembly, connection)
+        Correspondence(assembly, connection, clock).until_stop()
         unfinished = assembly.worker.stop()
         assembly.loader.close()
         assembly.cache.close()
@@ -60,44 +62,68 @@ def spawner(settings: Settings, shape: TopicShape) -> Any:
     return spawn
 
 
-def _report_until_stop(assembly: Assembly, connection: Connection) -> None:
-    told = False
-    answers: queue.SimpleQueue[CacheAnswer] = queue.SimpleQueue()
-    while not assembly.worker.wait(0.0):
-        if not told and assembly.worker.joined:
-            told = _tell(connection, Ready())
-        if connection.poll(_REPORT_INTERVAL):
-            word = _received(connection)
-            if word == STOP:
+class Correspondence:
+    """Reports to the supervisor and carries its orders out, until it says stop or is gone."""
+
+    def __init__(self, assembly: Assembly, connection: Connection, clock: Clock) -> None:
+        self._assembly = assembly
+        self._connection = connection
+        self._clock = clock
+        self._answers: queue.SimpleQueue[CacheAnswer] = queue.SimpleQueue()
+        self._told_ready = False
+        self._next_status = 0.0
+
+    def until_stop(self) -> None:
+        while not self._assembly.worker.wait(0.0):
+            if self._connection.poll(_REPORT_INTERVAL) and not self._take_order():
                 return
-            if isinstance(word, CacheCommand):
-                # A load takes seconds; reports must not wait for it.
-                threading.Thread(target=_obey, args=(assembly.cache, word, answers), daemon=True).start()
-        while not answers.empty():
-            _tell(connection, answers.get())
-        _tell(connection, assembly.cache.status())
-        if not _tell(connection, assembly.metrics.snapshot()):
-            return
+            if not self._report():
+                return
 
+    def _take_order(self) -> bool:
+        """False when it is to stop."""
+        word = _received(self._connection)
+        if isinstance(word, CacheCommand):
+            # A load takes seconds; reports must not wait for it.
+            threading.Thread(target=self._obey, args=(word,), name="order", daemon=True).start()
+        return word != STOP
 
-def _obey(
-    cache: SyncModelCacheManager, command: CacheCommand, answers: queue.SimpleQueue[CacheAnswer]
-) -> None:
-    """Load models or let them go; every name gets its line."""
-    lines, failed = [], False
-    for name in command.models:
-        try:
-            if command.action == "preload":
-                lines.append(f"{cache.preload([name])[0]}: loaded")
-            else:
-                gone = cache.evict(name)
-                lines.append(
-                    f"{name}: " + (f"gone from {', '.join(gone)}" if gone else "not there, or leased")
-                )
-        except ModelError as error:
-            lines.append(f"{name}: {error}")
-            failed = True
-    answers.put(CacheAnswer(command.number, tuple(lines), failed))
+    def _report(self) -> bool:
+        """False when nobody listens any more."""
+        if not self._told_ready and self._assembly.worker.joined:
+            self._told_ready = _tell(self._connection, Ready())
+        while not self._answers.empty():
+            _tell(self._connection, self._answers.get())
+        if self._clock.now() >= self._next_status:
+            self._next_status = self._clock.now() + _STATUS_INTERVAL
+            _tell(self._connection, self._look_at_cache())
+        return _tell(self._connection, self._assembly.metrics.snapshot())
+
+    def _look_at_cache(self) -> CacheStatus:
+        status, metrics = self._assembly.cache.status(), self._assembly.metrics
+        for tier in status.tiers:
+            metrics.set("model_lookups_total", tier.served, tier.tier)
+            metrics.set("model_bytes_loaded_total", tier.bytes_loaded, tier.tier)
+        metrics.set("model_device_bytes", status.tiers[0].used)
+        metrics.set("model_uncached_bytes", status.uncached_bytes)
+        return status
+
+    def _obey(self, command: CacheCommand) -> None:
+        """Load models or let them go; every name gets its line."""
+        lines, failed = [], False
+        for name in command.models:
+            try:
+                lines.append(self._changed(command.action, name))
+            except ModelError as error:
+                lines.append(f"{name}: {error}")
+                failed = True
+        self._answers.put(CacheAnswer(command.number, tuple(lines), failed))
+
+    def _changed(self, action: str, name: str) -> str:
+        if action == "preload":
+            return f"{self._assembly.cache.preload([name])[0]}: loaded"
+        gone = self._assembly.cache.evict(name)
+        return f"{name}: " + (f"gone from {', '.join(gone)}" if gone else "not there, or leased")
 
 
 def _received(connection: Connection) -> str | CacheCommand:

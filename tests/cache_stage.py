@@ -45,6 +45,7 @@ class CountedCache(ModelCache):
         self.may_build = threading.Event()
         self.may_build.set()
         self.failure: Exception | None = None
+        self.while_building: Callable[[], None] = lambda: None
         self.appraisals = Appraisals(Demand(), now)
         (folder / "repository").mkdir(exist_ok=True)
         self.repository = Repository(folder / "repository", folder / "nothing")
@@ -87,6 +88,7 @@ class CountedCache(ModelCache):
         assert self.may_build.wait(10.0)
         if self.failure is not None:
             raise self.failure
+        self.while_building()
         self.built[release.key.name] += 1
         return SimpleNamespace(bytes=release.bytes, name=release.key.name, content=content)
 

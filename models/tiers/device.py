@@ -86,6 +86,7 @@ class DeviceTier:
         self._idle = idle
         self._now = now
         self._slots: dict[VersionKey, _Slot] = {}
+        self._built_in: dict[VersionKey, _Slot] = {}
         # Out of the tier but leased still: their bytes count until the last lease ends.
         self._leaving: set[_Slot] = set()
         self._reserved: dict[VersionKey, int] = {}
@@ -119,14 +120,14 @@ class DeviceTier:
             ]
 
     def holds(self, key: VersionKey) -> bool:
-        return key in self._slots
+        return key in self._slots or key in self._built_in
 
     def lease(self, key: VersionKey) -> Lease | None:
         """The model, if it is here: never waits for one that is not."""
         if self.forgotten:
             self._collect()
         with self._lock:
-            slot = self._slots.get(key)
+            slot = self._slots.get(key) or self._built_in.get(key)
             if slot is None:
                 return None
             slot.leases += 1
@@ -156,10 +157,10 @@ class DeviceTier:
             slot.free()
 
     def adopt(self, key: VersionKey, model: Model) -> Lease:
-        """Keep a model that is not loaded but built in, outside the budget."""
+        """Keep a model that is not loaded but built in: it takes no room and never goes."""
         now = self._now()
         with self._lock:
-            slot = self._slots.setdefault(key, _Slot(key, model, 0, _nothing, now, now))
+            slot = self._built_in.setdefault(key, _Slot(key, model, 0, _nothing, now, now))
             slot.leases += 1
         return Lease(self, slot)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from stream.clock import SystemClock
 from stream.demonstration import Plan, Report, Show
 from stream.demonstration.live import LiveTable
 from stream.demonstration.show import fresh_topics
-from stream.embedded import EmbeddedKafka
+from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.errors import UsageError
 from stream.publishing import Supply, from_file, from_generator
 
@@ -36,7 +36,9 @@ from stream.publishing import Supply, from_file, from_generator
 )
 @click.option("--mapping", help="How the columns of --input become claims, e.g. tuva.")
 @click.option("--model", help="Model to score with; the configured route otherwise.")
-@click.option("--bootstrap", help="Your own Kafka; an embedded one otherwise.")
+@click.option(
+    "--bootstrap", help="Your own Kafka, with the Redis of the configuration; embedded ones otherwise."
+)
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -67,9 +69,12 @@ def command(
     """
     supply = _supply(source, mapping, claims, seed)
     topics = fresh_topics()
-    with nullcontext() if bootstrap else EmbeddedKafka() as kafka:
-        address = bootstrap or (kafka.bootstrap if kafka else None)
-        settings = effective(config_file, _overrides(topics, address, model))
+    with ExitStack() as services:
+        address, redis_url = bootstrap, None
+        if bootstrap is None:
+            address = services.enter_context(EmbeddedKafka()).bootstrap
+            redis_url = services.enter_context(EmbeddedRedis()).url
+        settings = effective(config_file, _overrides(topics, address, redis_url, model))
         plan = Plan(supply.counts.claims, rate, seed, added_workers=1, picture=picture)
         with LiveTable(settings.latency.budget_ms) as table:
             report = Show(settings, supply, plan, SystemClock(), table.watch).run()
@@ -77,13 +82,16 @@ def command(
     return 0 if report.passed else 1
 
 
-def _overrides(topics: Topics, bootstrap: str | None, model: str | None) -> dict[str, Any]:
+def _overrides(
+    topics: Topics, bootstrap: str | None, redis_url: str | None, model: str | None
+) -> dict[str, Any]:
     return {
         "kafka.bootstrap_servers": bootstrap,
         "kafka.group_id": f"group-of-{topics.claims}",
         "kafka.topics.input": topics.claims,
         "kafka.topics.output": topics.scores,
         "kafka.topics.dead_letters": topics.dead_letters,
+        "cache.redis_url": redis_url,
         "routes": {"*": [model]} if model else None,
         "workers.processes": 2,
         "http.port": 0,
@@ -110,5 +118,15 @@ def _print(report: Report, picture: Path) -> None:
         f"latency P50 {report.p50_ms} ms, P95 {report.p95_ms} ms, P99 {report.p99_ms} ms "
         f"(budget {report.budget_ms:.0f} ms), {report.claims_per_s:.0f} claims/s"
     )
+    click.echo(f"models: {_models(report.cache)}")
     click.echo(f"latency plot: {picture}")
     click.echo("PASSED" if report.passed else "FAILED")
+
+
+def _models(cache: dict[str, Any]) -> str:
+    """Look-ups and loads as the workers' caches counted them."""
+    served = {tier["tier"]: tier["served"] for tier in cache["tiers"]}
+    loads = ", ".join(f"{served[tier]} from {tier}" for tier in served if tier != "device" and served[tier])
+    rate = cache["hit_rate_l1"]
+    share = "" if rate is None else f", {100 * rate:.1f} % of them served by device or memory"
+    return f"{sum(served.values())} look-ups{share}; loads: {loads or 'none'}"

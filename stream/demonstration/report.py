@@ -24,6 +24,7 @@ class Report:
     p99_ms: float
     claims_per_s: float
     budget_ms: float
+    cache: dict[str, Any]
 
     @property
     def passed(self) -> bool:
@@ -34,12 +35,12 @@ class Report:
         return {**numbers.pop("finding"), **numbers, "passed": self.passed}
 
 
-def summarize(finding: Finding, times: Times, budget: float) -> Report:
-    """`times` as the receiver gives them; `budget` in seconds."""
+def summarize(finding: Finding, times: Times, budget: float, cache: dict[str, Any]) -> Report:
+    """`times` as the receiver gives them; `budget` in seconds; `cache` as `/ml/cache/status` shows it."""
     latency = 1_000 * (times[:, 1] - times[:, 0]) if len(times) else np.zeros(1)
     span = times[:, 1].max() - times[:, 0].min() if len(times) else 1.0
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
-    return Report(finding, p50, p95, p99, round(len(times) / max(span, 1e-3), 1), 1_000 * budget)
+    return Report(finding, p50, p95, p99, round(len(times) / max(span, 1e-3), 1), 1_000 * budget, cache)
 
 
 def draw(times: Times, budget: float, path: Path) -> None:

@@ -14,6 +14,7 @@ import schemas
 from config import Settings
 from models import open_model
 from stream.audit import Topics, audit
+from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
 from stream.demonstration.offline import OfflineScores
@@ -86,11 +87,12 @@ class Show:
         try:
             self._await_ready(service)
             self._publish_and_watch(client, service, receiver)
+            cache = instance_view(service.supervisor.caches() if service.supervisor else [])
         finally:
             service.request_stop()
             serving.join()
             receiver.stop()
-        return self._judge(client, topics, receiver)
+        return self._judge(client, topics, receiver, cache)
 
     def _serve(self, service: Service) -> None:
         try:
@@ -156,7 +158,9 @@ class Show:
             alive, snapshot = service.supervisor.alive, service.supervisor.snapshot()
             self._watch("scoring", Look(self._published, receiver.count, alive, snapshot), receiver)
 
-    def _judge(self, client: Mapping[str, Any], topics: Topics, receiver: Receiver) -> Report:
+    def _judge(
+        self, client: Mapping[str, Any], topics: Topics, receiver: Receiver, cache: dict[str, Any]
+    ) -> Report:
         self._watch("auditing", None, None)
         name = next(iter(self._settings.routes.values()))[-1]
         offline = OfflineScores(open_model(name), Decoder(schemas.load("claim_event")).arrow_schema)
@@ -165,4 +169,4 @@ class Show:
         budget = self._settings.latency.budget_ms / 1_000
         if self._plan.picture is not None and len(times):
             draw(times, budget, self._plan.picture)
-        return summarize(finding, times, budget)
+        return summarize(finding, times, budget, cache)

@@ -50,7 +50,7 @@ def test_a_promoted_version_scores_within_five_seconds_in_every_process(
     environment = {
         "CLAIMSTREAM_CACHE__REPOSITORY": str(tmp_path / "repository"),
         "CLAIMSTREAM_CACHE__MEMORY_FOLDER": str(tmp_path / "pool"),
-        "CLAIMSTREAM_CACHE__L1_MEMORY_GB": "0.1",
+        "ML_CACHE_L1_MEMORY_GB": "0.1",
         "CLAIMSTREAM_CACHE__REDIS_URL": "",
         "CLAIMSTREAM_HTTP__TOKEN": TOKEN,
         "ML_PRELOAD_MODELS": "",

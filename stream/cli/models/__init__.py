@@ -6,6 +6,7 @@ import click
 
 from stream.cli.models.cleaning import gc, remove
 from stream.cli.models.looking import list_command, show
+from stream.cli.models.preload import preload
 from stream.cli.models.pushing import push, verify
 from stream.cli.models.rollout import promote, rollback
 from stream.cli.models.train import train_command
@@ -16,5 +17,5 @@ def command() -> None:
     """Train, publish and roll out models."""
 
 
-for _command in (train_command, list_command, show, push, verify, promote, rollback, remove, gc):
+for _command in (train_command, list_command, show, push, verify, promote, rollback, remove, gc, preload):
     command.add_command(_command)
