@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from models.demand import Demand
 from models.priority import ModelPriority
 from models.release import VersionKey
+from models.tiers.budget import expected_seconds
 from models.tiers.protocol import Worth
 
-# Where a version was never loaded, its size tells: opening files and building, then half a second a gigabyte.
-_FIXED_SECONDS = 0.02
-_SECONDS_PER_BYTE = 0.5e-9
 _MOST_UNREAD = 10_000
 
 
@@ -40,7 +38,7 @@ class Appraisals:
 
     def cost(self, key: VersionKey, size: int) -> float:
         """Seconds that a load is expected to take."""
-        return self._seconds.get(key, _FIXED_SECONDS + _SECONDS_PER_BYTE * size)
+        return self._seconds.get(key, expected_seconds(size))
 
     def prioritize(self, key: VersionKey, priority: ModelPriority) -> None:
         self._priorities[key] = priority

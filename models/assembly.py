@@ -110,9 +110,7 @@ def _memory_tier(
     return MemoryTier(_pool(options), budget, Lifetime(options.ttl_s, options.idle_s), wall)
 
 
-def _redis_tier(
-    options: CacheOptions, appraisals: Appraisals, now: Callable[[], float]
-) -> ByteTier | None:
+def _redis_tier(options: CacheOptions, appraisals: Appraisals, now: Callable[[], float]) -> ByteTier | None:
     if not options.redis_url or not options.redis_bytes:
         return None
     # The client takes a third of a second to import, which who has no Redis does not owe.
@@ -132,7 +130,9 @@ def _build(options: CacheOptions, device: str, release: Release, content: Conten
     """A model, tried with the batches in use before anybody gets it."""
     from models.loading import build
 
-    model = build(release.manifest, content, precision=options.precision, device=device, threads=options.threads)
+    model = build(
+        release.manifest, content, precision=options.precision, device=device, threads=options.threads
+    )
     model.warm_up(options.warm_sizes)
     return model
 

@@ -69,7 +69,7 @@ class Demand:
             return self.of(key, now)
         last = self._aged(self._counts(1.0, counts.at), now)
         own = _difference(self._aged(counts, now), last)
-        return self._mixed(self._shares(own, _difference(self._aged(self._total, now), last)))
+        return self._mixed(self._shares(own, self._aged(self._total, now)))
 
     def _shares(self, own: Sequence[float], total: Sequence[float]) -> list[float]:
         """What each half-life says; each adds one request, spread over all keys and one that is not known yet."""

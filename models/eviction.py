@@ -155,15 +155,6 @@ def admit(
     return _choice(movable, newcomer, free.more(movable), look_ahead, forced=incoming.pinned)
 
 
-def expired(held: Sequence[Held], ttl: float, idle: float, now: float) -> tuple[str, ...]:
-    """What is older than `ttl` or longer unused than `idle` seconds; what is leased or pinned never is."""
-    return tuple(
-        each.key
-        for each in held
-        if not (each.leased or each.pinned) and (now - each.loaded_at > ttl or now - each.used_at > idle)
-    )
-
-
 def _free(held: Sequence[Held], incoming: Incoming, rules: Rules, unlisted: int) -> _Room:
     """Free bytes now. The reserve binds an ordinary newcomer only: for others no resident has to leave it."""
     total = rules.budget - unlisted - sum(each.bytes for each in held)

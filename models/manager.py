@@ -26,7 +26,8 @@ _AUTO_WITHOUT_MANIFEST = 512
 
 
 class SyncModelCacheManager:
-    """Leases of models and inference with them, from any thread. Limits are in 10^9 bytes; those not given are the options'.
+    """Leases of models and inference with them, from any thread. Limits are in 10^9 bytes; those not given are
+    the options'.
 
     Raises UnavailableError when memory cannot be shared in the folder that `options` names.
     """
@@ -60,8 +61,8 @@ class SyncModelCacheManager:
         Raises UnknownModelError naming the nearest, LoadTimeoutError after `timeout` seconds (default:
         `load_timeout_s` of the options), TooLargeError, ManifestError or ArtifactError.
         """
-        if (lease := self.resident(model_name, version)) is not None:
-            return lease
+        if model_name == NULL and (built_in := self.supply.resident(NULL_KEY)) is not None:
+            return built_in
         release = self.release_of(model_name, version, priority_level)
         return self._parts.cache.get(release, self.options.load_timeout_s if timeout is None else timeout)
 
@@ -156,7 +157,7 @@ class SyncModelCacheManager:
 
 
 class MLModelCacheManager:
-    """The same for coroutines: nothing here blocks the event loop. Limits are in 10^9 bytes; those not given are the options'."""
+    """The same for coroutines: nothing here blocks the event loop."""
 
     def __init__(
         self,

@@ -137,7 +137,10 @@ class Loader:
                 self._follow(reference, now)
             self._prepare(now)
         self._land(now)
-        absent = [view for view in self._lanes.views(now) if not self.ready(view.lane)]
+        waiting = sorted(self._lanes.views(now), key=lambda view: view.deadline)
+        absent = [view for view in waiting if not self.ready(view.lane)]
+        if absent:
+            self._models.expect([self._keys[view.lane] for view in waiting])
         due_at = self._begin(absent, now)
         self._let_go(now)
         return min(self._next_look, due_at, now + _BUSY_SECONDS if self._loads else due_at)
@@ -233,8 +236,6 @@ class Loader:
     def _begin(self, absent: Sequence[LaneView], now: float) -> float:
         """Begin the loads that are due; when to ask again."""
         again = float("inf")
-        if absent:
-            self._models.expect([self._keys[v.lane] for v in sorted(absent, key=lambda v: v.deadline)])
         for view in absent:
             key = self._keys[view.lane]
             decision = due(self._absent(view, key), now, draining=self.draining)

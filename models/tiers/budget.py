@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from models import eviction
 from models.errors import NoRoomError, TooLargeError
 from models.eviction import Held, Incoming, Reason, Rules
+from models.priority import ModelPriority
 from models.release import VersionKey
 from models.tiers.protocol import Appraise
 
@@ -22,6 +23,11 @@ class Occupant:
     age: float
     idle: float
     load_seconds: float
+
+
+def expected_seconds(size: int) -> float:
+    """What a load of a version takes that was never loaded: opening and building, then half a second a gigabyte."""
+    return 0.02 + 0.5e-9 * size
 
 
 class Budget:
@@ -44,9 +50,7 @@ class Budget:
         """Bytes that the tier may hold."""
         return self._rules.budget
 
-    def admit(
-        self, occupants: Sequence[Occupant], used: int, key: VersionKey, size: int
-    ) -> list[VersionKey]:
+    def admit(self, occupants: Sequence[Occupant], used: int, key: VersionKey, size: int) -> list[VersionKey]:
         """The versions that go for `size` bytes of `key`; `used` counts what is being written, too.
 
         Raises TooLargeError when nothing would help, NoRoomError when what is there is worth more or leased.
@@ -56,25 +60,35 @@ class Budget:
         held = [self._held(occupant, now) for occupant in occupants]
         unlisted = used - sum(occupant.bytes for occupant in occupants)
         worth = self.appraise(key)
+        # The next use that is known is the one that brings it in; what counts is the one after that.
         incoming = Incoming(
             key.folder,
             size,
-            worth.cost,
+            worth.cost or expected_seconds(size),
             worth.demand_before,
             worth.priority,
-            worth.next_use,
+            None,
             pinned=worth.pinned,
         )
         decision = eviction.admit(held, incoming, self._rules, now, unlisted, worth.known)
         if decision.admitted:
             return [by_name[name] for name in decision.evict]
         if decision.reason is Reason.TOO_LARGE:
-            raise TooLargeError(
+            raise TooLargeError(self._too_large(key, size, worth.priority))
+        raise NoRoomError(
+            f"{key}: its {size} bytes would not fit {self._setting} of {self.limit} bytes: {decision.reason.value}"
+        )
+
+    def _too_large(self, key: VersionKey, size: int, priority: ModelPriority) -> str:
+        if size > self.limit:
+            return (
                 f"{key}: its {size} bytes do not fit {self._setting} of {self.limit} bytes, even alone; "
                 "raise that budget or make the model smaller"
             )
-        raise NoRoomError(
-            f"{key}: its {size} bytes would not fit {self._setting} of {self.limit} bytes: {decision.reason.value}"
+        return (
+            f"{key}: its {size} bytes are more than priority {priority.name.lower()} may use of {self._setting}: "
+            f"{self._rules.allowance(priority)} of {self.limit} bytes; raise its priority or that budget, or lower "
+            "cache.reserved_for_high"
         )
 
     def _held(self, occupant: Occupant, now: float) -> Held:
@@ -82,7 +96,7 @@ class Budget:
         return Held(
             occupant.key.folder,
             occupant.bytes,
-            max(worth.cost, occupant.load_seconds),
+            worth.cost or occupant.load_seconds or expected_seconds(occupant.bytes),
             worth.demand,
             worth.priority,
             worth.pinned,

@@ -125,7 +125,9 @@ class MemoryTier:
         if (lock := self._shared(folder)) is None:
             return None
         try:
-            content = {path.name: _mapped(path) for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)}
+            content = {
+                path.name: _mapped(path) for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)
+            }
         except FileNotFoundError:
             lock.release()
             return None
@@ -252,7 +254,9 @@ class MemoryTier:
                 log.warning("%s: not an entry of the cache: %r; it is left alone", folder, error)
             return None
         pinned = self._budget.appraise(key).pinned
-        return Entry(key, _bytes(folder), age, idle, self._hits[key], int(self._leased(folder)), seconds, pinned)
+        return Entry(
+            key, _bytes(folder), age, idle, self._hits[key], int(self._leased(folder)), seconds, pinned
+        )
 
     def _leased(self, folder: Path) -> bool:
         if (lock := FileLock.attempt(folder / _LEASE, shared=False, create=False)) is None:

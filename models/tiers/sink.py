@@ -30,7 +30,9 @@ class Sink:
         self._files = release.manifest.files
         self._label = str(release.key)
         self._write = write
-        self._missing = {(name, index) for name, file in self._files.items() for index in range(len(file.chunks))}
+        self._missing = {
+            (name, index) for name, file in self._files.items() for index in range(len(file.chunks))
+        }
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sink")
         self._pending: list[Future[Any]] = []
         self._error: BaseException | None = None

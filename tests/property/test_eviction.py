@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.demand import Demand
-from models.eviction import Admission, Held, Incoming, Reason, Rules, admit, expired
+from models.eviction import Admission, Held, Incoming, Reason, Rules, admit
 from models.priority import ModelPriority
 
 NOW = 1_000.0
@@ -162,14 +162,6 @@ def test_no_other_set_of_victims_would_save_more(
             assert incoming.pinned or best >= stay * (1 - 1e-6)
         else:
             assert best <= stay * (1 + 1e-6)
-
-
-@given(held_lists, st.floats(0, 500), st.floats(0, 500))
-def test_what_expires_is_old_or_idle_and_nobody_holds_it(held: list[Held], ttl: float, idle: float) -> None:
-    gone = set(expired(held, ttl, idle, NOW))
-    for each in held:
-        due = NOW - each.loaded_at > ttl or NOW - each.used_at > idle
-        assert (each.key in gone) == (due and not each.leased and not each.pinned)
 
 
 @given(st.lists(st.tuples(keys, st.floats(0, 100)), max_size=60), keys)

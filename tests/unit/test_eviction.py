@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from models.demand import Demand
-from models.eviction import Admission, Held, Incoming, Reason, Rules, admit, expired
+from models.eviction import Admission, Held, Incoming, Reason, Rules, admit
 from models.priority import ModelPriority
 
 NOW = 1_000.0
@@ -153,17 +153,6 @@ def test_bytes_that_are_not_listed_are_never_given_away() -> None:
     assert admit([], NEW, Rules(200), NOW, unlisted=100).reason is Reason.FITS
     assert admit([], NEW, Rules(200), NOW, unlisted=101).reason is Reason.ALL_LEASED
     assert admit([resident("a", demand=0.01)], NEW, Rules(250), NOW, unlisted=100).evict == ("a",)
-
-
-def test_what_is_too_old_or_unused_for_too_long_expires() -> None:
-    held = [
-        resident("old", used_at=NOW),
-        resident("idle", loaded_at=900.0, used_at=900.0),
-        resident("good", loaded_at=900.0, used_at=NOW),
-        resident("pinned", pinned=True),
-        resident("leased", leased=True),
-    ]
-    assert expired(held, ttl=500.0, idle=50.0, now=NOW) == ("old", "idle")
 
 
 def test_three_models_in_turn_with_room_for_two_do_not_push_each_other_out() -> None:
