@@ -11,7 +11,7 @@ demo: .venv/run
 	$(BIN)/claimstream demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .

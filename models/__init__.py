@@ -1,15 +1,16 @@
 """Models: what a version is, how claims become tensors, how a batch is scored, where models are kept."""
 
-from models.assembly import GIGABYTE, CacheOptions
-from models.errors import ModelError, UnknownModelError
+from models.assembly import GIGABYTE, CacheOptions, open_pool
+from models.errors import ModelError, UnavailableError, UnknownModelError
 from models.inference import BatchResults, ClaimResult
 from models.lookups import hit_rates
 from models.manager import MLModelCacheManager, SyncModelCacheManager
 from models.priority import ModelPriority
 from models.protocols import ColumnShape, FeatureEncoder, Model, ModelIdentity
 from models.release import VersionKey
-from models.repository import is_known, open_model
+from models.repository import Repository, is_known, open_model
 from models.status import CacheStatus, TierStatus
+from models.tiers.pool import Pool
 
 __all__ = [
     "GIGABYTE",
@@ -24,11 +25,15 @@ __all__ = [
     "ModelError",
     "ModelIdentity",
     "ModelPriority",
+    "Pool",
+    "Repository",
     "SyncModelCacheManager",
     "TierStatus",
+    "UnavailableError",
     "UnknownModelError",
     "VersionKey",
     "hit_rates",
     "is_known",
     "open_model",
+    "open_pool",
 ]

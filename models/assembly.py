@@ -107,7 +107,7 @@ def _memory_tier(
 ) -> MemoryTier:
     rules = Rules(options.memory_bytes, 0, options.protection_s)
     budget = Budget("the budget of RAM (l1_memory_gb)", rules, appraisals.appraise, now)
-    return MemoryTier(_pool(options), budget, Lifetime(options.ttl_s, options.idle_s), wall)
+    return MemoryTier(open_pool(options), budget, Lifetime(options.ttl_s, options.idle_s), wall)
 
 
 def _redis_tier(options: CacheOptions, appraisals: Appraisals, now: Callable[[], float]) -> ByteTier | None:
@@ -150,8 +150,11 @@ def _device(options: CacheOptions) -> str:
     return options.device
 
 
-def _pool(options: CacheOptions) -> Pool:
-    """The folder that was named; else shared memory, with one warning where that is too small."""
+def open_pool(options: CacheOptions) -> Pool:
+    """The folder that was named; else shared memory, with one warning where that is too small.
+
+    Raises UnavailableError.
+    """
     if options.memory_folder is not None:
         return Pool(options.memory_folder, options.memory_bytes)
     folder = default_folder(options.memory_bytes)

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from models.appraisal import Appraisals
-from models.errors import LoadCancelledError, TierError
+from models.errors import BuildError, LoadCancelledError, ModelError, TierError
 from models.fetching import Fetcher
 from models.flights import FlightGuard, Flights, Ticket
 from models.lookups import Lookups
-from models.release import Release, VersionKey
+from models.protocols import Model
+from models.release import Content, Release, VersionKey
 from models.tiers.device import DeviceTier, Lease
 from models.tiers.memory import MemoryTier
 from models.tiers.protocol import ByteTier, Tier, TierName
@@ -145,7 +146,7 @@ class ModelCache:
             free = fetched.free
             try:
                 guard.check()
-                model = self.tiers.device.build(release, fetched.content)
+                model = self._built(release, fetched.content)
             except BaseException:
                 free()
                 raise
@@ -158,6 +159,14 @@ class ModelCache:
         if not lease.cached:
             log.info("%s: served without being cached: it would push out what is worth more", release.key)
         return lease
+
+    def _built(self, release: Release, content: Content) -> Model:
+        try:
+            return self.tiers.device.build(release, content)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise BuildError(f"{release.key}: cannot be built: {type(error).__name__}: {error}") from error
 
     def _note_load(self, release: Release, source: TierName, seconds: float) -> None:
         self.lookups.loaded(source, release.bytes, seconds)

@@ -51,6 +51,10 @@ class TooLargeError(NoRoomError):
     """The version is larger than the whole budget; no eviction would help."""
 
 
+class BuildError(ModelError):
+    """Verified files of which no model came; the message has what the library said."""
+
+
 class LoadTimeoutError(ModelError):
     """A load took longer than it was given; nothing of it stays."""
 

@@ -87,10 +87,10 @@ class Fetcher:
     def _walk(self, release: Release, sink: Callable[[], Sink], guard: Guard) -> TierName:
         failed: TierError | ArtifactError | None = None
         for tier in self._sources:
-            if not tier.holds(release.key):
-                continue
             attempt = sink()
             try:
+                if not tier.holds(release.key):
+                    continue
                 tier.read(release, attempt, guard)
                 attempt.finish()
             except (AbsentError, ArtifactError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ from models.release import Release, VersionKey
 from models.status import CacheStatus, status_of
 from models.supply import NULL_KEY, ModelSupply
 from models.tiers.device import Lease
+
+log = logging.getLogger(__name__)
 
 _MAINTENANCE_SECONDS = 30.0
 _AUTO_WITHOUT_MANIFEST = 512
@@ -153,7 +156,10 @@ class SyncModelCacheManager:
 
     def _keep(self) -> None:
         while not self._closed.wait(_MAINTENANCE_SECONDS):
-            self._parts.cache.maintain()
+            try:
+                self._parts.cache.maintain()
+            except (ModelError, OSError) as error:
+                log.warning("the cache is not tidied up now: %s", error)
 
 
 class MLModelCacheManager:

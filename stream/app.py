@@ -218,18 +218,21 @@ def cache_options(settings: Settings) -> CacheOptions:
         reserved_share=cache.reserved_for_high,
         priorities={
             name: ModelPriority.named(entry.cache_priority)
-            for name, entry in _catalog(settings).models.items()
+            for name, entry in model_catalog(settings).models.items()
         },
     )
 
 
-def _catalog(settings: Settings) -> ModelCatalog:
+def model_catalog(settings: Settings) -> ModelCatalog:
+    """What the operator says of each model. Raises ConfigurationError."""
     return load_catalog(Path(settings.cache.catalog) if settings.cache.catalog else SHIPPED_CATALOG)
 
 
 def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:
     """What is asked for by name, then what is of priority high; a model that is not there was warned of already."""
-    high = [name for name, entry in _catalog(settings).models.items() if entry.cache_priority in _AT_START]
+    high = [
+        name for name, entry in model_catalog(settings).models.items() if entry.cache_priority in _AT_START
+    ]
     for name in dict.fromkeys([*settings.workers.preload_models, *high]):
         try:
             cache.preload([name])

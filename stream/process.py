@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from config import Settings
-from models import CacheStatus, ModelError
+from models import ModelError
 from stream.allocator import keep_freed_memory
 from stream.app import Assembly, TopicShape, assemble
 from stream.clock import Clock, SystemClock
@@ -96,17 +96,22 @@ class Correspondence:
             _tell(self._connection, self._answers.get())
         if self._clock.now() >= self._next_status:
             self._next_status = self._clock.now() + _STATUS_INTERVAL
-            _tell(self._connection, self._look_at_cache())
+            self._tell_of_cache()
         return _tell(self._connection, self._assembly.metrics.snapshot())
 
-    def _look_at_cache(self) -> CacheStatus:
-        status, metrics = self._assembly.cache.status(), self._assembly.metrics
+    def _tell_of_cache(self) -> None:
+        metrics = self._assembly.metrics
+        try:
+            status = self._assembly.cache.status()
+        except (ModelError, OSError) as error:
+            log.warning("the state of the cache cannot be told now: %s", error)
+            return
         for tier in status.tiers:
             metrics.set("model_lookups_total", tier.served, tier.tier)
             metrics.set("model_bytes_loaded_total", tier.bytes_loaded, tier.tier)
         metrics.set("model_device_bytes", status.tiers[0].used)
         metrics.set("model_uncached_bytes", status.uncached_bytes)
-        return status
+        _tell(self._connection, status)
 
     def _obey(self, command: CacheCommand) -> None:
         """Load models or let them go; every name gets its line."""

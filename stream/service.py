@@ -6,14 +6,15 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from config import Settings
-from models import is_known
+from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
-from stream.app import TopicShape, check_clients
+from stream.app import TopicShape, cache_options, check_clients, model_catalog
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
@@ -80,9 +81,12 @@ class Service:
         configure_logging(self._settings)
         self._check_promises()
         check_clients(self._settings)
-        shape = self._await_topics()
-        if shape is None:
-            return 0
+        # Held beside the workers: models in RAM outlive a worker that crashes, and never the service.
+        with closing(self._pool()):
+            shape = self._await_topics()
+            return 0 if shape is None else self._serve(shape)
+
+    def _serve(self, shape: TopicShape) -> int:
         supervisor = Supervisor(spawner(self._settings, shape), self._settings.workers.processes, self._clock)
         self.supervisor = supervisor
         http = self._settings.http
@@ -107,6 +111,12 @@ class Service:
         log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
         return 0 if supervisor.unfinished == 0 else 1
 
+    def _pool(self) -> Pool:
+        try:
+            return open_pool(cache_options(self._settings))
+        except UnavailableError as error:
+            raise UsageError(str(error)) from error
+
     def _check_promises(self) -> None:
         """A value that cannot hold is an error where somebody set it, and one warning where it is the default."""
         workers = self._settings.workers
@@ -115,8 +125,23 @@ class Service:
         absent = [name for name in workers.preload_models if not is_known(name, repository)]
         if absent:
             self._break("workers.preload_models", f"no model {', '.join(absent)} to load")
+        self._check_sizes(Repository(repository))
         if workers.gpu_device_ids:
             self._break("workers.gpu_device_ids", "this version scores on the CPU; set it to nothing")
+
+    def _check_sizes(self, repository: Repository) -> None:
+        """The catalog's input_size is an upper bound. Raises UsageError for a version that is larger."""
+        for name, entry in model_catalog(self._settings).models.items():
+            if not is_known(name, repository.root):
+                continue
+            for share in (target := repository.resolve(name)).shares:
+                manifest = repository.release(target.name, share.version).manifest
+                size = [manifest.features.length, manifest.architecture.width]
+                if any(have > most for have, most in zip(size, entry.input_size, strict=True)):
+                    raise UsageError(
+                        f"{name}: version {share.version} reads {size[0]} tokens at width {size[1]}, its entry in the "
+                        f"catalog says input_size {entry.input_size}; correct the entry or promote another version"
+                    )
 
     def _break(self, name: str, reason: str) -> None:
         origin = self._settings.origin(name)

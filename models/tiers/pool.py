@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import UnavailableError
@@ -14,15 +16,20 @@ from models.locks import FileLock
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to memory shared by processes
 
+_INSTANT = 0.001
+_BLOCK = 512
 _ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
 
 
 def default_folder(needed: int) -> Path:
-    """A folder in shared memory where so many bytes are free there, else among the temporary files."""
-    name = f"claimstream-{os.getuid()}"
-    if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= needed:
-        return SHARED_MEMORY / name
-    return Path(tempfile.gettempdir()) / name
+    """A folder in shared memory where so many bytes are free there, else among the temporary files.
+
+    One that is in use already is used by all, whatever is free meanwhile.
+    """
+    shared = SHARED_MEMORY / f"claimstream-{os.getuid()}"
+    if shared.is_dir() or (SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= needed):
+        return shared
+    return Path(tempfile.gettempdir()) / shared.name
 
 
 class Pool:
@@ -63,7 +70,10 @@ class Pool:
         self._use.release()
         if (alone := FileLock.attempt(self.lock("pool"), shared=False, create=False)) is not None:
             with alone:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                # Under another name first: whoever joins meanwhile makes a new folder instead of losing half of this.
+                gone = self.folder.with_name(f"{self.folder.name}.{uuid.uuid4().hex[:8]}.gone")
+                self.folder.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
 
     def _join(self) -> FileLock:
         """The shared lock of the pool's users, on a folder that is this user's alone."""
@@ -79,7 +89,14 @@ class Pool:
                 if (lock := FileLock.attempt(self.lock("pool"), shared=True)) is not None:
                     return lock
             except FileNotFoundError:
-                continue
+                pass
+            time.sleep(_INSTANT)
 
     def _held(self) -> int:
-        return sum(file.stat().st_blocks * 512 for file in self.entries.glob("*/*"))
+        """Bytes of the file system that the pool has taken; what goes meanwhile does not count."""
+        held = 0
+        for place in (self.entries, self.loading):
+            for file in place.glob("*/*"):
+                with suppress(FileNotFoundError):
+                    held += file.stat().st_blocks * _BLOCK
+        return held

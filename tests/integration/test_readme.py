@@ -24,15 +24,16 @@ BACKGROUND = " &"
 
 
 class Shell:
-    """Runs commands in the repository, with free ports in the place of those that the README names."""
+    """Runs commands in the repository, with ports and folders of its own for those that the README names."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._ports = {"9092": str(free_port()), "8000": str(free_port())}
+        self._own = {**self._ports, "out/": f"{folder}/"}
         self._background: list[subprocess.Popen[bytes]] = []
 
     def run(self, command: str) -> str:
-        for documented, free in self._ports.items():
-            command = command.replace(documented, free)
+        for documented, own in self._own.items():
+            command = command.replace(documented, own)
         if command.endswith(BACKGROUND):
             started = subprocess.Popen(f"exec {command.removesuffix(BACKGROUND)}", shell=True, cwd=ROOT)
             self._background.append(started)
@@ -68,8 +69,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell() -> Iterator[Shell]:
-    started = Shell()
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    started = Shell(tmp_path)
     yield started
     started.end()
 
@@ -80,6 +81,8 @@ def test_every_command_does_what_the_readme_says(shell: Shell) -> None:
     said = {command: shell.run(command) for command in COMMANDS[2:]}
     tail = next(text for command, text in said.items() if "claimstream tail" in command)
     assert len([line for line in tail.splitlines() if "claims_filter" in line]) == 5
+    listed = next(text for command, text in said.items() if "models list" in command)
+    assert re.search(r"claims_filter +2\.2\.0 .*latest, production", listed)
     assert said["curl --silent http://127.0.0.1:8000/readyz"] == "ready\n"
 
 

@@ -1,0 +1,35 @@
+"""What only a GPU shows: `pytest tests/gpu` on a machine that has one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import CacheOptions, SyncModelCacheManager, open_model
+from stream.publishing import generate
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
+def test_a_model_on_a_gpu_scores_as_on_a_cpu_and_gives_its_memory_back(tmp_path: Path) -> None:
+    claims = next(iter(generate(300, 3)))
+    model = open_model("claims_filter_v2.1", threads=1)
+    expected = model.score(model.features.encode(claims))
+    options = CacheOptions(memory_folder=tmp_path / "pool", redis_url=None, device="cuda:0")
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    with SyncModelCacheManager(l1_memory_limit_gb=0.1, options=options) as manager:
+        results = manager.batch_inference("claims_filter_v2.1", claims)
+        assert results.model.device == "cuda:0"
+        np.testing.assert_allclose(results.scores, expected, atol=1e-4)
+        device, memory = manager.status().tiers[:2]
+        assert device.used <= torch.cuda.memory_allocated() - before
+        # A GPU has its own copy, so nothing in RAM is leased for it.
+        assert memory.entries[0].leases == 0
+        assert "device" in manager.evict("claims_filter_v2.1")
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() - before < 1_000_000

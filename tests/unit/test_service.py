@@ -1,0 +1,42 @@
+"""What a service refuses before it starts anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import load_settings
+from stream.clock import SystemClock
+from stream.errors import UsageError
+from stream.service import Service
+
+ENTRY = "{type: transformer, framework: pytorch, input_size: %s, memory_mb: 850}"
+
+
+def service(tmp_path: Path, input_size: str, **settings: Any) -> Service:
+    catalog = tmp_path / "ml_models.yaml"
+    catalog.write_text(
+        f"models:\n  claims_filter_v2.1: {ENTRY % input_size}\n  absent_v1.0: {ENTRY % input_size}\n"
+    )
+    given = {"cache.catalog": str(catalog), "workers.gpu_device_ids": [], **settings}
+    return Service(load_settings(None, {}, given), SystemClock())
+
+
+def test_a_model_within_its_entry_is_welcome(tmp_path: Path) -> None:
+    service(tmp_path, "[24, 64]")._check_promises()
+
+
+@pytest.mark.parametrize("input_size", ["[23, 64]", "[24, 63]"])
+def test_a_model_beyond_its_entry_names_both(tmp_path: Path, input_size: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"claims_filter_v2\.1: version 2\.1\.0 reads 24 tokens at width 64, its"
+    ):
+        service(tmp_path, input_size)._check_promises()
+
+
+def test_a_model_to_preload_that_is_not_there_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
+    asked = {"workers.preload_models": ["absent_v1.0"]}
+    with pytest.raises(UsageError, match=r"workers\.preload_models: no model absent_v1\.0 to load"):
+        service(tmp_path, "[24, 64]", **asked)._check_promises()
