@@ -12,7 +12,13 @@ from stream.cli.examples import example
 from stream.cli.output import table
 from stream.errors import UsageError
 
-_NAMES = {"host": "host", "end-to-end": "end_to_end", "stages": "stages", "scaling": "scaling"}
+_NAMES = {
+    "host": "host",
+    "end-to-end": "end_to_end",
+    "stages": "stages",
+    "scaling": "scaling",
+    "models": "models",
+}
 
 
 @click.command(epilog=example("claimstream bench host --quick --json out/host.json"))

@@ -82,7 +82,7 @@ def test_every_command_does_what_the_readme_says(shell: Shell) -> None:
     tail = next(text for command, text in said.items() if "claimstream tail" in command)
     assert len([line for line in tail.splitlines() if "claims_filter" in line]) == 5
     listed = next(text for command, text in said.items() if "models list" in command)
-    assert re.search(r"claims_filter +2\.2\.0 .*latest, production", listed)
+    assert re.search(r"claims_filter +2\.2\.0 .*production, latest", listed)
     assert said["curl --silent http://127.0.0.1:8000/readyz"] == "ready\n"
 
 
