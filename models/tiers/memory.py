@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,11 +148,10 @@ class MemoryTier:
                 yield None
                 return
             folder = self._reserve(release)
-            loading = Loading(release, folder, self._pool.entries / key.folder)
             try:
-                yield loading
+                with closing(Loading(release, folder, self._pool.entries / key.folder)) as loading:
+                    yield loading
             finally:
-                loading.close()
                 shutil.rmtree(folder, ignore_errors=True)
 
     def store(self, release: Release, content: Content, guard: Guard) -> None:
@@ -180,8 +179,9 @@ class MemoryTier:
 
     def evict(self, key: VersionKey) -> bool:
         folder = self._pool.entries / key.folder
-        lock = FileLock.attempt(folder / _LEASE, shared=False, create=False)
-        if lock is None or self._budget.appraise(key).pinned:
+        if self._budget.appraise(key).pinned:
+            return False
+        if (lock := FileLock.attempt(folder / _LEASE, shared=False, create=False)) is None:
             return False
         with lock:
             self._remove(folder)

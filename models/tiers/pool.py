@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +14,6 @@ from models.locks import FileLock
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to memory shared by processes
 
-_INSTANT = 0.001
 _BLOCK = 512
 _ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
 
@@ -40,6 +37,8 @@ class Pool:
         self.entries = folder / _ENTRIES
         self.loading = folder / _LOADING
         self._locks = folder / _LOCKS
+        # Beside the folder, not in it: whoever comes while the last one out removes it waits until that is done.
+        self._gate = folder.with_name(f"{folder.name}.lock")
         try:
             self._use = self._join()
         except OSError as error:
@@ -68,29 +67,25 @@ class Pool:
     def close(self) -> None:
         """Leave; the last one out removes the folder."""
         self._use.release()
-        if (alone := FileLock.attempt(self.lock("pool"), shared=False, create=False)) is not None:
+        if (alone := FileLock.attempt(self._gate, shared=False)) is not None:
             with alone:
-                # Under another name first: whoever joins meanwhile makes a new folder instead of losing half of this.
-                gone = self.folder.with_name(f"{self.folder.name}.{uuid.uuid4().hex[:8]}.gone")
-                self.folder.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _join(self) -> FileLock:
-        """The shared lock of the pool's users, on a folder that is this user's alone."""
-        while True:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            state = self.folder.lstat()
-            if state.st_uid != os.getuid() or self.folder.is_symlink():
+        """Hold the gate as one of many, then make the folder, which is this user's alone."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock.wait(self._gate, lambda: None, shared=True)
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
                 raise PermissionError(1, "it belongs to another user, or is a link")
             self.folder.chmod(0o700)
             for path in (self.entries, self.loading, self._locks):
                 path.mkdir(exist_ok=True)
-            try:
-                if (lock := FileLock.attempt(self.lock("pool"), shared=True)) is not None:
-                    return lock
-            except FileNotFoundError:
-                pass
-            time.sleep(_INSTANT)
+        except OSError:
+            lock.release()
+            raise
+        return lock
 
     def _held(self) -> int:
         """Bytes of the file system that the pool has taken; what goes meanwhile does not count."""

@@ -17,7 +17,7 @@ import pytest
 from models.errors import UnavailableError
 from models.release import Release
 from models.tiers.pool import Pool
-from models.tiers.protocol import Guard
+from models.tiers.protocol import Guard, TierName
 from models.tiers.repository import RepositoryTier
 from models.tiers.sink import Sink
 from tests.cache_stage import CountedCache
@@ -40,6 +40,17 @@ def load_together(folder: Path, release: Release, barrier: Barrier, done: Event,
     done.wait(30.0)
     lease.release()
     cache.close()
+
+
+def come_and_go(folder: Path, rounds: int) -> None:
+    """A process that joins the pool, uses it and leaves, again and again."""
+    for _ in range(rounds):
+        pool = Pool(folder, 0)
+        mark = pool.entries / str(os.getpid())
+        mark.mkdir(exist_ok=True)
+        time.sleep(0.001)
+        assert mark.exists()
+        pool.close()
 
 
 class Stuck(RepositoryTier):
@@ -140,6 +151,25 @@ def test_the_last_one_out_removes_the_folder(tmp_path: Path) -> None:
     assert not folder.exists()
     Pool(folder, 0).close()
     assert not folder.exists()
+
+
+def test_nobody_loses_the_folder_to_one_who_leaves(tmp_path: Path, start: Callable[..., Any]) -> None:
+    processes = [start(come_and_go, tmp_path / "pool", 40) for _ in range(3)]
+    for process in processes:
+        process.join(30.0)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_pinned_version_that_was_to_go_can_still_be_leased(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path)
+    release = cache.publish("a")
+    cache.get(release, 10.0).release()
+    cache.tiers.device.evict(release.key)
+    cache.appraisals.pin(release.key)
+    assert not cache.tiers.memory.evict(release.key)
+    assert cache.get(release, 10.0).source is TierName.MEMORY
+    cache.close()
 
 
 def test_a_folder_that_is_too_small_says_what_to_do(tmp_path: Path) -> None:
