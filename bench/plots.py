@@ -51,3 +51,15 @@ def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def loads_plot(loads: Mapping[str, Sequence[tuple[int, int]]], path: Path) -> None:
+    """Loads at once and gathered, by setting; the mean of the runs."""
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    places = np.arange(len(loads))
+    for number, label in enumerate(("a load at once", "claims gathered first")):
+        heights = [float(np.mean([pair[number] for pair in pairs])) for pairs in loads.values()]
+        axes.bar(places + (number - 0.5) * 0.35, heights, 0.32, label=label)
+    axes.set(ylabel="loads", xticks=places, xticklabels=list(loads))
+    axes.legend()
+    _save(figure, path)

@@ -1,14 +1,18 @@
 """When the load of a model that claims wait for begins: pure.
 
-Where a load pushes another model out, one load should serve many claims: the lane gathers while deadlines allow, and
-then as long as the load itself takes, so that waiting never costs more than twice what loading at once would have
-(the break-even rule of ski rental, Karlin et al. 1988).
+Where a load pushes another model out, one load should serve many claims: the lane gathers while its oldest claim can
+still be on time. Where that claim cannot, haste gains nothing, but it must not wait for ever: the lane gathers as long
+as the load takes, so that waiting never costs more than twice what loading at once would have (the break-even rule of
+ski rental, Karlin et al. 1988).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+# A load may take longer than the last one did.
+_MARGIN = 1.25
 
 
 class LoadReason(Enum):
@@ -41,11 +45,7 @@ def due(lane: AbsentLane, now: float, *, draining: bool = False) -> LoadReason |
         return LoadReason.ROOM
     if draining:
         return LoadReason.DRAIN
-    latest = lane.deadline - lane.compute - lane.load
-    break_even = lane.since + lane.load
-    # A claim that cannot be on time any more gains nothing from haste; it still must not wait for ever.
-    if latest <= now < lane.deadline - lane.compute and latest > lane.since:
-        return LoadReason.DEADLINE
-    if now >= break_even:
-        return LoadReason.BREAK_EVEN
-    return min(latest, break_even) if latest > now else break_even
+    moment, reason = lane.deadline - lane.compute - _MARGIN * lane.load, LoadReason.DEADLINE
+    if moment <= lane.since:
+        moment, reason = lane.since + lane.load, LoadReason.BREAK_EVEN
+    return reason if now >= moment else moment
