@@ -28,7 +28,8 @@ from models.eviction import Rules
 from models.release import Content, Release
 from models.repository import Repository
 from models.tiers.budget import Budget
-from models.tiers.device import DeviceTier, Lease
+from models.tiers.device import DeviceTier
+from models.tiers.lease import Lease
 from models.tiers.memory import Lifetime, MemoryTier
 from models.tiers.pool import Pool, default_folder
 from models.tiers.repository import RepositoryTier

@@ -19,7 +19,8 @@ from models.flights import FlightGuard, Flights, Ticket
 from models.lookups import Lookups
 from models.protocols import Model
 from models.release import Content, Release, VersionKey
-from models.tiers.device import DeviceTier, Lease
+from models.tiers.device import DeviceTier
+from models.tiers.lease import Lease
 from models.tiers.memory import MemoryTier
 from models.tiers.protocol import ByteTier, Tier, TierName
 
@@ -143,18 +144,17 @@ class ModelCache:
         started = self._now()
         with self.tiers.device.reserve(release) as room:
             fetched = self._fetcher.fetch(release, guard)
-            free = fetched.free
             try:
                 guard.check()
                 model = self._built(release, fetched.content)
+                seconds = self._now() - started
+                kept = fetched.free if self._shares_pages else _nothing
+                lease = room.fill(model, kept, fetched.source, seconds)
             except BaseException:
-                free()
+                fetched.free()
                 raise
-            if not self._shares_pages:
-                free()
-                free = _nothing
-            seconds = self._now() - started
-            lease = room.fill(model, free, fetched.source, seconds)
+        if not self._shares_pages:
+            fetched.free()
         self._note_load(release, fetched.source, seconds)
         if not lease.cached:
             log.info("%s: served without being cached: it would push out what is worth more", release.key)

@@ -20,7 +20,7 @@ from models.priority import ModelPriority
 from models.release import Release, VersionKey
 from models.status import CacheStatus, status_of
 from models.supply import NULL_KEY, ModelSupply
-from models.tiers.device import Lease
+from models.tiers.lease import Lease
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from models.flights import Ticket
 from models.null import NAME as NULL
 from models.null import NullModel
 from models.release import Release, VersionKey
-from models.tiers.device import Lease
+from models.tiers.lease import Lease
 
 NULL_KEY = VersionKey(NULL, NullModel.identity.version, "built-in")
 

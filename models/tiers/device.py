@@ -2,77 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from types import TracebackType
 
 from models.errors import NoRoomError, TooLargeError
 from models.protocols import Model
 from models.release import Content, Release, VersionKey
 from models.tiers.budget import Budget, Occupant
+from models.tiers.lease import Free, Lease, Slot, end_lease
 from models.tiers.protocol import Entry, Guard, TierName
 
 Build = Callable[[Release, Content], Model]
-Free = Callable[[], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """One model; `free` lets go of what its weights are views of."""
-
-    key: VersionKey
-    model: Model
-    bytes: int
-    free: Free
-    stored_at: float
-    used_at: float
-    load_seconds: float = 0.0
-    hits: int = 0
-    leases: int = 0
-    gone: bool = False
-
-
-class Lease:
-    """A model that stays until this is released; also a context manager that gives the model."""
-
-    __slots__ = ("_held", "_slot", "_tier", "cached", "key", "model", "source")
-
-    def __init__(
-        self, tier: DeviceTier, slot: _Slot, *, cached: bool = True, source: TierName = TierName.DEVICE
-    ) -> None:
-        self._tier = tier
-        self._slot = slot
-        self._held = True
-        self.model = slot.model
-        self.key = slot.key
-        self.cached = cached
-        self.source = source
-
-    def share(self) -> Lease:
-        """Another lease of the same model."""
-        self._tier.share(self._slot)
-        return Lease(self._tier, self._slot, cached=self.cached, source=self.source)
-
-    def release(self) -> None:
-        """The model may go from now on; a second time does nothing."""
-        if self._held:
-            self._held = False
-            self._tier.give_back(self._slot)
-
-    def __del__(self) -> None:
-        # Whoever forgets to release gives it back when the lease is collected; a lock must not be taken here.
-        if self._held:
-            self._tier.forgotten.append(self._slot)
-
-    def __enter__(self) -> Model:
-        return self.model
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class DeviceTier:
@@ -85,13 +27,14 @@ class DeviceTier:
         self._budget = budget
         self._idle = idle
         self._now = now
-        self._slots: dict[VersionKey, _Slot] = {}
-        self._built_in: dict[VersionKey, _Slot] = {}
+        self._slots: dict[VersionKey, Slot] = {}
+        self._built_in: dict[VersionKey, Slot] = {}
         # Out of the tier but leased still: their bytes count until the last lease ends.
-        self._leaving: set[_Slot] = set()
+        self._leaving: set[Slot] = set()
         self._reserved: dict[VersionKey, int] = {}
         self._lock = threading.Lock()
-        self.forgotten: deque[_Slot] = deque()
+        self._uses = itertools.count(1)
+        self.forgotten: deque[tuple[Slot, int]] = deque()
         self.served = 0
 
     @property
@@ -112,7 +55,7 @@ class DeviceTier:
                     now - slot.stored_at,
                     now - slot.used_at,
                     slot.hits,
-                    slot.leases,
+                    len(slot.holders),
                     slot.load_seconds,
                     self._budget.appraise(slot.key).pinned,
                 )
@@ -126,43 +69,36 @@ class DeviceTier:
         """The model, if it is here: never waits for one that is not."""
         if self.forgotten:
             self._collect()
+        slot = self._slots.get(key) or self._built_in.get(key)
+        if slot is None:
+            return None
+        lease = Lease(self, slot)
+        if slot.going:
+            lease.release()
+            return None
+        slot.use(self._now())
+        self.served = next(self._uses)
+        return lease
+
+    def ended(self, slot: Slot) -> None:
+        """The last lease of a model that left the tier has ended; of two that both were the last, one frees it."""
         with self._lock:
-            slot = self._slots.get(key) or self._built_in.get(key)
-            if slot is None:
-                return None
-            slot.leases += 1
-            slot.hits += 1
-            self.served += 1
-            slot.used_at = self._now()
-            return Lease(self, slot)
+            leaving = slot in self._leaving
+            self._leaving.discard(slot)
+        if leaving:
+            slot.free()
 
     def _collect(self) -> None:
         """Take back what was leased and forgotten."""
         while self.forgotten:
-            self.give_back(self.forgotten.popleft())
-
-    def share(self, slot: _Slot) -> None:
-        """What sharing a lease does."""
-        with self._lock:
-            slot.leases += 1
-
-    def give_back(self, slot: _Slot) -> None:
-        """What a lease does at its end."""
-        with self._lock:
-            slot.leases -= 1
-            ended = slot.gone and slot.leases == 0
-            if ended:
-                self._leaving.discard(slot)
-        if ended:
-            slot.free()
+            slot, holder = self.forgotten.popleft()
+            end_lease(self, slot, holder)
 
     def adopt(self, key: VersionKey, model: Model) -> Lease:
         """Keep a model that is not loaded but built in: it takes no room and never goes."""
         now = self._now()
         with self._lock:
-            slot = self._built_in.setdefault(key, _Slot(key, model, 0, _nothing, now, now))
-            slot.leases += 1
-        return Lease(self, slot)
+            return Lease(self, self._built_in.setdefault(key, Slot(key, model, 0, _nothing, now)))
 
     def reserve(self, release: Release) -> Reservation:
         """Make room for a load before it begins, by what the manifest says; `fill` goes by what is measured.
@@ -184,14 +120,15 @@ class DeviceTier:
         with self._lock:
             self._reserved.pop(release.key, None)
             cached, victims = self._admit(release, model.bytes) if cache else (False, [])
-            now = self._now()
-            slot = _Slot(release.key, model, model.bytes, free, now, now, seconds, leases=1, gone=not cached)
+            slot = Slot(release.key, model, model.bytes, free, self._now(), seconds)
+            lease = Lease(self, slot, cached=cached, source=source)
             if cached:
                 self._slots[release.key] = slot
             else:
+                slot.going = True
                 self._leaving.add(slot)
         _free(victims)
-        return Lease(self, slot, cached=cached, source=source)
+        return lease
 
     def cancel(self, key: VersionKey) -> None:
         """The load of a reservation failed."""
@@ -211,9 +148,10 @@ class DeviceTier:
             raise NoRoomError(f"{release.key}: its {model.bytes} bytes would push out what is worth more")
 
     def evict(self, key: VersionKey) -> bool:
+        self._collect()
         with self._lock:
             slot = self._slots.get(key)
-            if slot is None or slot.leases or self._budget.appraise(key).pinned:
+            if slot is None or self._budget.appraise(key).pinned or not slot.vacate():
                 return False
             del self._slots[key]
         slot.free()
@@ -221,13 +159,13 @@ class DeviceTier:
 
     def purge(self, key: VersionKey) -> None:
         with self._lock:
-            slot = self._slots.pop(key, None)
-            leased = slot is not None and slot.leases > 0
-            if slot is not None and leased:
-                slot.gone = True
-                self._leaving.add(slot)
-        if slot is not None and not leased:
-            slot.free()
+            if (slot := self._slots.pop(key, None)) is None:
+                return
+            self._leaving.add(slot)
+            slot.going = True
+        # Whoever holds it still frees it at the end.
+        if not slot.holders:
+            self.ended(slot)
 
     def touch(self, key: VersionKey) -> None:
         with self._lock:
@@ -243,11 +181,11 @@ class DeviceTier:
         for key in list(self._slots):
             self.purge(key)
 
-    def _admit(self, release: Release, size: int) -> tuple[bool, list[_Slot]]:
+    def _admit(self, release: Release, size: int) -> tuple[bool, list[Slot]]:
         """Whether it may stay, and what goes for it."""
         now = self._now()
         occupants = [
-            Occupant(s.key, s.bytes, s.leases > 0, now - s.stored_at, now - s.used_at, s.load_seconds)
+            Occupant(s.key, s.bytes, bool(s.holders), now - s.stored_at, now - s.used_at, s.load_seconds)
             for s in self._slots.values()
         ]
         try:
@@ -255,6 +193,11 @@ class DeviceTier:
         except TooLargeError:
             raise
         except NoRoomError:
+            return False, []
+        if not all(self._slots[key].vacate() for key in victims):
+            # Somebody leased one in this very moment: those that were told to go stay.
+            for key in victims:
+                self._slots[key].going = False
             return False, []
         return True, [self._slots.pop(key) for key in victims]
 
@@ -282,7 +225,7 @@ class Reservation:
         self._tier.cancel(self._release.key)
 
 
-def _free(slots: Iterable[_Slot]) -> None:
+def _free(slots: Iterable[Slot]) -> None:
     for slot in slots:
         slot.free()
 

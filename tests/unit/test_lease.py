@@ -1,0 +1,119 @@
+"""Leases that nobody waits for, while models come and go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.models_fixture import make_release
+from models.eviction import Rules
+from models.release import Release
+from models.tiers.budget import Budget
+from models.tiers.device import DeviceTier
+from models.tiers.protocol import TierName, Worth
+
+SIZE = 1_000
+
+
+def device(limit: int = 10 * SIZE) -> DeviceTier:
+    budget = Budget("its budget", Rules(limit), lambda _: Worth(cost=1.0), time.monotonic)
+    return DeviceTier(lambda release, _: SimpleNamespace(bytes=release.bytes), budget, 600.0, time.monotonic)  # type: ignore[arg-type, return-value]
+
+
+def version(number: int = 1) -> Release:
+    return make_release("model", f"{number}.0.0", {"weights.bin": SIZE})[0]
+
+
+def place(tier: DeviceTier, release: Release, freed: list[Any]) -> Any:
+    model = SimpleNamespace(bytes=SIZE, freed=False)
+
+    def free() -> None:
+        model.freed = True
+        freed.append(model)
+
+    with tier.reserve(release) as room:
+        return room.fill(model, free, TierName.REPOSITORY, 0.1)  # type: ignore[arg-type]
+
+
+def test_a_model_is_freed_once_when_its_last_lease_ends() -> None:
+    tier, release, freed = device(), version(), []
+    first = place(tier, release, freed)
+    second, third = tier.lease(release.key), first.share()
+    assert second is not None
+    tier.purge(release.key)
+    assert tier.lease(release.key) is None
+    for lease in (first, first, second):
+        lease.release()
+        assert freed == []
+    assert tier.used() == SIZE
+    third.release()
+    assert (len(freed), tier.used()) == (1, 0)
+
+
+class User:
+    """Takes leases and looks whether their model is freed."""
+
+    def __init__(self, tier: DeviceTier, release: Release) -> None:
+        self._tier = tier
+        self._key = release.key
+        self.seen = self.wrong = 0
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            if (lease := self._tier.lease(self._key)) is not None:
+                time.sleep(0)
+                self.seen += 1
+                self.wrong += lease.model.freed  # type: ignore[attr-defined]
+                lease.release()
+
+
+@pytest.mark.parametrize("way", ["evict", "purge"])
+def test_nobody_ever_holds_a_model_that_was_freed(way: str) -> None:
+    tier, release, freed = device(), version(), []
+    place(tier, release, freed).release()
+    stop, users = threading.Event(), [User(tier, release) for _ in range(4)]
+    threads = [threading.Thread(target=user.run, args=(stop,)) for user in users]
+    for thread in threads:
+        thread.start()
+    placed, deadline = 1, time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        time.sleep(0.0005)
+        getattr(tier, way)(release.key)
+        if not tier.holds(release.key):
+            place(tier, release, freed).release()
+            placed += 1
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert [user.wrong for user in users] == [0] * 4
+    assert sum(user.seen for user in users) > 100
+    tier.purge(release.key)
+    assert len(freed) == placed
+    assert len({id(model) for model in freed}) == placed
+    assert tier.used() == 0
+
+
+def test_an_eviction_spares_what_somebody_holds() -> None:
+    tier, freed = device(limit=2 * SIZE), []
+    held = [place(tier, version(number), freed) for number in (1, 2)]
+    other = place(tier, version(3), freed)
+    assert (other.cached, tier.used()) == (False, 3 * SIZE)
+    other.release()
+    assert len(freed) == 1
+    for lease in held:
+        lease.release()
+    assert (len(freed), tier.used()) == (1, 2 * SIZE)
+
+
+def test_what_was_forgotten_comes_back_without_a_lock() -> None:
+    tier, release, freed = device(), version(), []
+    lease = place(tier, release, freed)
+    with tier._lock:
+        del lease
+    assert freed == []
+    assert tier.evict(release.key)
+    assert len(freed) == 1
