@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +73,16 @@ class User:
                 lease.release()
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads change places as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("way", ["evict", "purge"])
 def test_nobody_ever_holds_a_model_that_was_freed(way: str) -> None:
     tier, release, freed = device(), version(), []
@@ -81,7 +93,6 @@ def test_nobody_ever_holds_a_model_that_was_freed(way: str) -> None:
         thread.start()
     placed, deadline = 1, time.monotonic() + 1.0
     while time.monotonic() < deadline:
-        time.sleep(0.0005)
         getattr(tier, way)(release.key)
         if not tier.holds(release.key):
             place(tier, release, freed).release()
@@ -117,3 +128,21 @@ def test_what_was_forgotten_comes_back_without_a_lock() -> None:
     assert freed == []
     assert tier.evict(release.key)
     assert len(freed) == 1
+
+
+def test_a_model_that_goes_between_look_and_lease_is_not_given() -> None:
+    tier, release, freed = device(), version(), []
+    place(tier, release, freed).release()
+
+    class Late(dict[Any, Any]):
+        """Lets the model go after it was seen and before it is leased."""
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            seen = super().get(key, default)
+            tier._slots = dict(self)
+            assert tier.evict(key)
+            return seen
+
+    tier._slots = Late(tier._slots)
+    assert tier.lease(release.key) is None
+    assert (len(freed), tier.used()) == (1, 0)
