@@ -129,6 +129,18 @@ class ModelCache:
             for key in place.expire():
                 log.info("%s: expired from %s", key, place.name)
 
+    def misplaced(self) -> list[VersionKey]:
+        """Versions in memory that would fit the device as it is, most in demand first."""
+        device, room = self.tiers.device, (self.tiers.device.budget or 0) - self.tiers.device.used()
+        waiting = [entry for entry in self.tiers.memory.entries() if not device.holds(entry.key)]
+        waiting.sort(key=lambda entry: self._appraisals.appraise(entry.key).demand, reverse=True)
+        chosen = []
+        for entry in waiting:
+            if entry.bytes <= room:
+                chosen.append(entry.key)
+                room -= entry.bytes
+        return chosen
+
     def close(self) -> None:
         """Give loads up, then let everything go. Leases that are still held keep their models alive."""
         self._closing.now()

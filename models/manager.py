@@ -113,6 +113,18 @@ class SyncModelCacheManager:
         """Budgets, entries, hit rates, load times."""
         return status_of(self._parts.cache)
 
+    def maintain(self) -> None:
+        """Renew what is in demand, let go what expired, and bring back to the device what has room there again."""
+        cache = self._parts.cache
+        cache.maintain()
+        for key in cache.misplaced():
+            release = self._parts.repository.release(key.name, key.version)
+            if release.key == key:
+                # Nobody asked for it, so it counts as no look-up.
+                ticket = self.join(release, None)
+                ticket.wait()
+                ticket.leave()
+
     def close(self) -> None:
         """Give loads up and let everything go; a second time does nothing."""
         if not self._closed.is_set():
@@ -157,7 +169,7 @@ class SyncModelCacheManager:
     def _keep(self) -> None:
         while not self._closed.wait(_MAINTENANCE_SECONDS):
             try:
-                self._parts.cache.maintain()
+                self.maintain()
             except (ModelError, OSError) as error:
                 log.warning("the cache is not tidied up now: %s", error)
 

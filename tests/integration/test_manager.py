@@ -189,3 +189,14 @@ def test_a_closed_manager_keeps_nothing(options: CacheOptions) -> None:
     # Its pages live on with the lease, as long as somebody looks at them.
     lease.model.warm_up([3])
     lease.release()
+
+
+def test_maintenance_brings_back_what_has_room_again(manager: SyncModelCacheManager) -> None:
+    (key,) = manager.preload(["claims_filter_v2.1"])
+    device = manager._parts.cache.tiers.device
+    assert device.evict(key)
+    manager.maintain()
+    assert device.holds(key)
+    manager.evict("claims_filter_v2.1")
+    manager.maintain()
+    assert not device.holds(key)
