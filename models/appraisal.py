@@ -36,6 +36,15 @@ class Appraisals:
         """A load took so long: what the next one is expected to take."""
         self._seconds[key] = seconds
 
+    def was_loaded(self, key: VersionKey) -> bool:
+        """Whether this process has loaded it, and nobody told it to let go since."""
+        return key in self._seconds
+
+    def let_go(self, key: VersionKey) -> None:
+        """Somebody wants it gone: it is not brought back unless it is asked for."""
+        self._pinned.discard(key)
+        self._seconds.pop(key, None)
+
     def cost(self, key: VersionKey, size: int) -> float:
         """Seconds that a load is expected to take."""
         return self._seconds.get(key, expected_seconds(size))
@@ -46,9 +55,6 @@ class Appraisals:
     def pin(self, key: VersionKey) -> None:
         """It is never evicted, whatever else wants room."""
         self._pinned.add(key)
-
-    def unpin(self, key: VersionKey) -> None:
-        self._pinned.discard(key)
 
     def expect(self, keys: Sequence[VersionKey]) -> None:
         """The versions that will be asked for next, in this order; what was expected before is forgotten."""

@@ -117,6 +117,7 @@ class ModelCache:
 
     def evict(self, key: VersionKey) -> list[TierName]:
         """Let a version go from device and memory, where nothing leases it; Redis belongs to all instances."""
+        self._appraisals.let_go(key)
         return [tier.name for tier in (self.tiers.device, self.tiers.memory) if tier.evict(key)]
 
     def maintain(self) -> None:
@@ -130,9 +131,13 @@ class ModelCache:
                 log.info("%s: expired from %s", key, place.name)
 
     def misplaced(self) -> list[VersionKey]:
-        """Versions in memory that would fit the device as it is, most in demand first."""
+        """Versions in memory that were on the device before and fit it as it is, most in demand first."""
         device, room = self.tiers.device, (self.tiers.device.budget or 0) - self.tiers.device.used()
-        waiting = [entry for entry in self.tiers.memory.entries() if not device.holds(entry.key)]
+        waiting = [
+            entry
+            for entry in self.tiers.memory.entries()
+            if self._appraisals.was_loaded(entry.key) and not device.holds(entry.key)
+        ]
         waiting.sort(key=lambda entry: self._appraisals.appraise(entry.key).demand, reverse=True)
         chosen = []
         for entry in waiting:

@@ -106,7 +106,6 @@ class SyncModelCacheManager:
     def evict(self, model_name: str, version: str = "latest") -> list[str]:
         """Let a model go from device and memory; the names of the tiers that did. A leased one stays."""
         key = self._parts.resolver.release(model_name, version).key
-        self._parts.appraisals.unpin(key)
         return [str(tier) for tier in self._parts.cache.evict(key)]
 
     def status(self) -> CacheStatus:
