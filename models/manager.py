@@ -25,6 +25,7 @@ from models.tiers.lease import Lease
 log = logging.getLogger(__name__)
 
 _MAINTENANCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
 _AUTO_WITHOUT_MANIFEST = 512
 
 
@@ -47,7 +48,7 @@ class SyncModelCacheManager:
             l1_memory_limit_gb, l2_redis_limit_gb, gpu_memory_limit_gb
         )
         self._parts: Assembled = assemble(self.options, time.monotonic, time.time)
-        self.supply = ModelSupply(self._parts, self.options.load_timeout_s)
+        self.supply = ModelSupply(self._parts, self.options)
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="cache-maintenance", daemon=True)
         self._keeper.start()
@@ -56,11 +57,13 @@ class SyncModelCacheManager:
         self,
         model_name: str,
         version: str = "latest",
-        priority_level: ModelPriority = ModelPriority.MEDIUM,
+        priority_level: ModelPriority | None = None,
         timeout: float | None = None,
     ) -> Lease:
         """A lease of the model, loaded if need be; the model stays until it is released.
 
+        Without `priority_level` its priority stays that of the options, or medium. An alias in shares means its oldest
+        version here; the stage divides claims by their key.
         Raises UnknownModelError naming the nearest, LoadTimeoutError after `timeout` seconds (default:
         `load_timeout_s` of the options), TooLargeError, ManifestError or ArtifactError.
         """
@@ -89,7 +92,7 @@ class SyncModelCacheManager:
     def preload(
         self,
         model_names: Iterable[str],
-        priority_level: ModelPriority = ModelPriority.HIGH,
+        priority_level: ModelPriority | None = None,
         *,
         pin: bool = False,
     ) -> list[VersionKey]:
@@ -121,7 +124,8 @@ class SyncModelCacheManager:
             if release.key == key:
                 # Nobody asked for it, so it counts as no look-up.
                 ticket = self.join(release, None)
-                ticket.wait()
+                while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
+                    continue
                 ticket.leave()
 
     def close(self) -> None:
@@ -140,10 +144,11 @@ class SyncModelCacheManager:
     ) -> None:
         self.close()
 
-    def release_of(self, name: str, version: str, priority: ModelPriority) -> Release:
+    def release_of(self, name: str, version: str, priority: ModelPriority | None) -> Release:
         """The version that a name means now, to be cached with that priority."""
         release = self._parts.resolver.release(name, version)
-        self._parts.appraisals.prioritize(release.key, priority)
+        if (chosen := self.options.priorities.get(name) if priority is None else priority) is not None:
+            self._parts.appraisals.prioritize(release.key, chosen)
         return release
 
     def join(self, release: Release, timeout: float | None) -> Ticket[Lease]:
@@ -192,7 +197,7 @@ class MLModelCacheManager:
         self,
         model_name: str,
         version: str = "latest",
-        priority_level: ModelPriority = ModelPriority.MEDIUM,
+        priority_level: ModelPriority | None = None,
         timeout: float | None = None,
     ) -> Lease:
         """As `SyncModelCacheManager.get_model`. A cancelled call waits no longer; others' loads go on."""
@@ -224,7 +229,7 @@ class MLModelCacheManager:
     async def preload(
         self,
         model_names: Iterable[str],
-        priority_level: ModelPriority = ModelPriority.HIGH,
+        priority_level: ModelPriority | None = None,
         *,
         pin: bool = False,
     ) -> list[VersionKey]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.assembly import Assembled
+from models.assembly import Assembled, CacheOptions
 from models.cache import ModelCache
 from models.flights import Ticket
 from models.null import NAME as NULL
@@ -34,9 +34,10 @@ class BegunLoad:
 class ModelSupply:
     """Which versions a name means, and their leases, loads and prospects."""
 
-    def __init__(self, parts: Assembled, load_timeout: float) -> None:
+    def __init__(self, parts: Assembled, options: CacheOptions) -> None:
         self._parts = parts
-        self._timeout = load_timeout
+        self._timeout = options.load_timeout_s
+        self._priorities = options.priorities
         # What a claim was promised stays known, even when it is removed from the repository meanwhile.
         self._releases: dict[VersionKey, Release] = {}
         self._null = parts.cache.tiers.device.adopt(NULL_KEY, NullModel())
@@ -48,6 +49,9 @@ class ModelSupply:
         target = self._parts.resolver.target(reference)
         releases = [self._parts.repository.release(target.name, share.version) for share in target.shares]
         self._releases.update({release.key: release for release in releases})
+        if (priority := self._priorities.get(reference)) is not None:
+            for release in releases:
+                self._parts.appraisals.prioritize(release.key, priority)
         return tuple(
             (release.key, share.weight) for release, share in zip(releases, target.shares, strict=True)
         )

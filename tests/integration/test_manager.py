@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,16 @@ def test_maintenance_brings_back_what_has_room_again(manager: SyncModelCacheMana
     manager.evict("claims_filter_v2.1")
     manager.maintain()
     assert not device.holds(key)
+
+
+@pytest.mark.parametrize("asked", [None, ModelPriority.CRITICAL])
+def test_the_priority_is_that_of_the_catalog_unless_another_is_asked_for(
+    options: CacheOptions, asked: ModelPriority | None
+) -> None:
+    priorities = {"claims_filter_v2.1": ModelPriority.HIGH}
+    with SyncModelCacheManager(0.1, options=replace(options, priorities=priorities)) as manager:
+        for _ in range(2):
+            lease = manager.get_model("claims_filter_v2.1", priority_level=asked)
+        assert manager._parts.appraisals.appraise(lease.key).priority is (asked or ModelPriority.HIGH)
+        ((key, _),) = manager.supply.shares("claims_filter_v2.1")
+        assert manager._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
