@@ -50,7 +50,7 @@ class Fetcher:
             if not self._memory.holds(release.key):
                 try:
                     source = self._bring(release, guard)
-                except NoRoomError as error:
+                except (NoRoomError, OSError) as error:
                     log.warning("%s: not kept in memory: %s", release.key, error)
                     break
             if (holding := self._memory.lease(release.key)) is not None:

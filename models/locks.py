@@ -19,11 +19,16 @@ class FileLock:
 
     @classmethod
     def attempt(cls, path: Path, *, shared: bool, create: bool = True) -> FileLock | None:
-        """The lock if it is free now. None when it is not, or when the file is gone."""
+        """The lock if it is free now. None when it is not, or when the file is gone and is not to be created.
+
+        Raises OSError where it cannot be opened.
+        """
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         try:
             descriptor = os.open(path, flags, 0o600)
         except FileNotFoundError:
+            if create:
+                raise
             return None
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from models.protocols import ModelIdentity, Tensors
 
 # What a forward of so many claims touches stays in the cache; larger ones are slower a claim.
 _CHUNK = 128
+# The compiler parses source; two threads that do so at once break Python's parser ("AST constructor recursion depth
+# mismatch"), and warnings.catch_warnings is the whole process's.
+_COMPILING = threading.Lock()
 
 
 class TransformerModel:
@@ -80,7 +84,7 @@ def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
     Called from Python, every operator gives the lock up and must win it back from the threads that read and write:
     a sixth of the stage's speed on two cores. torch.export has no such call for a batch whose shape is its data.
     """
-    with warnings.catch_warnings():
+    with _COMPILING, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         compiled: torch.nn.Module = torch.jit.freeze(torch.jit.script(network))
     return compiled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,23 @@ def test_a_folder_that_is_too_small_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"are free, the budget is .*; lower cache\.l1_memory_gb"):
         Pool(tmp_path / "pool", 10**18)
     assert not (tmp_path / "pool").exists()
+
+
+def test_a_place_where_nothing_can_be_made_says_what_to_do() -> None:
+    with pytest.raises(UnavailableError, match=r"models cannot be kept here: .*; set cache\.memory_folder"):
+        Pool(Path("/proc/claimstream/pool"), 0)
+    with pytest.raises(UnavailableError, match="models cannot be kept here"):
+        Pool(Path("/proc/pool"), 0)
+
+
+def test_a_folder_that_somebody_removes_costs_the_sharing_and_not_the_load(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path)
+    release = cache.publish("a")
+    shutil.rmtree(tmp_path / "pool")
+    lease = cache.get(release, 10.0)
+    assert cache.private_bytes == release.bytes
+    lease.release()
+    cache.close()
 
 
 @pytest.mark.parametrize("obstacle", ["file", "link"])

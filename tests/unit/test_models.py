@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,21 @@ def test_measures() -> None:
     assert auc(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == 0.75
     assert auc(np.array([0.5, 0.5, 0.5, 0.5], np.float32), labels) == 0.5
     assert average_precision(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == pytest.approx(0.8333)
+
+
+def test_models_are_built_by_several_threads_at_once() -> None:
+    failures: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            for _ in range(4):
+                open_model("claims_filter_v2.1", threads=1)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            failures.append(error)
+
+    threads = [threading.Thread(target=build) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
