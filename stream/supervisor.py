@@ -227,7 +227,7 @@ class Supervisor:
         self._departed.add(slot.latest.without_gauges())
         slot.process, slot.connection, slot.ready, slot.latest = None, None, False, Snapshot()
         slot.cache = None
-        for place in [place for place in self._asked if place[0] == slot.number]:
+        for place in [place for place in list(self._asked) if place[0] == slot.number]:
             gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
             self._asked.pop(place).set_result(gone)
         return code

@@ -166,7 +166,7 @@ def _file(folder: Path, name: str, content: bytes) -> Path:
     ("name", "content", "reason"),
     [
         ("empty.csv", b"", "is empty"),
-        ("empty.csv.gz", gzip.compress(b""), "is empty"),
+        ("empty.csv.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("header.csv", HEADER.encode() + b"\n", "no rows"),
         ("text.csv.gz", HEADER.encode(), "not a gzip file"),
         ("cut.csv.gz", gzip.compress(f"{HEADER}\n{ROW}\n".encode() * 500)[:-20], "damaged"),
