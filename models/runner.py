@@ -86,5 +86,5 @@ def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
     """
     with _COMPILING, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        compiled: torch.nn.Module = torch.jit.freeze(torch.jit.script(network))
+        compiled: torch.nn.Module = torch.jit.script(network)
     return compiled

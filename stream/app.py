@@ -29,7 +29,7 @@ from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.lanes import Lanes
-from stream.loader import Loader
+from stream.loader import Loader, Schedule
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
@@ -89,7 +89,9 @@ class Rooms:
 def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     """Build one worker and load its models; nothing is connected yet. Raises ModelError."""
     rooms = _rooms(settings, clock)
-    loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, rooms.arena, clock, rooms.metrics)
+    loader = Loader(
+        rooms.cache.supply, rooms.roster, rooms.lanes, rooms.arena, clock, rooms.metrics, _schedule(settings)
+    )
     loader.open()
     _preload(settings, rooms.cache)
     limits = settings.limits
@@ -226,6 +228,10 @@ def cache_options(settings: Settings) -> CacheOptions:
 def model_catalog(settings: Settings) -> ModelCatalog:
     """What the operator says of each model. Raises ConfigurationError."""
     return load_catalog(Path(settings.cache.catalog) if settings.cache.catalog else SHIPPED_CATALOG)
+
+
+def _schedule(settings: Settings) -> Schedule:
+    return Schedule(tuple(settings.cache.peaks), tuple(settings.workers.preload_models))
 
 
 def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:

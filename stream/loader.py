@@ -171,6 +171,7 @@ class Loader:
             log.warning("%s: its version stays: %s", reference, error)
             return
         if shares == self._served.get(reference):
+            self._awaited.pop(reference, None)
             return
         missing = [key for key, _ in shares if key not in self._keys or not self.ready(self._keys.index(key))]
         self._awaited[reference] = {key for key, _ in shares} if missing else set()

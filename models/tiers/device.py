@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from models.errors import NoRoomError, TooLargeError
 from models.protocols import Model
@@ -90,9 +91,9 @@ class DeviceTier:
 
     def _collect(self) -> None:
         """Take back what was leased and forgotten."""
-        while self.forgotten:
-            slot, holder = self.forgotten.popleft()
-            end_lease(self, slot, holder)
+        with suppress(IndexError):
+            while True:
+                end_lease(self, *self.forgotten.popleft())
 
     def adopt(self, key: VersionKey, model: Model) -> Lease:
         """Keep a model that is not loaded but built in: it takes no room and never goes."""
@@ -119,6 +120,8 @@ class DeviceTier:
         """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
         with self._lock:
             self._reserved.pop(release.key, None)
+            # Where a second load of the version was faster, this one's goes with its lease.
+            cache = cache and release.key not in self._slots
             cached, victims = self._admit(release, model.bytes) if cache else (False, [])
             slot = Slot(release.key, model, model.bytes, free, self._now(), seconds)
             lease = Lease(self, slot, cached=cached, source=source)

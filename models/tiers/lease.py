@@ -19,6 +19,8 @@ from models.tiers.protocol import TierName
 
 Free = Callable[[], None]
 
+_HOLDERS = itertools.count()
+
 
 class Slot:
     """One model on the device; `free` lets go of what its weights are views of. Times are of the tier's clock."""
@@ -77,12 +79,14 @@ class Owner(Protocol):
 class Lease:
     """A model that stays until this is released; also a context manager that gives the model."""
 
-    __slots__ = ("_held", "_owner", "_slot", "cached", "key", "model", "source")
+    __slots__ = ("_held", "_holder", "_owner", "_slot", "cached", "key", "model", "source")
 
     def __init__(
         self, owner: Owner, slot: Slot, *, cached: bool = True, source: TierName = TierName.DEVICE
     ) -> None:
-        slot.holders.add(id(self))
+        # Not id(self): of a lease that was forgotten it may be another's before it is taken back.
+        self._holder = next(_HOLDERS)
+        slot.holders.add(self._holder)
         self._held = True
         self._owner = owner
         self._slot = slot
@@ -99,13 +103,13 @@ class Lease:
         """The model may go from now on; a second time does nothing."""
         if self._held:
             self._held = False
-            end_lease(self._owner, self._slot, id(self))
+            end_lease(self._owner, self._slot, self._holder)
 
     def __del__(self) -> None:
         # Whoever forgets to release gives it back when the lease is collected; a lock must not be taken here.
         if self._held:
             self._held = False
-            self._owner.forgotten.append((self._slot, id(self)))
+            self._owner.forgotten.append((self._slot, self._holder))
 
     def __enter__(self) -> Model:
         return self.model

@@ -69,19 +69,23 @@ class Pool:
         self._use.release()
         if (alone := FileLock.attempt(self._gate, shared=False)) is not None:
             with alone:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                # Only what is the pool's own: the folder may be one that somebody uses for other things, too.
+                for place in (self.entries, self.loading, self._locks):
+                    shutil.rmtree(place, ignore_errors=True)
+                with suppress(OSError):
+                    self.folder.rmdir()
 
     def _join(self) -> FileLock:
         """Hold the gate as one of many, then make the folder, which is this user's alone."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock.wait(self._gate, lambda: None, shared=True)
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(mode=0o700)
             if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
                 raise PermissionError(1, "it belongs to another user, or is a link")
-            self.folder.chmod(0o700)
             for path in (self.entries, self.loading, self._locks):
-                path.mkdir(exist_ok=True)
+                path.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             lock.release()
             raise
