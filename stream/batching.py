@@ -35,14 +35,14 @@ class Batcher:
         self._metrics = metrics
         self._fits: defaultdict[int, CurveFit] = defaultdict(CurveFit)
         self.draining = False
-        self.lacking = False
+        self.lacking: frozenset[int] = frozenset()
 
     def next(self, now: float) -> MicroBatch | Wait:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = float("inf")
         views = sorted(self._lanes.views(now), key=lambda lane: lane.deadline)
         ready = [view for view in views if self._ready(view.lane)]
-        self.lacking = len(ready) < len(views)
+        self.lacking = frozenset(view.lane for view in views) - {view.lane for view in ready}
         for view in ready:
             decision = self._decide(view, now)
             if isinstance(decision, Close):

@@ -117,6 +117,7 @@ class Loader:
         self._awaited: dict[str, set[VersionKey]] = {}
         self._next_look = 0.0
         self.draining = False
+        self.landed = False
 
     def open(self) -> None:
         """Load what every model of the routes means now, before the first claim. Raises ModelError."""
@@ -214,6 +215,7 @@ class Loader:
         return True
 
     def _land(self, now: float) -> None:
+        self.landed = False
         for key in [key for key, load in self._loads.items() if load.done]:
             load = self._loads.pop(key)
             try:
@@ -227,6 +229,7 @@ class Loader:
             # Kept until the claims that it was loaded for are scored, or no other load would ever serve them.
             self._held[key] = lease
             self._next_look = now
+            self.landed = True
 
     def _put_off(self, key: VersionKey, error: ModelError, now: float) -> None:
         wait = self._backoff[key] = min(2 * self._backoff.get(key, _FIRST_BACKOFF / 2), _LONGEST_BACKOFF)

@@ -102,6 +102,7 @@ class Pipeline:
     metrics: StageMetrics
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
+    _lacked: frozenset[int] = field(default=frozenset(), init=False)
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
     _next_retry: float = field(default=0.0, init=False)
@@ -126,7 +127,8 @@ class Pipeline:
         if self.outbox.full:
             return NEVER
         choice = self.batcher.next(now)
-        if self.batcher.lacking:
+        if self.batcher.lacking != self._lacked:
+            self._lacked = self.batcher.lacking
             self.signals.loader()
         if isinstance(choice, Wait):
             return choice.until
@@ -160,7 +162,8 @@ class Pipeline:
     def loading(self, now: float) -> float:
         """Bring the models that waiting claims need; follow what was promoted."""
         due = self.loader.step(now)
-        self.signals.scoring()
+        if self.loader.landed:
+            self.signals.scoring()
         return due
 
     def unfinished(self) -> int:

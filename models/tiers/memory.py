@@ -131,6 +131,9 @@ class MemoryTier:
         except FileNotFoundError:
             lock.release()
             return None
+        except BaseException:
+            lock.release()
+            raise
         self.touch(key)
         with self._lock:
             self._hits[key] += 1

@@ -214,3 +214,11 @@ def test_the_priority_is_that_of_the_catalog_unless_another_is_asked_for(
         assert manager._parts.appraisals.appraise(lease.key).priority is (asked or ModelPriority.HIGH)
         ((key, _),) = manager.supply.shares("claims_filter_v2.1")
         assert manager._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_what_is_evicted_is_gone(manager: SyncModelCacheManager) -> None:
+    for _ in range(5):
+        manager.get_model("claims_filter_v2.1").release()
+        assert manager.evict("claims_filter_v2.1") == ["device", "memory"]
+    assert "model.safetensors" not in Path("/proc/self/maps").read_text()
