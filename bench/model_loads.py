@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-from bench.models_fixture import make_release
-from bench.report import Figure
+from bench.models_fixture import Unhurried, make_release
+from bench.report import Figure, spread
 from models.appraisal import Appraisals
 from models.cache import ModelCache, Tiers
 from models.demand import Demand
@@ -38,14 +38,6 @@ _FILE = "weights.bin"
 _BLOCK = 8 << 20
 _BUDGET = 4_000_000_000
 _SIZES = {"10 MB": 10_000_000, "850 MB": 850_000_000, "1,200 MB": 1_200_000_000}
-
-
-class _Unhurried:
-    def check(self) -> None:
-        """Nothing ends it."""
-
-    def remaining(self) -> float:
-        return float("inf")
 
 
 def measure_loads(*, quick: bool) -> list[Figure]:
@@ -82,16 +74,16 @@ class Load:
                 round(statistics.median(disk), 2),
                 "x",
                 "≥ 0.8",
-                f"{_spread(disk)}; {name}, pages of the file dropped before each; the plain read writes to the same "
-                f"kind of file in shared memory and reaches {_spread(self._speed(self.read))} GB/s",
+                f"{spread(disk)}; {name}, pages of the file dropped before each; the plain read writes to the same "
+                f"kind of file in shared memory and reaches {spread(self._speed(self.read))} GB/s",
             ),
             Figure(
                 "load_ram_vs_memcpy",
                 round(statistics.median(memory), 2),
                 "x",
                 "≥ 0.8",
-                f"{_spread(memory)}; {name} to a CPU: its weights are views of pages in RAM and nothing is copied; "
-                f"memcpy reaches {_spread(self._speed(self.copy))} GB/s",
+                f"{spread(memory)}; {name} to a CPU: its weights are views of pages in RAM and nothing is copied; "
+                f"memcpy reaches {spread(self._speed(self.copy))} GB/s",
             ),
         ]
 
@@ -244,7 +236,7 @@ def _crowd(repository: Repository, pool: Path) -> Figure:
 def _publish(repository: Repository, name: str, size: int) -> Release:
     plain = "model_" + "".join(letter for letter in name.lower() if letter.isalnum())
     release, content = make_release(plain, "1.0.0", {_FILE: size})
-    RepositoryTier(repository).store(release, content, _Unhurried())
+    RepositoryTier(repository).store(release, content, Unhurried())
     return release
 
 
@@ -291,8 +283,4 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _milliseconds(name: str, seconds: Sequence[float], note: str) -> Figure:
     values = [1_000 * each for each in seconds]
-    return Figure(name, round(statistics.median(values), 2), "ms", "", f"{_spread(values)}; {note}")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{min(values):.2f}–{max(values):.2f}"
+    return Figure(name, round(statistics.median(values), 2), "ms", "", f"{spread(values)}; {note}")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.report import Figure
+from bench.report import Figure, spread
 from models import CacheOptions, SyncModelCacheManager
 from models.release import VersionKey
 from models.supply import ModelSupply
@@ -26,15 +26,13 @@ def measure_lookups(*, quick: bool) -> list[Figure]:
             alone = _rounds(manager.supply, key, rounds)
             crowd = _crowd(manager.supply, key, 4, max(rounds // 4, 1))
     return [
-        Figure(
-            "lookup_us", _middle(alone), "µs", "≤ 10", f"{_spread(alone)}; rounds of {_ROUND}, one thread"
-        ),
+        Figure("lookup_us", _middle(alone), "µs", "≤ 10", f"{spread(alone)}; rounds of {_ROUND}, one thread"),
         Figure(
             "lookup_contended_us",
             _middle(crowd),
             "µs",
             "≤ 30",
-            f"{_spread(crowd)}; each of four threads at once, on the same two cores",
+            f"{spread(crowd)}; each of four threads at once, on the same two cores",
         ),
     ]
 
@@ -73,7 +71,3 @@ def _crowd(supply: ModelSupply, key: VersionKey, threads: int, rounds: int) -> l
 
 def _middle(values: list[float]) -> float:
     return round(statistics.median(values), 2)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):.1f}–{max(values):.1f}"

@@ -135,7 +135,7 @@ def measure_mix(*, quick: bool) -> list[Figure]:
             "memory_efficiency",
             [efficiency for _, efficiency in gpu],
             "≥ 0.893",
-            "bytes × seconds from a load to the last use, over those from the load to the end of the stay",
+            "bytes times seconds from a load to the last use, over those from the load to the end of the stay",
         ),
         _rate(
             "hit_rate_l1_cpu",
@@ -212,4 +212,4 @@ def _daily(moment: float) -> float:
 def _rate(name: str, values: list[float | None], goal: str, note: str) -> Figure:
     known = [value for value in values if value is not None]
     middle = sum(known) / len(known)
-    return Figure(name, round(middle, 4), "", goal, f"{min(known):.4f}–{max(known):.4f}; {note}")
+    return Figure(name, round(middle, 4), "", goal, f"{min(known):.4f} to {max(known):.4f}; {note}")

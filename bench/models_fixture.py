@@ -53,3 +53,13 @@ def _entry(data: memoryview) -> FileEntry:
         sha256=hashlib.sha256(data).hexdigest(),
         chunks=tuple(chunk_digest(data[start:end]) for start, end in spans(len(data))),
     )
+
+
+class Unhurried:
+    """A guard that lets a load take as long as it takes."""
+
+    def check(self) -> None:
+        """Nothing ends it."""
+
+    def remaining(self) -> float:
+        return float("inf")

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.models_fixture import make_release
-from bench.report import Figure
+from bench.models_fixture import Unhurried, make_release
+from bench.report import Figure, spread
 from models.eviction import Rules
 from models.release import Release
 from models.tiers.budget import Budget
@@ -45,7 +45,7 @@ def measure_redis(*, quick: bool) -> list[Figure]:
     size, rounds = (200_000_000, 3) if quick else (1_200_000_000, 7)
     release, content = make_release("bench", "1.0.0", {_FILE: size})
     with EmbeddedRedis() as server, closing(_tier(server.url, size)) as tier:
-        tier.store(release, content, _Unhurried())
+        tier.store(release, content, Unhurried())
         loads = [_round(tier, release, server.port) for _ in range(rounds)]
     shares = [each.plain / each.tier for each in loads]
     speeds = [size / each.tier / 1e9 for each in loads]
@@ -55,11 +55,11 @@ def measure_redis(*, quick: bool) -> list[Figure]:
             round(statistics.median(shares), 2),
             "x",
             "≥ 0.8",
-            f"{_spread(shares)}; {size / 1e9:g} GB, {CONNECTIONS} connections each; the bare socket reads "
-            f"{_spread([size / each.plain / 1e9 for each in loads])} GB/s, over one connection "
-            f"{_spread([size / each.single / 1e9 for each in loads])}",
+            f"{spread(shares)}; {size / 1e9:g} GB, {CONNECTIONS} connections each; the bare socket reads "
+            f"{spread([size / each.plain / 1e9 for each in loads])} GB/s, over one connection "
+            f"{spread([size / each.single / 1e9 for each in loads])}",
         ),
-        Figure("load_redis_gb_per_s", round(statistics.median(speeds), 2), "GB/s", "", _spread(speeds)),
+        Figure("load_redis_gb_per_s", round(statistics.median(speeds), 2), "GB/s", "", spread(speeds)),
         *(_milliseconds(megabytes, rounds) for megabytes in ((10,) if quick else (10, 850, 1_200))),
     ]
 
@@ -68,14 +68,14 @@ def _milliseconds(megabytes: int, rounds: int) -> Figure:
     """A verified load of one size, nothing taking turns with it."""
     release, content = make_release("bench", "1.0.0", {_FILE: megabytes * 1_000_000})
     with EmbeddedRedis() as server, closing(_tier(server.url, 2 * release.bytes)) as tier:
-        tier.store(release, content, _Unhurried())
+        tier.store(release, content, Unhurried())
         times = [1_000 * _timed(lambda path: _verified(path, tier, release)) for _ in range(rounds)]
     return Figure(
         f"load_redis_{megabytes}mb_ms",
         round(statistics.median(times), 1),
         "ms",
         "",
-        f"{_spread(times)}; user asked < 10 from L2",
+        f"{spread(times)}; user asked < 10 from L2",
     )
 
 
@@ -103,7 +103,7 @@ def _verified(path: Path, tier: RedisTier, release: Release) -> None:
     try:
         os.truncate(descriptor, release.bytes)
         with closing(Sink(release, lambda _, offset, chunk: _write(descriptor, chunk, offset))) as sink:
-            tier.read(release, sink, _Unhurried())
+            tier.read(release, sink, Unhurried())
             sink.finish()
     finally:
         os.close(descriptor)
@@ -163,17 +163,3 @@ def _mapped(path: Path, size: int) -> Iterator[memoryview]:
 def _tier(url: str, size: int) -> RedisTier:
     budget = Budget("the budget of Redis", Rules(2 * size), lambda _: Worth(), time.monotonic)
     return RedisTier(url, budget, Lifetime(14_400.0, 3_600.0), time.monotonic, connections=CONNECTIONS)
-
-
-class _Unhurried:
-    """A guard that ends nothing."""
-
-    def check(self) -> None:
-        """Takes as long as it takes."""
-
-    def remaining(self) -> float:
-        return float("inf")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -28,12 +28,14 @@ class ModelEntry(Section):
         max_length=2,
         description="Maximum tokens and hidden width, an upper bound checked against the manifest.",
     )
-    memory_mb: float = Field(gt=0, description="Megabytes reserved until its size was measured.")
+    memory_mb: float = Field(
+        gt=0, description="Megabytes that it is said to take. The measured bytes of its manifest count."
+    )
     cache_priority: Literal["low", "medium", "high", "critical"] = Field(
         default="medium", description="Who stays when the cache is full; high is loaded at the start."
     )
     quantization: Literal["none", "bf16", "fp16", "int8"] = Field(
-        default="none", description="Precision of the variant that is preferred."
+        default="none", description="Precision of the variant that is preferred. No effect yet."
     )
 
 

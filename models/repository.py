@@ -49,14 +49,10 @@ class Target:
     name: str
     shares: tuple[Share, ...]
 
-    def pick(self, fraction: float) -> str:
-        """The version for a hash fraction in [0, 1); whoever had the newest keeps it while its share grows."""
-        left = fraction * sum(share.weight for share in self.shares)
-        for share in self.shares:
-            if left < share.weight:
-                return share.version
-            left -= share.weight
-        return self.shares[-1].version
+    @property
+    def oldest(self) -> str:
+        """The version for who does not divide claims."""
+        return self.shares[0].version
 
 
 class Repository:
@@ -253,7 +249,7 @@ def open_model(
         return NullModel()
     versions = Repository(repository)
     target = versions.resolve(name)
-    release = versions.release(target.name, target.pick(0.0))
+    release = versions.release(target.name, target.oldest)
     # torch takes seconds to import, which whoever only looks up names, or scores with `null`, does not owe.
     from models.loading import load
 

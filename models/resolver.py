@@ -47,10 +47,10 @@ class Resolver:
             raise known.error or UnknownModelError(reference)
         return known.target
 
-    def release(self, reference: str, version: str = "latest", fraction: float = 0.0) -> Release:
-        """The version for a hash fraction in [0, 1). Raises UnknownModelError or ManifestError."""
+    def release(self, reference: str, version: str = "latest") -> Release:
+        """The version that a name means now; of shares the oldest. Raises UnknownModelError or ManifestError."""
         target = self.target(reference, version)
-        return self._repository.release(target.name, target.pick(fraction))
+        return self._repository.release(target.name, target.oldest)
 
     def _ask(self, reference: str, version: str, known: _Answer | None) -> _Answer:
         until = self._now() + self._refresh

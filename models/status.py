@@ -60,13 +60,14 @@ def status_of(cache: ModelCache) -> CacheStatus:
 
 
 def _tier(tier: Tier, cache: ModelCache) -> TierStatus:
-    lookups = cache.lookups
+    lookups, entries = cache.lookups, tier.entries()
     seconds = lookups.load_seconds(tier.name)
     return TierStatus(
         str(tier.name),
         tier.budget,
-        tier.used(),
-        tuple(map(_entry, tier.entries())),
+        # Where there is no bound nothing is being written either: no second walk through it.
+        tier.used() if tier.budget is not None else sum(entry.bytes for entry in entries),
+        tuple(map(_entry, entries)),
         cache.served[tier.name],
         statistics.median(seconds) if seconds else None,
         max(seconds) if seconds else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench.models_fixture import make_release
+from bench.models_fixture import Unhurried, make_release
 from models.appraisal import Appraisals
 from models.cache import ModelCache, Tiers
 from models.demand import Demand
@@ -22,7 +22,6 @@ from models.tiers.device import DeviceTier
 from models.tiers.memory import Lifetime, MemoryTier
 from models.tiers.pool import Pool
 from models.tiers.repository import RepositoryTier
-from tests.redis_fixture import Unhurried
 
 SIZE = 200_000
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from bench.models_fixture import make_release
+from bench.models_fixture import Unhurried, make_release
 from models.breaker import Backoff
 from models.digests import CHUNK_BYTES
 from models.errors import LoadTimeoutError
@@ -29,16 +29,6 @@ from models.tiers.sink import Sink
 THREE_CHUNKS = 2 * CHUNK_BYTES + 1_000
 HOURS = Lifetime(14_400.0, 3_600.0)
 SOON = Backoff(first=0.05, longest=0.2)
-
-
-class Unhurried:
-    """Lets a load take as long as it takes."""
-
-    def check(self) -> None:
-        """Nothing ends it."""
-
-    def remaining(self) -> float:
-        return float("inf")
 
 
 @dataclass

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from stream.embedded.downloads import fetched
 from stream.embedded.java import java_executable
@@ -16,6 +14,7 @@ from stream.embedded.ports import free_ports, require_free
 from stream.embedded.process import GuardedProcess
 from stream.embedded.properties import Node
 from stream.embedded.readiness import await_until, serves
+from stream.embedded.service import EmbeddedService
 from stream.embedded.storage import node_folders, prepare
 from stream.errors import FatalError, UsageError
 
@@ -24,7 +23,7 @@ _LOG = ("-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.
 _POLITE_SECONDS = 15.0
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(EmbeddedService):
     """Starts on entering, ends on leaving or with this process, even when that is killed.
 
     Without `directory` the data lie in a temporary folder that goes with the broker. With `port` the brokers
@@ -119,19 +118,6 @@ class EmbeddedKafka:
     def pid(self, index: int = 0) -> int:
         """Process number of a broker."""
         return self._processes[index].pid
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _ports(self) -> list[int]:
         if self._port is None:

@@ -7,18 +7,17 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from stream.embedded.ports import free_ports
 from stream.embedded.process import GuardedProcess
 from stream.embedded.readiness import await_until
+from stream.embedded.service import EmbeddedService
 from stream.errors import FatalError
 
 _NAMES = ("redis-server", "valkey-server")
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(EmbeddedService):
     """Starts on entering, ends on leaving or with this process, even when that is killed; keeps nothing.
 
     `maxmemory` is in bytes, None for no bound; `policy` is what Redis does when that is reached.
@@ -94,19 +93,6 @@ class EmbeddedRedis:
                 return probe.recv(16).startswith(b"+PONG")
         except OSError:
             return False
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def redis_executable() -> str:

@@ -8,8 +8,6 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from stream.embedded import maven
 from stream.embedded.downloads import fetched
@@ -17,13 +15,14 @@ from stream.embedded.java import java_executable
 from stream.embedded.ports import free_ports
 from stream.embedded.process import GuardedProcess
 from stream.embedded.readiness import await_until, listens
+from stream.embedded.service import EmbeddedService
 from stream.errors import FatalError
 
 _COORDINATE = "io.apicurio:apicurio-registry-app:2.5.11.Final:tar.gz:all"
 _MEMORY = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-class EmbeddedRegistry:
+class EmbeddedRegistry(EmbeddedService):
     """Starts on entering, ends on leaving or with this process, even when that is killed; keeps nothing."""
 
     def __init__(self, *, cache: Path | None = None, start_timeout: float = 60.0) -> None:
@@ -79,19 +78,6 @@ class EmbeddedRegistry:
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return False
         return True
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _download(_name: str, target: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.models_fixture import Unhurried
 from models.breaker import Backoff
 from models.errors import (
     AbsentError,
@@ -29,7 +30,7 @@ from models.tiers.redis_index import INDEX
 from models.tiers.redis_wire import Pace, Patience, Session, TooSlowError
 from models.tiers.sink import Sink
 from stream.embedded import EmbeddedRedis
-from tests.redis_fixture import Impatient, Proxy, Unhurried, chunks, keys, loaded, release, tier
+from tests.redis_fixture import Impatient, Proxy, chunks, keys, loaded, release, tier
 
 LONG = Backoff(first=60.0)
 

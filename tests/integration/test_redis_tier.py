@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from bench.models_fixture import Unhurried
 from models.errors import AbsentError, NoRoomError, TooLargeError, UnavailableError
 from models.priority import ModelPriority
 from models.release import Content, Release
@@ -17,7 +18,7 @@ from models.tiers import redis as module
 from models.tiers.memory import Lifetime
 from models.tiers.protocol import Worth
 from models.tiers.redis import RedisTier
-from tests.redis_fixture import HOURS, Unhurried, Worths, chunks, keys, loaded, release, tier
+from tests.redis_fixture import HOURS, Worths, chunks, keys, loaded, release, tier
 
 
 def milliseconds_left(url: str) -> list[int]:

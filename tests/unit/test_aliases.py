@@ -8,7 +8,6 @@ import pytest
 
 from models.aliases import FILE, Aliases, divided, promoted, read_aliases, rolled_back, write_aliases
 from models.errors import ManifestError, PublishError
-from models.repository import Share, Target
 
 
 def shares(aliases: Aliases, alias: str = "production") -> dict[str, int]:
@@ -102,12 +101,3 @@ def test_a_file_that_holds_no_aliases_says_so(tmp_path: Path, content: bytes, sa
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(ManifestError, match=rf"aliases\.json: does not hold aliases: .*{said}.*promote"):
         read_aliases(tmp_path)
-
-
-def test_a_fraction_picks_by_share_and_a_growing_version_keeps_its_claims() -> None:
-    ten = Target("m", (Share("1.0.0", 90), Share("2.0.0", 10)))
-    half = Target("m", (Share("1.0.0", 50), Share("2.0.0", 50)))
-    fractions = [n / 1000 for n in range(1000)]
-    assert sum(ten.pick(fraction) == "2.0.0" for fraction in fractions) == 100
-    assert all(half.pick(f) == "2.0.0" for f in fractions if ten.pick(f) == "2.0.0")
-    assert Target("m", (Share("1.0.0", 100),)).pick(0.9999999999999999) == "1.0.0"

@@ -7,7 +7,7 @@ import pytest
 
 from models import ModelIdentity
 from models.null import LineTotals
-from stream.roster import LaneModel, LaneShare, Roster, fractions
+from stream.roster import LaneModel, LaneShare, Roster, _split, fractions
 
 
 def version(number: str) -> LaneModel:
@@ -67,3 +67,12 @@ def test_growing_a_share_moves_no_key_back(roster: Roster) -> None:
         now = roster.plan((0,), keys)[:, 0] == 1
         assert (now | ~moved).all()
         moved = now
+
+
+def test_fractions_are_divided_exactly_and_a_growing_version_keeps_its_claims() -> None:
+    each = np.arange(1_000) / 1_000
+    ten = _split((LaneShare(0, 90), LaneShare(1, 10)), each) == 1
+    half = _split((LaneShare(0, 50), LaneShare(1, 50)), each) == 1
+    assert ten.sum() == 100
+    assert half[ten].all()
+    assert _split((LaneShare(0, 100), LaneShare(1, 0)), np.array([0.9999999999999999])).tolist() == [0]
