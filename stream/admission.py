@@ -13,7 +13,7 @@ from models import FeatureEncoder
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Decoded, Decoder
-from stream.errors import RecordError
+from stream.errors import RecordError, RetryError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.ordering import KeyOrder
@@ -74,6 +74,30 @@ class Admission:
         self._metrics.count("busy_seconds_total", self._clock.now() - read, "features")
         return letters
 
+    def readmit(self, lane: int) -> int:
+        """Give the claims of a lane to the versions that serve now; how many there were.
+
+        Raises RetryError, with nothing changed, while a schema registry cannot be reached.
+        """
+        rows = self._lanes.take(lane, self._arena.capacity)
+        try:
+            claims = self._decoder.decode(self._arena.value[rows].tolist()).claims
+        except RetryError:
+            self._push(lane, rows)
+            raise
+        routes = self._arena.route[rows]
+        for number in distinct(routes):
+            chosen = routes == number
+            mine = rows[chosen]
+            self._give(number, mine, claims.filter(pa.array(chosen)), self._arena.key[mine].tolist())
+        return len(rows)
+
+    def forget_unread(self) -> None:
+        """Let the tensors go that no version reads any more."""
+        lanes, serving = self._roster.lanes, self._roster.serving
+        if self._arena.features.keys() - {lanes[lane].spec_digest for lane in serving}:
+            self._arena.keep_specs({lanes[lane].spec_digest for lane in serving | self._arena.lanes()})
+
     def _admit_decoded(self, polled: Polled, decoded: Decoded) -> list[DeadLetter]:
         claims, source = decoded.claims, decoded.rows
         routing = self._router.route(claims.column(self._fields.kind))
@@ -109,13 +133,23 @@ class Admission:
         keys = (
             polled.keys if len(source) == len(polled) else [polled.keys[index] for index in source.tolist()]
         )
+        self._note_order(route, rows, keys)
+        self._give(route, rows, claims, keys)
+
+    def _give(self, route: int, rows: Rows, claims: pa.RecordBatch, keys: Sequence[bytes | None]) -> None:
+        """Plan what is left of the rows' route, and send them to its next model."""
         plan = self._roster.plan(self._router.routes[route], keys)
+        hops = self._arena.hop[rows]
+        if hops.any():
+            passed = np.arange(plan.shape[1]) < hops[:, None]
+            plan = np.where(passed, self._arena.model[rows, : plan.shape[1]], plan)
         self._arena.model[rows, : plan.shape[1]] = plan
         for digest, encoder in self._specs(plan).items():
+            self._arena.add_spec(digest, encoder.columns)
             self._arena.store_features(digest, rows, encoder.encode(claims))
-        self._note_order(route, rows, keys)
-        for lane in distinct(plan[:, 0]):
-            self._push(lane, rows[plan[:, 0] == lane])
+        following = plan[np.arange(len(rows)), hops]
+        for lane in distinct(following):
+            self._push(lane, rows[following == lane])
 
     def _push(self, lane: int, rows: Rows) -> None:
         self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())

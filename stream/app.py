@@ -89,9 +89,7 @@ class Rooms:
 def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     """Build one worker and load its models; nothing is connected yet. Raises ModelError."""
     rooms = _rooms(settings, clock)
-    loader = Loader(
-        rooms.cache.supply, rooms.roster, rooms.lanes, rooms.arena, clock, rooms.metrics, _schedule(settings)
-    )
+    loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
     loader.open()
     _preload(settings, rooms.cache)
     limits = settings.limits
@@ -105,7 +103,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         lanes=rooms.lanes,
         route_lengths=np.array([len(route) for route in rooms.router.routes]),
         batcher=_batcher(settings, rooms, loader),
-        scorer=Scorer(loader.resident, rooms.arena, clock),
+        scorer=Scorer(rooms.arena, clock),
         loader=loader,
         outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
         delivery=_delivery(settings, rooms, producer, shape),
@@ -137,7 +135,7 @@ def _rooms(settings: Settings, clock: Clock) -> Rooms:
         cache=SyncModelCacheManager(options=cache_options(settings)),
         roster=Roster(references),
         router=router,
-        arena=ClaimArena(capacity, {}, max(map(len, router.routes))),
+        arena=ClaimArena(capacity, max(map(len, router.routes))),
         lanes=Lanes(),
         orders=[KeyOrder(capacity) for _ in router.routes],
         ledger=OffsetLedger(),
@@ -192,7 +190,7 @@ def _batcher(settings: Settings, rooms: Rooms, loader: Loader) -> Batcher:
     return Batcher(
         rooms.lanes,
         lambda lane: roster.lanes[lane].identity.name,
-        loader.ready,
+        loader,
         _size_limits(settings),
         _DELIVERY_ALLOWANCE,
         rooms.metrics,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models import ColumnShape
-from stream.records import Headers, Integers, Polled, Position, Rows
+from stream.records import Headers, Integers, Polled, Position, Rows, distinct
 
 
 class ClaimArena:
@@ -19,13 +19,9 @@ class ClaimArena:
     Feature columns are kept once per feature spec, whichever and however many models read them.
     """
 
-    def __init__(
-        self, capacity: int, specs: Mapping[str, Mapping[str, ColumnShape]], models_per_route: int
-    ) -> None:
+    def __init__(self, capacity: int, models_per_route: int) -> None:
         self.capacity = capacity
         self.features: dict[str, dict[str, npt.NDArray[Any]]] = {}
-        for digest, columns in specs.items():
-            self.add_spec(digest, columns)
         self.value = np.full(capacity, None, dtype=object)
         self.key = np.full(capacity, None, dtype=object)
         self.claim_id = np.full(capacity, None, dtype=object)
@@ -56,6 +52,17 @@ class ClaimArena:
                 name: np.zeros((self.capacity, *column.shape), column.dtype)
                 for name, column in columns.items()
             }
+
+    def keep_specs(self, digests: Collection[str]) -> None:
+        """Let the columns of all other specs go."""
+        self.features = {digest: columns for digest, columns in self.features.items() if digest in digests}
+
+    def lanes(self) -> set[int]:
+        """The lanes that rows in use were given, and perhaps some more."""
+        used = np.ones(self.capacity, np.bool_)
+        with self._lock:
+            used[self._free[: self._free_count]] = False
+        return set(distinct(self.model[used].ravel()))
 
     @property
     def in_flight(self) -> int:

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from stream.batch_policy import Close, Wait, decide
 from stream.batch_sizer import CurveFit, SizeLimits, target_size
 from stream.lanes import Lanes, LaneView
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
+from stream.scoring import ModelLease
+
+
+class LaneModels(Protocol):
+    """The models of the lanes, as far as they are on the device; never waits for one."""
+
+    def ready(self, lane: int) -> bool: ...
+
+    def resident(self, lane: int) -> ModelLease | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A micro-batch and its model, which stays until the lease ends, whatever becomes of its lane meanwhile."""
+
+    batch: MicroBatch
+    lease: ModelLease
 
 
 class Batcher:
-    """Earliest deadline first among the lanes whose batch may close.
-
-    `ready(lane)` says whether the lane's model is on the device; lanes whose model is not gather claims meanwhile.
-    """
+    """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile."""
 
     def __init__(
         self,
         lanes: Lanes,
         name: Callable[[int], str],
-        ready: Callable[[int], bool],
+        models: LaneModels,
         limits: SizeLimits,
         delivery: float,
         metrics: StageMetrics,
     ) -> None:
         self._lanes = lanes
         self._name = name
-        self._ready = ready
+        self._models = models
         self._limits = limits
         self._delivery = delivery
         self._metrics = metrics
@@ -37,22 +53,20 @@ class Batcher:
         self.draining = False
         self.lacking: frozenset[int] = frozenset()
 
-    def next(self, now: float) -> MicroBatch | Wait:
+    def next(self, now: float) -> Chosen | Wait:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = float("inf")
         views = sorted(self._lanes.views(now), key=lambda lane: lane.deadline)
-        ready = [view for view in views if self._ready(view.lane)]
-        self.lacking = frozenset(view.lane for view in views) - {view.lane for view in ready}
-        for view in ready:
+        self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
+        for view in views:
+            if view.lane in self.lacking:
+                continue
             decision = self._decide(view, now)
-            if isinstance(decision, Close):
-                return self._close(view.lane, decision)
-            until = min(until, decision.until)
+            if isinstance(decision, Wait):
+                until = min(until, decision.until)
+            elif (chosen := self._close(view.lane, decision)) is not None:
+                return chosen
         return Wait(until)
-
-    def put_back(self, batch: MicroBatch, deadline: float, now: float) -> None:
-        """A batch whose model left the device in that moment: its claims are first again."""
-        self._lanes.put_back(batch.lane, batch.rows, deadline, now)
 
     def observe(self, batch: MicroBatch, seconds: float) -> None:
         """Learn from how long a batch took."""
@@ -67,5 +81,9 @@ class Batcher:
         target = target_size(curve, view.deadline - self._delivery - now, self._limits)
         return decide(view, curve, target, self._delivery, now, draining=self.draining)
 
-    def _close(self, lane: int, decision: Close) -> MicroBatch:
-        return MicroBatch(lane, self._lanes.take(lane, decision.count), decision.reason)
+    def _close(self, lane: int, decision: Close) -> Chosen | None:
+        """The rows leave the lane only with their model; None when it has gone since it was looked at."""
+        if (lease := self._models.resident(lane)) is None:
+            self.lacking |= {lane}
+            return None
+        return Chosen(MicroBatch(lane, self._lanes.take(lane, decision.count), decision.reason), lease)

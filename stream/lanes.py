@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ class Lane:
         self._chunks: deque[_Chunk] = deque()
         self._waiting = 0
         self._last_arrival: float | None = None
+        self._serving = True
         self._gap = float("inf")
 
     @property
@@ -48,8 +50,8 @@ class Lane:
 
     @property
     def in_use(self) -> bool:
-        """Whether claims ever came."""
-        return self._last_arrival is not None
+        """Whether claims came, and go on coming."""
+        return self._serving and self._last_arrival is not None
 
     def push(self, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
         self._chunks.append(_Chunk(rows, float(deadlines.min()), now))
@@ -69,14 +71,9 @@ class Lane:
             missing -= len(taken[-1])
         return np.concatenate(taken) if taken else np.empty(0, np.int32)
 
-    def put_back(self, rows: Rows, deadline: float, now: float) -> None:
-        """Rows that were taken and not used: first again."""
-        self._chunks.appendleft(_Chunk(rows, deadline, now))
-        self._waiting += len(rows)
-
-    def retire(self) -> None:
-        """Claims no longer come here."""
-        self._last_arrival = None
+    def serve(self, *, serving: bool) -> None:
+        """Whether claims come here from now on; one that was on its way may still come."""
+        self._serving = serving
 
     def view(self, now: float) -> LaneView:
         deadline = min((chunk.deadline for chunk in self._chunks), default=float("inf"))
@@ -104,10 +101,11 @@ class Lanes:
         with self._lock:
             self._lanes.append(Lane(len(self._lanes)))
 
-    def retire(self, lane: int) -> None:
-        """Claims no longer come to this lane; those that wait in it are still scored."""
+    def serve(self, serving: Collection[int]) -> None:
+        """From now on claims come to these lanes alone; those that wait in others are still scored."""
         with self._lock:
-            self._lanes[lane].retire()
+            for number, lane in enumerate(self._lanes):
+                lane.serve(serving=number in serving)
 
     def push(self, lane: int, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
         with self._lock:
@@ -116,11 +114,6 @@ class Lanes:
     def take(self, lane: int, count: int) -> Rows:
         with self._lock:
             return self._lanes[lane].take(count)
-
-    def put_back(self, lane: int, rows: Rows, deadline: float, now: float) -> None:
-        """Rows that were taken and not used: first again."""
-        with self._lock:
-            self._lanes[lane].put_back(rows, deadline, now)
 
     def ahead(self) -> int:
         """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from models import FeatureEncoder, ModelError, ModelIdentity, VersionKey
-from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.lanes import Lanes, LaneView
 from stream.load_policy import AbsentLane, LoadReason, due
@@ -95,7 +95,6 @@ class Loader:
         models: Models,
         roster: Roster,
         lanes: Lanes,
-        arena: ClaimArena,
         clock: Clock,
         metrics: StageMetrics,
         schedule: Schedule = Schedule(),
@@ -103,7 +102,6 @@ class Loader:
         self._models = models
         self._roster = roster
         self._lanes = lanes
-        self._arena = arena
         self._clock = clock
         self._metrics = metrics
         self._schedule = schedule
@@ -115,6 +113,8 @@ class Loader:
         self._retry_at: dict[VersionKey, float] = {}
         self._hold_until: dict[VersionKey, float] = {}
         self._awaited: dict[str, set[VersionKey]] = {}
+        self._forsaken: deque[int] = deque()
+        self._expecting = False
         self._next_look = 0.0
         self.draining = False
         self.landed = False
@@ -140,8 +140,10 @@ class Loader:
         self._land(now)
         waiting = sorted(self._lanes.views(now), key=lambda view: view.deadline)
         absent = [view for view in waiting if not self.ready(view.lane)]
-        if absent:
-            self._models.expect([self._keys[view.lane] for view in waiting])
+        if absent or self._expecting:
+            # Said once more when nothing is absent any longer, or old expectations would weigh for ever.
+            self._models.expect([self._keys[view.lane] for view in waiting] if absent else [])
+            self._expecting = bool(absent)
         due_at = self._begin(absent, now)
         self._let_go(now)
         return min(self._next_look, due_at, now + _BUSY_SECONDS if self._loads else due_at)
@@ -154,10 +156,18 @@ class Loader:
     def resident(self, lane: int) -> Lease | None:
         """A lease of the lane's model if it is on the device; never waits."""
         key = self._keys[lane]
-        lease = self._models.resident(key)
-        if lease is None and (held := self._held.get(key)) is not None:
-            return held.share()
-        return lease
+        if (lease := self._models.resident(key)) is not None or (held := self._held.get(key)) is None:
+            return lease
+        lease = held.share()
+        if self._held.get(key) is held:
+            return lease
+        # It was let go in this moment, and with it perhaps the model.
+        lease.release()
+        return None
+
+    def forsaken(self) -> list[int]:
+        """Lanes whose claims wait for a version that no name means any more and that cannot be loaded; each once."""
+        return [self._forsaken.popleft() for _ in range(len(self._forsaken))]
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -199,12 +209,9 @@ class Loader:
 
     def _serve(self, reference: str, shares: tuple[tuple[VersionKey, int], ...]) -> None:
         """From the next poll on. Claims that have a version keep it."""
-        retired = self._roster.serve(
-            reference, [LaneShare(self._keys.index(key), weight) for key, weight in shares]
-        )
+        self._roster.serve(reference, [LaneShare(self._keys.index(key), weight) for key, weight in shares])
         self._served[reference] = shares
-        for lane in retired:
-            self._lanes.retire(lane)
+        self._lanes.serve(self._roster.serving)
         log.info("%s: served by %s", reference, ", ".join(f"{key} ({weight})" for key, weight in shares))
 
     def _want(self, key: VersionKey, now: float) -> bool:
@@ -236,6 +243,8 @@ class Loader:
         self._retry_at[key] = now + wait
         self._metrics.count("model_load_failures_total", 1, key.name, key.version)
         log.error("%s: not loaded, the next try is in %.0f s: %s", key, wait, error)
+        if key in self._keys and (lane := self._keys.index(key)) not in self._roster.serving:
+            self._forsaken.append(lane)
 
     def _begin(self, absent: Sequence[LaneView], now: float) -> float:
         """Begin the loads that are due; when to ask again."""
@@ -267,7 +276,6 @@ class Loader:
 
     def _enlist(self, key: VersionKey, model: LoadedModel) -> None:
         identity: ModelIdentity = model.identity
-        self._arena.add_spec(model.spec_digest, model.features.columns)
         self._lanes.add()
         self._keys.append(key)
         self._roster.add(LaneModel(identity, model.spec_digest, model.features, model.decisions))

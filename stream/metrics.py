@@ -76,6 +76,9 @@ DEFINITIONS = {
     "model_loads_begun_total": Definition(
         "Loads begun because claims waited, by what made them due.", ("reason",)
     ),
+    "claims_reassigned_total": Definition(
+        "Claims given another version, because theirs is no longer served and cannot be loaded."
+    ),
     "model_lookups_total": Definition(
         "Look-ups of models, by the tier of the cache that served them.", ("tier",)
     ),

@@ -32,7 +32,7 @@ from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import ClaimProducer
 from stream.records import Integers, MicroBatch, Outcome, Polled, Rows
-from stream.scoring import Scorer
+from stream.scoring import Scorer, ScoringModel
 from stream.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Pipeline:
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
+        self._reassign()
         flow = self._flow(now)
         if flow is Flow.HOLD:
             return now + self.rhythm.hold
@@ -133,12 +134,8 @@ class Pipeline:
         if isinstance(choice, Wait):
             return choice.until
         self.signals.intake()
-        with self.turns.take(len(choice.rows)):
-            outcome = self._score(choice)
-        if outcome is None:
-            self.batcher.put_back(choice, float(self.arena.deadline[choice.rows].min()), now)
-            self.signals.loader()
-            return now
+        with choice.lease as model, self.turns.take(len(choice.batch.rows)):
+            outcome = self._score(choice.batch, model)
         self.outbox.put(outcome)
         self.signals.output()
         return now
@@ -196,8 +193,7 @@ class Pipeline:
         try:
             letters = self.admission.admit(self._read[0])
         except RetryError as error:
-            log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
-            self.metrics.count("retries_total", 1, type(error).__name__)
+            self._put_off(error)
             self._next_retry = now + self.rhythm.retry
             return
         self._read.popleft()
@@ -205,6 +201,23 @@ class Pipeline:
             self.outbox.put_letters(letters)
             self.signals.output()
         self.signals.scoring()
+
+    def _reassign(self) -> None:
+        """Claims whose version is gone get one that serves now."""
+        for lane in self.loader.forsaken():
+            try:
+                count = self.admission.readmit(lane)
+            except RetryError as error:
+                self._put_off(error)
+                continue
+            if count:
+                log.warning("%d claims were given another version: theirs is gone", count)
+                self.metrics.count("claims_reassigned_total", count)
+                self.signals.scoring()
+
+    def _put_off(self, error: RetryError) -> None:
+        log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
+        self.metrics.count("retries_total", 1, type(error).__name__)
 
     def _flow(self, now: float) -> Flow:
         before = self.gate.flow
@@ -222,12 +235,9 @@ class Pipeline:
             self.consumer.resume()
         return flow
 
-    def _score(self, batch: MicroBatch) -> Outcome | None:
-        """None when the model has left the device since the batch was chosen."""
+    def _score(self, batch: MicroBatch, model: ScoringModel) -> Outcome:
         started = self.clock.now()
-        outcome = self.scorer.score(batch)
-        if outcome is None:
-            return None
+        outcome = self.scorer.score(batch, model)
         spent = self.clock.now() - started
         self.batcher.observe(batch, spent)
         self.metrics.count("busy_seconds_total", spent, "forward")
@@ -255,6 +265,7 @@ class Pipeline:
         if now >= self._next_gauges:
             self._next_gauges = now + self.rhythm.gauges
             self._read_gauges()
+            self.admission.forget_unread()
 
     def _read_gauges(self) -> None:
         self.metrics.set("claims_in_flight", self.ledger.pending())

@@ -48,16 +48,16 @@ class Roster:
         self.lanes = (*self.lanes, model)
         return len(self.lanes) - 1
 
-    def serve(self, reference: str, shares: Sequence[LaneShare]) -> set[int]:
-        """From now on these lanes take a model's claims; the lanes that no model uses any more."""
+    def serve(self, reference: str, shares: Sequence[LaneShare]) -> None:
+        """From now on these lanes take a model's claims."""
         number = self.references.index(reference)
         before = self._serving
         self._serving = (*before[:number], tuple(shares), *before[number + 1 :])
-        return _lanes(before) - _lanes(self._serving)
 
-    def serving(self, reference: str) -> tuple[LaneShare, ...]:
-        """The lanes that take a model's claims."""
-        return self._serving[self.references.index(reference)]
+    @property
+    def serving(self) -> frozenset[int]:
+        """The lanes that take claims."""
+        return frozenset(share.lane for shares in self._serving for share in shares)
 
     def plan(self, route: Sequence[int], keys: Sequence[bytes | None]) -> npt.NDArray[np.int32]:
         """Lanes (claims, models of the route). A key meets the same version every time, in every process."""
@@ -90,7 +90,3 @@ def _split(shares: Sequence[LaneShare], fraction: Fractions) -> npt.NDArray[np.i
     weights = np.cumsum([share.weight for share in shares])
     chosen = np.searchsorted(weights / weights[-1], fraction, side="right")
     return np.array([share.lane for share in shares], np.int32)[chosen]
-
-
-def _lanes(serving: Sequence[Sequence[LaneShare]]) -> set[int]:
-    return {share.lane for shares in serving for share in shares}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -40,28 +40,18 @@ class ModelLease(Protocol):
     ) -> None: ...
 
 
-Resident = Callable[[int], ModelLease | None]
-
-
 class Scorer:
-    """Scores micro-batches. `resident(lane)` leases the lane's model if it is on the device, and never waits."""
+    """Scores micro-batches."""
 
-    def __init__(self, resident: Resident, arena: ClaimArena, clock: Clock) -> None:
-        self._resident = resident
+    def __init__(self, arena: ClaimArena, clock: Clock) -> None:
         self._arena = arena
         self._clock = clock
 
-    def score(self, batch: MicroBatch) -> Outcome | None:
-        """Forward the batch; None, with nothing done, while its model is not on the device.
-
-        A failing forward is halved until what fails stands alone; the others are scored.
-        """
-        if (lease := self._resident(batch.lane)) is None:
-            return None
+    def score(self, batch: MicroBatch, model: ScoringModel) -> Outcome:
+        """Forward the batch. A failing forward is halved until what fails stands alone; the others are scored."""
         failures: list[Failure] = []
         started, wall = self._clock.now(), self._clock.wall()
-        with lease as model:
-            scored = self._forward(model, batch.lane, batch.rows, failures)
+        scored = self._forward(model, batch.lane, batch.rows, failures)
         arena, rows = self._arena, batch.rows
         # A route's first model keeps the start of its forward; the last one overwrites it.
         arena.started[rows] = wall

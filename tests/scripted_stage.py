@@ -151,6 +151,7 @@ class ScriptedModels:
         self.on_device, self.landed, self.broken = {self.first}, set[VersionKey](), set[VersionKey]()
         self.begun: list[VersionKey] = []
         self.leases: Counter[VersionKey] = Counter()
+        self.expected: list[VersionKey] = []
         self.roomy = True
 
     def shares(self, reference: str) -> tuple[tuple[VersionKey, int], ...]:
@@ -172,7 +173,8 @@ class ScriptedModels:
     def load_seconds(self, key: VersionKey) -> float:
         return 0.5
 
-    def expect(self, keys: Sequence[VersionKey]) -> None: ...
+    def expect(self, keys: Sequence[VersionKey]) -> None:
+        self.expected = list(keys)
 
 
 class Stage:
@@ -184,10 +186,10 @@ class Stage:
         self.ledger, self.metrics = OffsetLedger(), StageMetrics()
         self.model = Poisoned(open_model("null"), poison)
         router, roster = Router({"*": ["null"]}, ["null"]), Roster(["null"])
-        self.arena = ClaimArena(capacity + 200, {}, 1)
+        self.arena = ClaimArena(capacity + 200, 1)
         lanes, orders = Lanes(), [KeyOrder(capacity + 200)]
         self.models = ScriptedModels(self.model)
-        loader = Loader(self.models, roster, lanes, self.arena, self.clock, self.metrics)
+        loader = Loader(self.models, roster, lanes, self.clock, self.metrics)
         loader.open()
         member = ClaimConsumer(
             self.consumer, "claims", self.ledger, self.metrics, PollLimits(200, 0.1, 0.005), self.drain
@@ -219,8 +221,8 @@ class Stage:
             arena=self.arena,
             lanes=lanes,
             route_lengths=np.array([1]),
-            batcher=Batcher(lanes, lambda _: "null", loader.ready, SizeLimits(8, 64), 0.01, self.metrics),
-            scorer=Scorer(loader.resident, self.arena, self.clock),
+            batcher=Batcher(lanes, lambda _: "null", loader, SizeLimits(8, 64), 0.01, self.metrics),
+            scorer=Scorer(self.arena, self.clock),
             loader=loader,
             outbox=Outbox(4, 200),
             delivery=Delivery(

@@ -6,11 +6,15 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import schemas
 from models import VersionKey, open_model
+from stream.batching import Chosen
 from stream.codec import Decoder
+from stream.errors import RetryError
+from stream.lanes import Lanes
 from tests.scripted_stage import Stage
 
 SECOND = VersionKey("null", "2.0.0", "second")
@@ -109,7 +113,7 @@ def test_claims_wait_for_a_model_that_left_and_lose_nothing() -> None:
     assert +stage.models.leases == Counter()
 
 
-def test_a_model_that_leaves_between_choice_and_forward_costs_nothing() -> None:
+def test_a_model_that_leaves_between_look_and_lease_costs_nothing() -> None:
     stage = Stage()
     stage.publish(50)
     stage.step("intake")
@@ -123,6 +127,126 @@ def test_a_model_that_leaves_between_choice_and_forward_costs_nothing() -> None:
     stage.models.landed.add(stage.models.first)
     stage.run(20)
     assert len(stage.producer.sent) == 50
+
+
+def test_a_batch_keeps_its_model_though_the_lane_is_empty() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.publish(5)
+    stage.step("intake", "loading")
+    stage.models.landed.add(stage.models.first)
+    stage.step("loading")
+    # Served without being cached: only the loader's lease keeps it, and only while its claims wait.
+    stage.models.on_device.clear()
+    stage.clock.advance(1.0)
+    chosen = stage.pipeline.batcher.next(stage.clock.now())
+    assert isinstance(chosen, Chosen)
+    stage.step("loading")
+    assert +stage.models.leases == Counter({stage.models.first: 1})
+    with chosen.lease as model:
+        assert len(stage.pipeline.scorer.score(chosen.batch, model).rows) == 5
+    assert stage.models.begun == [stage.models.first]
+    assert +stage.models.leases == Counter()
+
+
+def test_what_is_let_go_in_the_moment_of_sharing_is_not_shared() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.publish(5)
+    stage.step("intake", "loading")
+    stage.models.landed.add(stage.models.first)
+    stage.step("loading")
+    stage.models.on_device.clear()
+    loader = stage.pipeline.loader
+    held = loader._held[stage.models.first]
+    share = held.share
+    held.share = lambda: (loader.close(), share())[1]  # type: ignore[method-assign, func-returns-value]
+    assert loader.resident(0) is None
+    assert +stage.models.leases == Counter()
+
+
+def test_claims_whose_version_is_gone_are_scored_by_the_one_that_serves(stage: Stage) -> None:
+    first = stage.models.first
+    stage.publish(50)
+    stage.step("intake")
+    stage.models.on_device.discard(first)
+    stage.models.broken.add(first)
+    stage.models.meaning = ((SECOND, 1),)
+    stage.models.landed.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.run(40)
+    assert versions(stage) == {"2.0.0": 50}
+    assert stage.count("claims_reassigned_total") == 50
+    assert stage.ledger.pending() == 0
+    assert +stage.models.leases == Counter()
+
+
+def test_claims_wait_for_a_version_that_still_serves(stage: Stage) -> None:
+    stage.publish(50)
+    stage.step("intake")
+    stage.models.on_device.clear()
+    stage.models.broken.add(stage.models.first)
+    stage.run(300)
+    assert stage.count("claims_reassigned_total") == 0
+    assert stage.ledger.pending() == 50
+
+
+def test_claims_of_a_gone_version_wait_while_the_registry_is_away(stage: Stage) -> None:
+    stage.publish(20)
+    stage.step("intake")
+    lane, decoder = 0, stage.pipeline.admission._decoder
+    decode = decoder.decode
+
+    def away(_: object) -> Any:
+        raise RetryError("the registry is away")
+
+    decoder.decode = away  # type: ignore[method-assign]
+    with pytest.raises(RetryError):
+        stage.pipeline.admission.readmit(lane)
+    decoder.decode = decode  # type: ignore[method-assign]
+    stage.run(20)
+    assert versions(stage) == {"1.0.0": 20}
+
+
+def test_features_that_no_version_reads_any_more_are_let_go() -> None:
+    stage = Stage()
+    stage.models.versions[SECOND] = Renamed(open_model("null"), "2.0.0", "another-spec")
+    stage.publish(20)
+    stage.step("intake")
+    stage.models.meaning = ((SECOND, 1),)
+    stage.models.landed.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.step("loading", "loading", "loading")
+    stage.publish(20, start=20)
+    stage.step("intake")
+    assert len(stage.arena.features) == 2
+    stage.run(150)
+    assert versions(stage) == {"1.0.0": 20, "2.0.0": 20}
+    assert set(stage.arena.features) == {"another-spec"}
+
+
+def test_what_is_expected_is_forgotten_when_nothing_is_away() -> None:
+    stage = Stage()
+    stage.models.on_device.clear()
+    stage.publish(5)
+    stage.step("intake", "loading")
+    assert stage.models.expected == [stage.models.first]
+    stage.models.landed.add(stage.models.first)
+    stage.run(20)
+    assert stage.models.expected == []
+
+
+def test_a_late_claim_does_not_bring_a_retired_lane_back() -> None:
+    lanes, rows, deadlines = Lanes(2), np.arange(4, dtype=np.int32), np.full(4, 9.0)
+    lanes.push(0, rows, deadlines, 1.0)
+    lanes.push(1, rows, deadlines, 1.0)
+    lanes.serve({1})
+    lanes.take(0, 4)
+    lanes.push(0, rows[:1], deadlines[:1], 2.0)
+    lanes.take(0, 1)
+    assert lanes.ahead() == 4
+    lanes.serve({0, 1})
+    assert lanes.ahead() == 0
 
 
 def test_where_a_load_pushes_another_out_it_waits_for_more_claims() -> None:

@@ -30,10 +30,13 @@ def test_a_route_becomes_the_lanes_of_its_models(roster: Roster) -> None:
     assert roster.plan((0, 1), [b"x", None, b"y"]).tolist() == [[0, 2]] * 3
 
 
-def test_what_no_model_uses_any_more_is_told(roster: Roster) -> None:
-    assert roster.serve("a", [LaneShare(1, 1)]) == {0}
-    assert roster.serve("a", [LaneShare(2, 1)]) == {1}
-    assert roster.serve("b", [LaneShare(0, 1)]) == set()
+def test_tells_which_lanes_serve(roster: Roster) -> None:
+    roster.serve("a", [LaneShare(1, 1)])
+    assert roster.serving == {1, 2}
+    roster.serve("a", [LaneShare(2, 1)])
+    assert roster.serving == {2}
+    roster.serve("b", [LaneShare(0, 1)])
+    assert roster.serving == {0, 2}
     assert roster.plan((0,), [b"x"]).tolist() == [[2]]
 
 
