@@ -69,6 +69,7 @@ class Repository:
         self._wall = wall
         self._releases: dict[tuple[str, str], tuple[Stamp, Release]] = {}
         self._aliases: dict[str, tuple[Stamp, Aliases]] = {}
+        self._was_filled = False
 
     def names(self) -> list[str]:
         """Models that have a version. Raises UnreachableError."""
@@ -192,6 +193,11 @@ class Repository:
             raise UnreachableError(
                 f"{self.root}: there is no such folder; mount the repository, or push a first version into it"
             )
+        filled = bool(_entries(self.root))
+        if self._was_filled and not filled:
+            # A mount point without its mount: what ships must not take the place of what was pushed.
+            raise UnreachableError(f"{self.root}: it is empty and was not before; mount the repository again")
+        self._was_filled = filled
         return (self.root, self.shipped)
 
     def _shares(self, name: str, known: list[str], wanted: str) -> tuple[Share, ...]:

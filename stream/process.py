@@ -43,7 +43,9 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
     except Exception as error:
         log.exception("the worker ends")
         _tell(connection, Ended(0, f"{type(error).__name__}: {error}"))
-        sys.exit(1)
+        logging.shutdown()
+        # At once: an ordinary end would wait for loads in progress.
+        os._exit(1)
     _tell(connection, assembly.metrics.snapshot())
     _tell(connection, Ended(unfinished))
 
@@ -119,7 +121,9 @@ class Correspondence:
         for name in command.models:
             try:
                 lines.append(self._changed(command.action, name))
-            except ModelError as error:
+            except Exception as error:
+                if not isinstance(error, ModelError):
+                    log.exception("%s: %s failed", name, command.action)
                 lines.append(f"{name}: {error}")
                 failed = True
         self._answers.put(CacheAnswer(command.number, tuple(lines), failed))

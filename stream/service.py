@@ -126,6 +126,8 @@ class Service:
         if absent:
             self._break("workers.preload_models", f"no model {', '.join(absent)} to load")
         self._check_sizes(Repository(repository))
+        if repository is not None and repository.is_dir() and not any(repository.iterdir()):
+            log.warning("cache.repository: %s is empty; the models that ship are served", repository)
         if workers.gpu_device_ids:
             self._break("workers.gpu_device_ids", "this version scores on the CPU; set it to nothing")
 

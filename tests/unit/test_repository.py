@@ -98,6 +98,19 @@ def test_what_ships_and_what_was_pushed_are_visible_together(tmp_path: Path) -> 
     assert not is_known("claims_filter:2.2.0")
 
 
+def test_a_repository_that_became_empty_is_not_replaced_by_what_ships(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    repository = pushed(Repository(root), "2.2.0")
+    assert repository.resolve("claims_filter").shares[0].version == "2.2.0"
+    root.rename(tmp_path / "away")
+    root.mkdir()
+    with pytest.raises(UnreachableError, match="is empty and was not before; mount the repository again"):
+        repository.resolve("claims_filter")
+    root.rmdir()
+    (tmp_path / "away").rename(root)
+    assert repository.resolve("claims_filter").shares[0].version == "2.2.0"
+
+
 def test_an_absent_folder_is_no_empty_repository(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="there is no such folder; mount the repository"):
         Repository(tmp_path / "unmounted").resolve("claims_filter")

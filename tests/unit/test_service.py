@@ -40,3 +40,10 @@ def test_a_model_to_preload_that_is_not_there_is_an_error_where_it_was_asked_for
     asked = {"workers.preload_models": ["absent_v1.0"]}
     with pytest.raises(UsageError, match=r"workers\.preload_models: no model absent_v1\.0 to load"):
         service(tmp_path, "[24, 64]", **asked)._check_promises()
+
+
+def test_an_empty_repository_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    empty = tmp_path / "models"
+    empty.mkdir()
+    service(tmp_path, "[24, 64]", **{"cache.repository": str(empty)})._check_promises()
+    assert f"{empty} is empty; the models that ship are served" in caplog.text
