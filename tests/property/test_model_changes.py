@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import schemas
@@ -81,6 +81,7 @@ class Story:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(actions, max_size=60))
+@example([("publish", 4), ("step", "intake"), ("leave", VERSIONS[0]), ("promote", VERSIONS[1])])
 def test_every_claim_is_scored_once_and_no_lease_stays(script: list[tuple[str, object]]) -> None:
     story = Story()
     for action, value in script:
