@@ -21,7 +21,7 @@ from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backpressure import GateLimits, ReadingGate
 from stream.batch_sizer import SizeLimits
-from stream.batching import Batcher
+from stream.batching import Batcher, BatchingRules
 from stream.clients import consumer_options, producer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
@@ -191,8 +191,7 @@ def _batcher(settings: Settings, rooms: Rooms, loader: Loader) -> Batcher:
         rooms.lanes,
         lambda lane: roster.lanes[lane].identity.name,
         loader,
-        _size_limits(settings),
-        _DELIVERY_ALLOWANCE,
+        BatchingRules(_size_limits(settings), rooms.budget, _DELIVERY_ALLOWANCE),
         rooms.metrics,
     )
 

@@ -1,19 +1,33 @@
-"""When to close a micro-batch, and why: pure."""
+"""When to close a micro-batch, with which claims, and why: pure.
+
+While everything can be on time, whatever waits is scored as soon as waiting for more does not pay. Where it cannot,
+serving the oldest first would make every claim a little late: batches stay small, because their oldest claim is almost
+due, small batches score too few claims a second, and the next claims are almost due again. So the oldest are given up,
+as many as it takes for a batch that is large enough:
+
+- Batches of n, one after the other, keep up with `rate` when each takes fixed / (1 - each * rate).
+- Where no size keeps up, the most claims are on time when each batch takes all that are younger than A, and ends just
+  when the oldest of them is due: A + fixed + each * rate * A = budget.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from stream.batch_sizer import LatencyCurve
-from stream.lanes import LaneView
+import numpy as np
+
+from stream.batch_sizer import Sizes
+from stream.cost_model import LatencyCurve
+from stream.lanes import LaneView, Portion
 from stream.records import CloseReason
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close now, with at most `count` claims."""
+    """Close now, with these claims."""
 
-    count: int
+    portion: Portion
     reason: CloseReason
 
 
@@ -24,21 +38,93 @@ class Wait:
     until: float
 
 
-def decide(
-    lane: LaneView, curve: LatencyCurve, target: int, delivery: float, now: float, *, draining: bool
-) -> Close | Wait:
-    """Decide for a lane whose device is idle. `delivery` is the predicted time from score to acknowledgement, seconds.
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides beside the lane. Times in seconds.
 
-    Waiting for one more claim holds all who wait for one arrival gap and makes their batch longer by one claim; it
-    saves the next claim the fixed cost of a batch of its own. It pays while that is more than they lose.
+    `budget` from a claim's timestamp to the end of its forward; `delivery` from there to acknowledgement, predicted.
+    `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
+    set aside; otherwise all are served by deadline. `crowded`: so much is set aside that it has to go first.
     """
-    if lane.waiting >= target:
-        return Close(target, CloseReason.SIZE)
-    if draining:
-        return Close(lane.waiting, CloseReason.DRAIN)
-    if lane.waiting * (lane.arrival_gap + curve.each) >= curve.fixed:
-        return Close(lane.waiting, CloseReason.IDLE)
-    latest = lane.deadline - delivery - curve.seconds(lane.waiting + 1)
-    if now + lane.arrival_gap >= latest:
-        return Close(lane.waiting, CloseReason.DEADLINE)
-    return Wait(now + lane.arrival_gap)
+
+    curve: LatencyCurve
+    sizes: Sizes
+    budget: float
+    delivery: float
+    cap: float = math.inf
+    spare: bool = True
+    crowded: bool = False
+    draining: bool = False
+
+
+def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
+    """Decide for a lane in which something waits and whose device is idle."""
+    most = max(min(at.sizes.most, at.curve.fitting(at.cap)), 1) if at.cap < math.inf else at.sizes.most
+    start = now + at.delivery
+    hopeless = int(lane.deadlines.searchsorted(start + at.curve.seconds(1)))
+    if at.draining:
+        return Close(_oldest_first(lane, most), CloseReason.DRAIN)
+    if at.crowded or hopeless == lane.waiting or (hopeless and not at.spare):
+        return Close(_oldest_first(lane, _breather(lane, at, most)), CloseReason.LATE)
+    count = min(lane.waiting - hopeless, most)
+    slack = lane.deadlines.item(hopeless) - start
+    if at.curve.seconds(count) > slack:
+        if not at.spare:
+            return Close(Portion(0, at.curve.fitting(slack)), CloseReason.DEADLINE)
+        return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
+    if lane.waiting - hopeless >= at.sizes.target:
+        return Close(Portion(hopeless, count), CloseReason.SIZE)
+    return _perhaps_wait(lane, at, Portion(hopeless, count), slack, most, now)
+
+
+def _perhaps_wait(
+    lane: LaneView, at: Situation, portion: Portion, slack: float, most: int, now: float
+) -> Close | Wait:
+    """Everything could be on time, and more claims would fit.
+
+    Waiting for one more holds all who wait for one arrival gap and makes their batch longer by one claim; it saves the
+    next claim the fixed cost of a batch of its own. It pays while that is more than they lose. Late claims need no
+    waiting: where there is room and time for some, they fill it.
+    """
+    gap = max(1.0 / lane.rate, lane.silence) if lane.rate > 0.0 else math.inf
+    if lane.aside:
+        room = min(lane.aside, min(most, at.curve.fitting(slack)) - portion.count)
+        if room > 0:
+            return Close(Portion(portion.skip, portion.count, room), CloseReason.IDLE)
+    if portion.count * (gap + at.curve.each) >= at.curve.fixed:
+        return Close(portion, CloseReason.IDLE)
+    if gap >= slack - at.curve.seconds(portion.count + 1):
+        return Close(portion, CloseReason.DEADLINE)
+    return Wait(now + gap)
+
+
+def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:
+    """The first claim from which a batch is as large as it takes, or else that of the largest batch on time."""
+    rest = lane.deadlines[hopeless:] - start
+    room = (rest - at.curve.fixed) / at.curve.each if at.curve.each > 0.0 else np.full(len(rest), np.inf)
+    counts = np.minimum(room, np.minimum(np.arange(len(rest), 0, -1), most)).astype(np.int64)
+    wanted = at.curve.fitting(worth_waiting_for(at.curve, lane.rate, at.budget, most))
+    enough = counts >= wanted
+    skip = int(enough.argmax()) if enough.any() else int(counts.argmax())
+    return Portion(hopeless + skip, max(int(counts[skip]), 1))
+
+
+def worth_waiting_for(curve: LatencyCurve, rate: float, budget: float, most: int) -> float:
+    """Seconds of the batch for which older claims are given up: the shortest that keeps up, or the best on time."""
+    busy = curve.each * rate
+    keeps_up = curve.fixed / (1.0 - busy) if busy < 1.0 else math.inf
+    oldest = max(budget - curve.fixed, 0.0) / (1.0 + busy)
+    return min(keeps_up, curve.fixed + busy * oldest, curve.seconds(most))
+
+
+def _oldest_first(lane: LaneView, most: int) -> Portion:
+    aside = min(lane.aside, most)
+    return Portion(0, min(lane.waiting, most - aside), aside)
+
+
+def _breather(lane: LaneView, at: Situation, most: int) -> int:
+    """Late claims at once, so that one that comes meanwhile can still be on time; all when none could be anyway."""
+    if at.crowded or lane.waiting:
+        return most
+    longest = max(at.budget - at.curve.fixed, 0.0) / (1.0 + at.curve.each * lane.rate)
+    return max(min(most, at.curve.fitting(longest)), 1)

@@ -1,64 +1,64 @@
-"""How long a batch takes, and how large it should be: pure."""
+"""How large a micro-batch should be: pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-_FORGET = 0.98
+from stream.cost_model import LatencyCurve
 
-
-@dataclass(frozen=True, slots=True)
-class LatencyCurve:
-    """time(n) = fixed + each * n, in seconds."""
-
-    fixed: float
-    each: float
-
-    def seconds(self, count: int) -> float:
-        return self.fixed + self.each * count
-
-
-class CurveFit:
-    """Least squares with exponential forgetting over (batch size, seconds); both coefficients stay non-negative.
-
-    Weights decay by a constant factor an observation (Haykin, Adaptive Filter Theory, ch. 9). Until two sizes were
-    seen the whole time counts as proportional.
-    """
-
-    def __init__(self) -> None:
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
-
-    def observe(self, count: int, seconds: float) -> None:
-        self._weight = _FORGET * self._weight + 1.0
-        self._n = _FORGET * self._n + count
-        self._t = _FORGET * self._t + seconds
-        self._nn = _FORGET * self._nn + count * count
-        self._nt = _FORGET * self._nt + count * seconds
-
-    def curve(self) -> LatencyCurve:
-        if self._weight == 0.0:
-            return LatencyCurve(0.0, 0.0)
-        spread = self._weight * self._nn - self._n * self._n
-        if spread <= 1e-9 * self._weight * self._nn:
-            return LatencyCurve(0.0, self._t / self._n)
-        each = (self._weight * self._nt - self._n * self._t) / spread
-        if each <= 0.0:
-            return LatencyCurve(self._t / self._weight, 0.0)
-        fixed = (self._t - each * self._n) / self._weight
-        return LatencyCurve(fixed, each) if fixed > 0.0 else LatencyCurve(0.0, self._nt / self._nn)
+# The share of the highest claims per second that a batch may give away for being short.
+_GIVEN_AWAY = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
-    """`smallest` and `largest` clamp the target; without `automatic` the target is always the largest."""
+    """`smallest` and `largest` clamp both sizes; without `automatic` both are always the largest."""
 
     smallest: int
     largest: int
     automatic: bool = True
 
 
-def target_size(curve: LatencyCurve, slack: float, limits: SizeLimits) -> int:
-    """The most claims that finish within `slack` seconds; when that is past, the size of most claims a second."""
-    if not limits.automatic or slack <= curve.fixed or curve.each <= 0.0:
-        return limits.largest
-    return int(min(max((slack - curve.fixed) / curve.each, limits.smallest), limits.largest))
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Claims at which a batch need not wait for more, and the most that it takes at once."""
+
+    target: int
+    most: int
+
+
+def sizes(
+    curve: LatencyCurve, rate: float, limits: SizeLimits, *, pressure: float = 0.0, ceiling: int | None = None
+) -> Sizes:
+    """On time the smallest size that keeps up with `rate` claims a second; behind, the one of most claims a second.
+
+    Batches of n, one after the other, score n / (fixed + each * n) a second. `pressure`, 0 to 1, shrinks both;
+    `ceiling` is the largest size that memory is known to allow.
+    """
+    most = limits.largest
+    target = most
+    if limits.automatic and curve.seconds(1) > 0.0:
+        most = _clamped(_of_most_a_second(curve), limits)
+        target = min(_clamped(_keeping_up(curve, rate), limits), most)
+    most = min(most, max(limits.smallest, int(most * (1.0 - pressure))))
+    if ceiling is not None:
+        most = max(min(most, ceiling), 1)
+    return Sizes(min(target, most), most)
+
+
+def _of_most_a_second(curve: LatencyCurve) -> float:
+    """Within a few per cent of what no size exceeds; more would only make claims wait."""
+    if curve.each <= 0.0:
+        return math.inf
+    return curve.fixed / curve.each * (1.0 / _GIVEN_AWAY - 1.0)
+
+
+def _keeping_up(curve: LatencyCurve, rate: float) -> float:
+    """The n at which n / time(n) reaches `rate`."""
+    busy = curve.each * rate
+    return curve.fixed * rate / (1.0 - busy) if busy < 1.0 else math.inf
+
+
+def _clamped(size: float, limits: SizeLimits) -> int:
+    return math.ceil(min(max(size, limits.smallest), limits.largest))

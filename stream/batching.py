@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.batch_policy import Close, Wait, decide
-from stream.batch_sizer import CurveFit, SizeLimits, target_size
+from stream.batch_policy import Close, Situation, Wait, decide
+from stream.batch_sizer import SizeLimits, sizes
+from stream.cost_model import CostModel
 from stream.lanes import Lanes, LaneView
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
@@ -29,6 +30,22 @@ class Chosen:
 
     batch: MicroBatch
     lease: ModelLease
+    predicted: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingRules:
+    """Seconds and sizes that hold for all lanes.
+
+    `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
+    aside; those that are late by more than `latest` go first.
+    """
+
+    limits: SizeLimits
+    budget: float
+    delivery: float
+    spare: bool = True
+    latest: float = 10.0
 
 
 class Batcher:
@@ -39,51 +56,79 @@ class Batcher:
         lanes: Lanes,
         name: Callable[[int], str],
         models: LaneModels,
-        limits: SizeLimits,
-        delivery: float,
+        rules: BatchingRules,
         metrics: StageMetrics,
     ) -> None:
         self._lanes = lanes
         self._name = name
         self._models = models
-        self._limits = limits
-        self._delivery = delivery
+        self._rules = rules
         self._metrics = metrics
-        self._fits: defaultdict[int, CurveFit] = defaultdict(CurveFit)
+        self._costs: defaultdict[int, CostModel] = defaultdict(CostModel)
         self.draining = False
+        self.pressure = 0.0
+        self.crowded = False
         self.lacking: frozenset[int] = frozenset()
 
     def next(self, now: float) -> Chosen | Wait:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = float("inf")
-        views = sorted(self._lanes.views(now), key=lambda lane: lane.deadline)
+        views = self._lanes.views(now)
         self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
-        for view in views:
-            if view.lane in self.lacking:
-                continue
-            decision = self._decide(view, now)
+        for view, cap in self._in_order([view for view in views if view.lane not in self.lacking], now):
+            decision = decide(view, self._situation(view, cap, now), now)
             if isinstance(decision, Wait):
                 until = min(until, decision.until)
-            elif (chosen := self._close(view.lane, decision)) is not None:
+            elif (chosen := self._close(view, decision, now)) is not None:
                 return chosen
         return Wait(until)
 
-    def observe(self, batch: MicroBatch, seconds: float) -> None:
+    def observe(self, chosen: Chosen, seconds: float) -> None:
         """Learn from how long a batch took."""
+        batch = chosen.batch
         name = self._name(batch.lane)
-        self._fits[batch.lane].observe(len(batch.rows), seconds)
+        self._costs[batch.lane].observe(len(batch.rows), seconds)
         self._metrics.count("batches_closed_total", 1, name, batch.reason.value)
         self._metrics.observe("batch_size", len(batch.rows), name)
         self._metrics.observe("inference_seconds", seconds, name)
 
-    def _decide(self, view: LaneView, now: float) -> Close | Wait:
-        curve = self._fits[view.lane].curve()
-        target = target_size(curve, view.deadline - self._delivery - now, self._limits)
-        return decide(view, curve, target, self._delivery, now, draining=self.draining)
+    def _in_order(self, views: list[LaneView], now: float) -> list[tuple[LaneView, float]]:
+        """The lanes, most urgent first, each with the seconds that the others leave it."""
+        if len(views) < 2:
+            return [(view, float("inf")) for view in views]
+        starts = [(self._latest_start(view, now), view.deadline, view) for view in views]
+        starts.sort(key=lambda entry: entry[:2])
+        first, second = starts[0][0] - now, starts[1][0] - now
+        return [(view, first if place else second) for place, (_, _, view) in enumerate(starts)]
 
-    def _close(self, lane: int, decision: Close) -> Chosen | None:
-        """The rows leave the lane only with their model; None when it has gone since it was looked at."""
-        if (lease := self._models.resident(lane)) is None:
-            self.lacking |= {lane}
+    def _latest_start(self, view: LaneView, now: float) -> float:
+        """When the first of its claims that can be on time has to begin; infinity where none can."""
+        single = self._costs[view.lane].cautious.seconds(1)
+        latest = view.deadlines - (self._rules.delivery + single)
+        place = int(latest.searchsorted(now))
+        return float(latest[place]) if place < len(latest) else float("inf")
+
+    def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
+        rules, cost = self._rules, self._costs[view.lane]
+        return Situation(
+            cost.cautious,
+            sizes(cost.curve, view.rate, rules.limits, pressure=self.pressure),
+            rules.budget - rules.delivery,
+            rules.delivery,
+            cap,
+            spare=rules.spare,
+            crowded=self.crowded or now - view.aside_since > rules.latest,
+            draining=self.draining,
+        )
+
+    def _close(self, view: LaneView, decision: Close, now: float) -> Chosen | None:
+        """The rows leave the lane only with their model; None when it has gone since it was looked at, or they have."""
+        if (lease := self._models.resident(view.lane)) is None:
+            self.lacking |= {view.lane}
             return None
-        return Chosen(MicroBatch(lane, self._lanes.take(lane, decision.count), decision.reason), lease)
+        rows = self._lanes.take(view.lane, decision.portion, now)
+        if not len(rows):
+            with lease:
+                return None
+        predicted = self._costs[view.lane].curve.seconds(len(rows))
+        return Chosen(MicroBatch(view.lane, rows, decision.reason), lease, predicted)

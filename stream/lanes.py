@@ -1,92 +1,172 @@
-"""Queues of row numbers, one a model: what waits to be scored, and until when it should be."""
+"""Queues of row numbers, one a model version: what waits to be scored, and until when it should be."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from stream.arrivals import ArrivalRate
 from stream.records import Rows
 
-_GAP_WEIGHT = 0.1
+Deadlines = npt.NDArray[np.float64]
+
+_INITIAL = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LaneView:
-    """What a policy needs to know of a lane. Times are seconds on the monotonic clock; `since` its oldest arrival."""
+    """What a policy needs to know of a lane. Times are seconds on the monotonic clock.
+
+    `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them with
+    deadline `aside_since`. `rate`: claims a second that come. `silence`: seconds since the last came. `since`: when the
+    lane was last served, or began to wait.
+    """
 
     lane: int
-    waiting: int
-    deadline: float
-    arrival_gap: float
+    deadlines: Deadlines
+    rate: float
+    silence: float
     since: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    rows: Rows
-    deadline: float
-    since: float
-
-
-class Lane:
-    """First in, first out; rows leave in the order in which they came."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._chunks: deque[_Chunk] = deque()
-        self._waiting = 0
-        self._last_arrival: float | None = None
-        self._serving = True
-        self._gap = float("inf")
+    aside: int = 0
+    aside_since: float = float("inf")
 
     @property
     def waiting(self) -> int:
-        return self._waiting
+        return len(self.deadlines)
+
+    @property
+    def deadline(self) -> float:
+        """The earliest of all."""
+        return min(float(self.deadlines[0]) if len(self.deadlines) else self.aside_since, self.aside_since)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What leaves a lane for a micro-batch: `skip` claims are set aside first, `count` follow, `aside` join them."""
+
+    skip: int
+    count: int
+    aside: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.count + self.aside
+
+
+class RowQueue:
+    """Rows by deadline, the earliest first; equal ones in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._rows: Rows = np.empty(_INITIAL, np.int32)
+        self._deadlines: Deadlines = np.empty(_INITIAL)
+        self._head = self._tail = 0
+
+    def __len__(self) -> int:
+        return self._tail - self._head
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """A view that later pushes and takes leave as it is."""
+        return self._deadlines[self._head : self._tail]
+
+    def push(self, rows: Rows, deadlines: Deadlines) -> None:
+        if len(rows) == 0:
+            return
+        if np.any(deadlines[1:] < deadlines[:-1]):
+            order = np.argsort(deadlines, kind="stable")
+            rows, deadlines = rows[order], deadlines[order]
+        overtakes = len(self) > 0 and deadlines[0] < self._deadlines[self._tail - 1]
+        if overtakes or self._tail + len(rows) > len(self._rows):
+            self._move(len(rows))
+        start, self._tail = self._tail, self._tail + len(rows)
+        self._rows[start : self._tail] = rows
+        self._deadlines[start : self._tail] = deadlines
+        if overtakes:
+            order = np.argsort(self.deadlines, kind="stable")
+            self._rows[: self._tail] = self._rows[: self._tail][order]
+            self._deadlines[: self._tail] = self._deadlines[: self._tail][order]
+
+    def take(self, count: int) -> tuple[Rows, Deadlines]:
+        """The first `count` rows, or all when fewer wait."""
+        end = min(self._head + count, self._tail)
+        taken = self._rows[self._head : end], self._deadlines[self._head : end]
+        self._head = end
+        return taken
+
+    def _move(self, more: int) -> None:
+        """To fresh arrays with room for as many again: whoever holds a view keeps it."""
+        waiting = len(self)
+        rows, deadlines = self._rows[self._head : self._tail], self.deadlines
+        room = max(2 * (waiting + more), _INITIAL)
+        self._rows, self._deadlines = np.empty(room, np.int32), np.empty(room)
+        self._rows[:waiting], self._deadlines[:waiting] = rows, deadlines
+        self._head, self._tail = 0, waiting
+
+
+class Lane:
+    """Claims of one version: those that wait, and those set aside because they can no longer be on time."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._waiting = RowQueue()
+        self._aside = RowQueue()
+        self._rate = ArrivalRate()
+        self._since = 0.0
+        self._serving = True
+        self._used = False
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._aside)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     @property
     def in_use(self) -> bool:
         """Whether claims came, and go on coming."""
-        return self._serving and self._last_arrival is not None
+        return self._serving and self._used
 
-    def push(self, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
-        self._chunks.append(_Chunk(rows, float(deadlines.min()), now))
-        self._waiting += len(rows)
-        self._observe(len(rows), now)
+    def push(self, rows: Rows, deadlines: Deadlines, now: float) -> None:
+        if not len(self):
+            self._since = now
+        self._waiting.push(rows, deadlines)
+        self._rate.note(len(rows), now)
+        self._used = True
 
-    def take(self, count: int) -> Rows:
-        """The first `count` rows, or all when fewer wait."""
-        taken: list[Rows] = []
-        missing = min(count, self._waiting)
-        self._waiting -= missing
-        while missing:
-            chunk = self._chunks.popleft()
-            if len(chunk.rows) > missing:
-                self._chunks.appendleft(_Chunk(chunk.rows[missing:], chunk.deadline, chunk.since))
-            taken.append(chunk.rows[:missing])
-            missing -= len(taken[-1])
-        return np.concatenate(taken) if taken else np.empty(0, np.int32)
+    def take(self, portion: Portion, now: float) -> Rows:
+        """The rows of a portion, those that waited first."""
+        self._since = now
+        if portion.skip:
+            self._aside.push(*self._waiting.take(portion.skip))
+        rows, _ = self._waiting.take(portion.count)
+        if not portion.aside:
+            return rows
+        return np.concatenate((rows, self._aside.take(portion.aside)[0]))
+
+    def empty(self) -> Rows:
+        """All its rows."""
+        return np.concatenate((self._aside.take(len(self._aside))[0], self._waiting.take(self.waiting)[0]))
 
     def serve(self, *, serving: bool) -> None:
         """Whether claims come here from now on; one that was on its way may still come."""
         self._serving = serving
 
     def view(self, now: float) -> LaneView:
-        deadline = min((chunk.deadline for chunk in self._chunks), default=float("inf"))
-        silence = now - self._last_arrival if self._last_arrival is not None else float("inf")
-        since = self._chunks[0].since if self._chunks else now
-        return LaneView(self._number, self._waiting, deadline, max(self._gap, silence), since)
-
-    def _observe(self, count: int, now: float) -> None:
-        if self._last_arrival is not None:
-            gap = max(now - self._last_arrival, 0.0) / count
-            known = self._gap != float("inf")
-            self._gap = (1 - _GAP_WEIGHT) * self._gap + _GAP_WEIGHT * gap if known else gap
-        self._last_arrival = now
+        late = self._aside.deadlines
+        return LaneView(
+            self._number,
+            self._waiting.deadlines,
+            self._rate.at(now),
+            self._rate.silence(now),
+            self._since,
+            len(late),
+            float(late[0]) if len(late) else float("inf"),
+        )
 
 
 class Lanes:
@@ -107,20 +187,29 @@ class Lanes:
             for number, lane in enumerate(self._lanes):
                 lane.serve(serving=number in serving)
 
-    def push(self, lane: int, rows: Rows, deadlines: npt.NDArray[np.float64], now: float) -> None:
+    def push(self, lane: int, rows: Rows, deadlines: Deadlines, now: float) -> None:
         with self._lock:
             self._lanes[lane].push(rows, deadlines, now)
 
-    def take(self, lane: int, count: int) -> Rows:
+    def take(self, lane: int, portion: Portion, now: float) -> Rows:
+        """The rows of a portion; fewer when somebody else emptied the lane meanwhile."""
         with self._lock:
-            return self._lanes[lane].take(count)
+            return self._lanes[lane].take(portion, now)
+
+    def empty(self, lane: int) -> Rows:
+        """All rows of a lane, for who gives them to another."""
+        with self._lock:
+            return self._lanes[lane].empty()
 
     def ahead(self) -> int:
-        """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry."""
+        """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry.
+
+        What was set aside does not count: it must not keep fresh claims from being read.
+        """
         with self._lock:
             return min((lane.waiting for lane in self._lanes if lane.in_use), default=0)
 
     def views(self, now: float) -> list[LaneView]:
         """The lanes in which something waits."""
         with self._lock:
-            return [lane.view(now) for lane in self._lanes if lane.waiting]
+            return [lane.view(now) for lane in self._lanes if len(lane)]

@@ -20,7 +20,7 @@ from stream.admission import Admission
 from stream.arena import ClaimArena
 from stream.backpressure import Flow, ReadingGate
 from stream.batch_policy import Wait
-from stream.batching import Batcher
+from stream.batching import Batcher, Chosen
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery
@@ -31,7 +31,7 @@ from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import ClaimProducer
-from stream.records import Integers, MicroBatch, Outcome, Polled, Rows
+from stream.records import Integers, Outcome, Polled, Rows
 from stream.scoring import Scorer, ScoringModel
 from stream.turns import Turns
 
@@ -135,7 +135,7 @@ class Pipeline:
             return choice.until
         self.signals.intake()
         with choice.lease as model, self.turns.take(len(choice.batch.rows)):
-            outcome = self._score(choice.batch, model)
+            outcome = self._score(choice, model)
         self.outbox.put(outcome)
         self.signals.output()
         return now
@@ -235,11 +235,11 @@ class Pipeline:
             self.consumer.resume()
         return flow
 
-    def _score(self, batch: MicroBatch, model: ScoringModel) -> Outcome:
+    def _score(self, chosen: Chosen, model: ScoringModel) -> Outcome:
         started = self.clock.now()
-        outcome = self.scorer.score(batch, model)
+        outcome = self.scorer.score(chosen.batch, model)
         spent = self.clock.now() - started
-        self.batcher.observe(batch, spent)
+        self.batcher.observe(chosen, spent)
         self.metrics.count("busy_seconds_total", spent, "forward")
         if self.route_lengths.max() > 1:
             return Outcome(self._onward(outcome.rows), outcome.failures)

@@ -58,6 +58,7 @@ class CloseReason(Enum):
     DEADLINE = "deadline"
     IDLE = "idle"
     DRAIN = "drain"
+    LATE = "late"
 
 
 @dataclass(frozen=True, slots=True)

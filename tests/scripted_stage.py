@@ -17,7 +17,7 @@ from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backpressure import GateLimits, ReadingGate
 from stream.batch_sizer import SizeLimits
-from stream.batching import Batcher
+from stream.batching import Batcher, BatchingRules
 from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
@@ -221,7 +221,9 @@ class Stage:
             arena=self.arena,
             lanes=lanes,
             route_lengths=np.array([1]),
-            batcher=Batcher(lanes, lambda _: "null", loader, SizeLimits(8, 64), 0.01, self.metrics),
+            batcher=Batcher(
+                lanes, lambda _: "null", loader, BatchingRules(SizeLimits(8, 64), 0.2, 0.01), self.metrics
+            ),
             scorer=Scorer(self.arena, self.clock),
             loader=loader,
             outbox=Outbox(4, 200),

@@ -1,117 +1,218 @@
-"""The batch policy, the sizer and the lanes."""
+"""The batch policy and the sizer."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream.batch_policy import Close, Wait, decide
-from stream.batch_sizer import CurveFit, LatencyCurve, SizeLimits, target_size
-from stream.lanes import Lane, LaneView
+from stream.batch_policy import Close, Situation, Wait, decide, worth_waiting_for
+from stream.batch_sizer import SizeLimits, Sizes, sizes
+from stream.cost_model import LatencyCurve
+from stream.lanes import LaneView, Portion
 from stream.records import CloseReason
 
-seconds = st.floats(0, 10)
-curves = st.builds(LatencyCurve, st.floats(0, 0.1), st.floats(1e-6, 0.01))
-views = st.builds(
-    LaneView, st.just(0), st.integers(1, 2_000), st.floats(-10, 10), st.one_of(seconds, st.just(float("inf")))
-)
+NOW = 100.0
+
+curves = st.builds(LatencyCurve, st.floats(0, 0.05), st.floats(1e-6, 0.01))
+rates = st.one_of(st.just(0.0), st.floats(1.0, 1e5))
 
 
-@given(views, curves, st.integers(1, 1_000), seconds, st.floats(-10, 10), st.booleans())
-def test_never_closes_more_than_the_target_nor_waits_past_the_deadline(
-    view: LaneView, curve: LatencyCurve, target: int, delivery: float, now: float, draining: bool
+@st.composite
+def views(draw: st.DrawFn) -> LaneView:
+    slack = sorted(draw(st.lists(st.floats(-1.0, 1.0), max_size=60)))
+    aside = draw(st.integers(0, 50)) if slack else draw(st.integers(1, 50))
+    silence = draw(st.floats(0, 0.1))
+    return LaneView(
+        0, NOW + np.array(slack), draw(rates), silence, NOW - 1.0, aside, NOW - 2.0 if aside else math.inf
+    )
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    most = draw(st.integers(1, 80))
+    return Situation(
+        draw(curves),
+        Sizes(draw(st.integers(1, most)), most),
+        budget=draw(st.floats(0.01, 1.0)),
+        delivery=draw(st.floats(0, 0.05)),
+        cap=draw(st.one_of(st.just(math.inf), st.floats(0.0, 0.5))),
+        spare=draw(st.booleans()),
+        crowded=draw(st.booleans()),
+        draining=draw(st.booleans()),
+    )
+
+
+def view(slack: list[float], rate: float = 100.0, aside: int = 0) -> LaneView:
+    return LaneView(0, NOW + np.array(slack), rate, 0.0, NOW, aside, NOW - 1.0 if aside else math.inf)
+
+
+def situation(curve: LatencyCurve, target: int = 32, most: int = 64, **more: float | bool) -> Situation:
+    return Situation(curve, Sizes(target, most), budget=0.2, delivery=0.0, **more)  # type: ignore[arg-type]
+
+
+@given(views(), situations())
+def test_a_batch_is_never_empty_and_never_exceeds_what_is_there_or_allowed(
+    lane: LaneView, at: Situation
 ) -> None:
-    decision = decide(view, curve, target, delivery, now, draining=draining)
+    decision = decide(lane, at, NOW)
     if isinstance(decision, Close):
-        assert 1 <= decision.count <= min(target, view.waiting)
-        assert (decision.reason is CloseReason.SIZE) == (view.waiting >= target)
-    else:
-        assert not draining
-        assert now <= decision.until
-        assert decision.until + curve.seconds(view.waiting + 1) + delivery <= view.deadline + 1e-9
+        portion = decision.portion
+        assert 1 <= portion.size <= at.sizes.most
+        assert portion.skip >= 0
+        assert portion.skip + portion.count <= lane.waiting
+        assert 0 <= portion.aside <= lane.aside
+        assert portion.size == 1 or at.curve.seconds(portion.size) <= at.cap + 1e-9
 
 
-@given(views, curves, st.integers(1, 1_000))
-def test_draining_always_closes(view: LaneView, curve: LatencyCurve, target: int) -> None:
-    assert isinstance(decide(view, curve, target, 0.0, 0.0, draining=True), Close)
+@given(views(), situations())
+def test_what_is_not_late_is_on_time(lane: LaneView, at: Situation) -> None:
+    """A batch that is closed for any other reason ends before its earliest claim is due, unless a cap forbids."""
+    decision = decide(lane, at, NOW)
+    if isinstance(decision, Close) and decision.reason not in (CloseReason.LATE, CloseReason.DRAIN):
+        first = lane.deadlines[decision.portion.skip]
+        assert NOW + at.delivery + at.curve.seconds(decision.portion.size) <= first + 1e-9
+
+
+@given(views(), situations())
+def test_waiting_makes_nobody_late(lane: LaneView, at: Situation) -> None:
+    decision = decide(lane, at, NOW)
+    if isinstance(decision, Wait):
+        assert not at.draining
+        assert decision.until >= NOW
+        hopeless = int(np.searchsorted(lane.deadlines, NOW + at.delivery + at.curve.seconds(1)))
+        more = at.curve.seconds(lane.waiting - hopeless + 1)
+        assert decision.until + more + at.delivery <= lane.deadlines[hopeless] + 1e-9
+
+
+@given(views(), situations())
+def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, at: Situation) -> None:
+    at = replace(at, spare=True, crowded=False, draining=False)
+    decision = decide(lane, at, NOW)
+    possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
+    late = isinstance(decision, Close) and decision.reason is CloseReason.LATE
+    assert late == (not possible.any())
+
+
+@given(views(), situations())
+def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situation) -> None:
+    at = replace(at, spare=True, crowded=False, draining=False, cap=math.inf)
+    due = NOW + at.delivery
+    hopeless = int(np.searchsorted(lane.deadlines, due + at.curve.seconds(1)))
+    rest = lane.waiting - hopeless
+    fits = 0 < rest <= at.sizes.most and due + at.curve.seconds(rest) <= lane.deadlines[hopeless]
+    decision = decide(lane, at, NOW)
+    if fits and isinstance(decision, Close):
+        assert (decision.portion.skip, decision.portion.count) == (hopeless, rest)
+
+
+@given(views(), situations())
+def test_without_spare_room_nothing_is_set_aside(lane: LaneView, at: Situation) -> None:
+    decision = decide(lane, replace(at, spare=False), NOW)
+    if isinstance(decision, Close):
+        assert decision.portion.skip == 0
 
 
 def test_gives_each_reason() -> None:
     curve = LatencyCurve(fixed=0.005, each=0.0001)
 
-    def reason(waiting: int, deadline: float, gap: float, *, draining: bool = False) -> CloseReason | None:
-        decision = decide(LaneView(0, waiting, deadline, gap, 0.0), curve, 32, 0.01, 0.0, draining=draining)
+    def reason(lane: LaneView, **more: bool) -> CloseReason | None:
+        decision = decide(lane, situation(curve, **more), NOW)
         return decision.reason if isinstance(decision, Close) else None
 
-    assert reason(40, 1.0, 0.0001) is CloseReason.SIZE
-    assert reason(3, 1.0, 0.0001, draining=True) is CloseReason.DRAIN
-    assert reason(3, 1.0, 0.1) is CloseReason.IDLE
-    assert reason(3, 0.0155, 0.001) is CloseReason.DEADLINE
-    assert reason(3, 1.0, 0.001) is None
+    assert reason(view([1.0] * 40)) is CloseReason.SIZE
+    assert reason(view([1.0] * 3, rate=1_000.0), draining=True) is CloseReason.DRAIN
+    assert reason(view([1.0] * 3, rate=10.0)) is CloseReason.IDLE
+    assert reason(view([0.0055] * 3, rate=1_000.0)) is CloseReason.DEADLINE
+    assert reason(view([-1.0] * 3)) is CloseReason.LATE
+    assert reason(view([1.0] * 3, aside=1), crowded=True) is CloseReason.LATE
+    assert reason(view([1.0] * 3, rate=1_000.0)) is None
 
 
-def test_waits_one_arrival_gap() -> None:
-    decision = decide(
-        LaneView(0, 1, 1.0, 0.002, 0.0), LatencyCurve(0.1, 0.0), 32, 0.0, 5.0 - 4.9, draining=False
+def test_waits_one_arrival_gap_or_as_long_as_nobody_has_come() -> None:
+    at = situation(LatencyCurve(0.1, 0.0))
+    assert decide(view([1.0], rate=500.0), at, NOW) == Wait(pytest.approx(NOW + 0.002))
+    silent = LaneView(0, NOW + np.array([1.0]), 500.0, 0.01, NOW)
+    assert decide(silent, at, NOW) == Wait(pytest.approx(NOW + 0.01))
+
+
+def test_gives_up_the_oldest_where_serving_them_would_make_all_late() -> None:
+    curve = LatencyCurve(fixed=0.005, each=0.0001)
+    # A claim a tenth of a millisecond, the oldest due in 5.2 ms: a batch from there holds two.
+    lane = view([0.0052 + 0.0001 * n for n in range(300)], rate=9_000.0)
+    decision = decide(lane, situation(curve, most=512), NOW)
+    assert isinstance(decision, Close)
+    # To keep up with nine thousand a second takes batches of 450; the largest that can be on time takes every second.
+    assert decision.portion.skip in (149, 150)
+    assert decision.portion.count in (150, 151)
+    kept = decide(lane, situation(curve, most=512, spare=False), NOW)
+    assert kept == Close(Portion(0, 2), CloseReason.DEADLINE)
+
+
+@given(curves, st.floats(1.0, 1e5), st.floats(0.01, 1.0), st.integers(1, 512))
+def test_what_is_given_up_for_keeps_up_or_is_the_best_on_time(
+    curve: LatencyCurve, rate: float, budget: float, most: int
+) -> None:
+    assume(budget > 2 * curve.fixed and curve.fixed > 1e-6)
+    seconds = worth_waiting_for(curve, rate, budget, most)
+    count = (seconds - curve.fixed) / curve.each
+    assert seconds <= curve.seconds(most) + 1e-9
+    keeps_up = count >= rate * seconds * (1 - 1e-6)
+    # All that came while the oldest waited, and it ends just in time.
+    oldest = count / rate
+    in_time = oldest + seconds == pytest.approx(budget, rel=1e-6)
+    assert keeps_up or in_time or seconds == pytest.approx(curve.seconds(most))
+    assert oldest + seconds <= budget * (1 + 1e-6) or seconds == pytest.approx(curve.seconds(most))
+
+
+def test_late_claims_fill_room_that_is_left_and_leave_time_for_who_comes() -> None:
+    curve = LatencyCurve(fixed=0.005, each=0.0001)
+    assert decide(view([0.0090] * 10, aside=100), situation(curve, target=64), NOW) == Close(
+        Portion(0, 10, 30), CloseReason.IDLE
     )
-    assert decision == Wait(pytest.approx(0.102))
+    # Alone, they may take no longer than a claim that comes meanwhile can wait: 195 ms of 200 at no arrivals.
+    alone = decide(view([], rate=0.0, aside=5_000), situation(curve, most=4_000), NOW)
+    assert alone == Close(Portion(0, 0, 1_900), CloseReason.LATE)
 
 
-@given(curves, st.floats(-1, 10), st.integers(1, 100), st.integers(0, 1_000))
-def test_target_stays_within_its_limits(curve: LatencyCurve, slack: float, smallest: int, more: int) -> None:
+@given(curves, rates, st.integers(1, 100), st.integers(0, 1_000), st.floats(0, 1))
+def test_sizes_stay_within_their_limits(
+    curve: LatencyCurve, rate: float, smallest: int, more: int, pressure: float
+) -> None:
     limits = SizeLimits(smallest, smallest + more)
-    target = target_size(curve, slack, limits)
-    assert smallest <= target <= smallest + more
-    if slack > curve.fixed and target > smallest:
-        assert curve.seconds(target) <= slack + 1e-9
+    found = sizes(curve, rate, limits, pressure=pressure)
+    assert smallest <= found.target <= found.most <= smallest + more
+    harder = sizes(curve, rate, limits, pressure=min(1.0, pressure + 0.1))
+    assert harder.most <= found.most
+    assert harder.target <= found.target
+    held = sizes(curve, rate, limits, pressure=pressure, ceiling=7)
+    assert 1 <= held.target <= held.most <= 7
 
 
-def test_target_is_the_largest_when_late_or_fixed() -> None:
+@given(curves, st.floats(1.0, 1e5))
+def test_the_target_is_the_smallest_that_keeps_up(curve: LatencyCurve, rate: float) -> None:
+    limits = SizeLimits(1, 100_000)
+    target = sizes(curve, rate, limits).target
+    most = sizes(curve, rate, limits).most
+    if target < most:
+        assert target >= rate * curve.seconds(target) * (1 - 1e-9)
+    if target > 2:
+        assert target - 1 <= rate * curve.seconds(target - 1) * (1 + 1e-9)
+
+
+def test_the_most_is_where_more_claims_a_second_hardly_come() -> None:
+    limits = SizeLimits(1, 100_000)
     curve = LatencyCurve(0.005, 0.0001)
-    assert target_size(curve, -1.0, SizeLimits(32, 512)) == 512
-    assert target_size(curve, 0.0151, SizeLimits(32, 512)) == 101
-    assert target_size(curve, 0.0151, SizeLimits(32, 512, automatic=False)) == 512
+    most = sizes(curve, 0.0, limits).most
+    assert most / curve.seconds(most) == pytest.approx(0.97 / curve.each, rel=1e-3)
+    assert sizes(curve, 0.0, SizeLimits(32, 512)).most == 512
+    assert sizes(LatencyCurve(0.0, 0.001), 0.0, SizeLimits(32, 512)) == Sizes(32, 32)
+    assert sizes(curve, 50.0, SizeLimits(32, 512, automatic=False)) == Sizes(512, 512)
 
 
-@given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-3), st.lists(st.integers(1, 512), min_size=2, max_size=60))
-def test_fit_finds_a_line(fixed: float, each: float, sizes: list[int]) -> None:
-    fit = CurveFit()
-    for size in [*sizes, 1, 600]:
-        fit.observe(size, fixed + each * size)
-    assert fit.curve().seconds(300) == pytest.approx(fixed + each * 300, rel=1e-3)
-
-
-@given(st.lists(st.tuples(st.integers(1, 512), st.floats(0, 1)), max_size=50))
-def test_fit_never_predicts_less_than_nothing(observations: list[tuple[int, float]]) -> None:
-    fit = CurveFit()
-    for size, spent in observations:
-        fit.observe(size, spent)
-    curve = fit.curve()
-    assert curve.fixed >= 0.0
-    assert curve.each >= 0.0
-
-
-@given(st.lists(st.one_of(st.integers(1, 20), st.integers(-20, -1)), max_size=60))
-def test_lane_is_first_in_first_out(moves: list[int]) -> None:
-    lane, pushed, taken = Lane(0), 0, []
-    for now, move in enumerate(moves):
-        if move > 0:
-            lane.push(np.arange(pushed, pushed + move, dtype=np.int32), np.full(move, 5.0), float(now))
-            pushed += move
-        else:
-            taken += lane.take(-move).tolist()
-        assert lane.waiting == pushed - len(taken)
-    assert taken + lane.take(10**6).tolist() == list(range(pushed))
-
-
-def test_lane_sees_arrivals_and_silence() -> None:
-    lane = Lane(0)
-    lane.push(np.arange(2, dtype=np.int32), np.array([9.0, 7.0]), 1.0)
-    assert lane.view(1.0) == LaneView(0, 2, 7.0, float("inf"), 1.0)
-    lane.push(np.arange(10, dtype=np.int32), np.full(10, 8.0), 2.0)
-    assert lane.view(2.0).arrival_gap == pytest.approx(0.1)
-    assert lane.view(3.0).arrival_gap == pytest.approx(1.0)
-    lane.take(2)
-    assert lane.view(2.0).deadline == 8.0
+def test_nothing_known_of_a_model_means_large_batches() -> None:
+    assert sizes(LatencyCurve(0.0, 0.0), 50.0, SizeLimits(32, 512)) == Sizes(512, 512)

@@ -241,9 +241,9 @@ def test_a_late_claim_does_not_bring_a_retired_lane_back() -> None:
     lanes.push(0, rows, deadlines, 1.0)
     lanes.push(1, rows, deadlines, 1.0)
     lanes.serve({1})
-    lanes.take(0, 4)
+    lanes.empty(0)
     lanes.push(0, rows[:1], deadlines[:1], 2.0)
-    lanes.take(0, 1)
+    lanes.empty(0)
     assert lanes.ahead() == 4
     lanes.serve({0, 1})
     assert lanes.ahead() == 0

@@ -1,0 +1,110 @@
+"""How long a micro-batch takes: a line fitted online to what batches took, and how far to trust it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from stream.recent import RecentQuantile
+
+_FORGET = 0.98
+_TRUST = 0.9
+# An outlier is so many times what was predicted; so many in a row are no outliers but a new speed.
+_FAR = 3.0
+_DRIFT = 5
+# Until so many batches were seen, whatever they took is believed.
+_LEARNING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyCurve:
+    """time(n) = fixed + each * n, in seconds."""
+
+    fixed: float
+    each: float
+
+    def seconds(self, count: int) -> float:
+        return self.fixed + self.each * count
+
+    def fitting(self, seconds: float) -> int:
+        """The most claims that take at most so long; 0 where not even one does."""
+        if seconds < self.seconds(1):
+            return 0
+        room = (seconds - self.fixed) / self.each if self.each > 0.0 else math.inf
+        # A whole number of claims that rounding left just short of itself is that number.
+        return int(min(room * (1 + 1e-12), 1 << 30))
+
+    def slower(self, factor: float) -> LatencyCurve:
+        """The same with everything taking `factor` times as long."""
+        return LatencyCurve(self.fixed * factor, self.each * factor)
+
+
+class CostModel:
+    """Least squares with exponential forgetting over (claims, seconds); both coefficients stay non-negative.
+
+    Weights decay by a constant factor an observation (Haykin, Adaptive Filter Theory, ch. 9); least squares needs no
+    library here, the sums of two unknowns are five numbers. A batch that took several times what was predicted is left
+    out of the fit, as a pause of the machine; several in a row are believed, and the fit begins anew. `start` is what
+    an earlier run on this machine learned.
+
+    `curve` is the fit, nothing at all before the first observation; `cautious` the one that deadlines are kept by.
+    """
+
+    def __init__(self, start: LatencyCurve | None = None) -> None:
+        self._late = RecentQuantile(_TRUST)
+        self._off = RecentQuantile(0.5)
+        self._far = 0
+        self._forget_all()
+        if start is not None:
+            for count in (1, 256):
+                self._add(count, start.seconds(count))
+
+    @property
+    def margin(self) -> float:
+        """How much longer than predicted nine batches in ten did not take, as a share of the prediction."""
+        return max(self._late.value, 0.0)
+
+    @property
+    def error(self) -> float | None:
+        """Median distance between prediction and what a batch took, as a share of the prediction; None before any."""
+        return self._off.value if len(self._off) else None
+
+    def observe(self, count: int, seconds: float) -> None:
+        """Learn from a batch of `count` claims that took `seconds`."""
+        if self._seen >= _LEARNING and (predicted := self.curve.seconds(count)) > 0.0:
+            error = seconds / predicted - 1.0
+            if not 1.0 / _FAR <= 1.0 + error <= _FAR:
+                self._far += 1
+                if self._far < _DRIFT:
+                    return
+                self._forget_all()
+            else:
+                self._late.note(error)
+                self._off.note(abs(error))
+        self._far = 0
+        self._add(count, seconds)
+
+    def _forget_all(self) -> None:
+        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._seen = 0
+        self.curve = self.cautious = LatencyCurve(0.0, 0.0)
+
+    def _add(self, count: int, seconds: float) -> None:
+        self._seen += 1
+        self._weight = _FORGET * self._weight + 1.0
+        self._n = _FORGET * self._n + count
+        self._t = _FORGET * self._t + seconds
+        self._nn = _FORGET * self._nn + count * count
+        self._nt = _FORGET * self._nt + count * seconds
+        self.curve = self._fitted()
+        self.cautious = self.curve.slower(1.0 + self.margin)
+
+    def _fitted(self) -> LatencyCurve:
+        spread = self._weight * self._nn - self._n * self._n
+        if spread <= 1e-9 * self._weight * self._nn:
+            return LatencyCurve(0.0, self._t / self._n)
+        each = (self._weight * self._nt - self._n * self._t) / spread
+        if each <= 0.0:
+            return LatencyCurve(self._t / self._weight, 0.0)
+        fixed = (self._t - each * self._n) / self._weight
+        return LatencyCurve(fixed, each) if fixed > 0.0 else LatencyCurve(0.0, self._nt / self._nn)
