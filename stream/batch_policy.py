@@ -72,7 +72,7 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
         if not at.spare:
             return Close(Portion(0, at.curve.fitting(slack)), CloseReason.DEADLINE)
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
-    if lane.waiting - hopeless >= at.sizes.target:
+    if lane.waiting - hopeless >= min(at.sizes.target, most):
         return Close(Portion(hopeless, count), CloseReason.SIZE)
     return _perhaps_wait(lane, at, Portion(hopeless, count), slack, most, now)
 

@@ -96,6 +96,13 @@ def test_a_steady_rate_is_found(rate: float, seed: int) -> None:
     assert 0.8 * rate < arrivals.at(now) < max(3.5 * rate, rate + 120)
 
 
+def test_the_first_claims_are_no_flood() -> None:
+    arrivals = ArrivalRate()
+    for step in range(11):
+        arrivals.note(1, step * 0.01)
+    assert arrivals.at(0.1) == pytest.approx(110, rel=0.35)
+
+
 def test_polls_count_as_many_as_they_bring() -> None:
     arrivals = ArrivalRate()
     for step in range(400):
