@@ -17,15 +17,19 @@ from stream.clock import SystemClock
 from stream.codec import Encoder, Framing
 from stream.errors import ClaimstreamError, UsageError
 from stream.publishing import (
-    Arrivals,
+    PATTERNS,
+    ArrivalPacer,
     DeliveryError,
     Pacer,
     Publisher,
+    Recorder,
     Supply,
     from_file,
     from_generator,
     pacer,
+    parse_pattern,
     publish_all,
+    read_recording,
     repeated,
 )
 from stream.publishing.registration import register
@@ -40,6 +44,7 @@ EXAMPLES = """
 \b
 Examples:
   claimstream publish --generate 20000 --seed 7 --rate 500
+  claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10,burst=5,calm=55
   claimstream publish claims.csv.gz --mapping tuva --rejects rejected.csv
 """
 
@@ -66,19 +71,46 @@ class Plan:
     pacer: Pacer | None
     topic: str
     repeat: int
+    recorder: Recorder | None
+
+    @property
+    def total(self) -> int:
+        """Claims of all passes."""
+        return self.supply.counts.claims * self.repeat
 
 
 @click.command(name="publish", epilog=EXAMPLES)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--mapping", metavar="NAME|PATH", help="How columns become claims, e.g. tuva.")
 @click.option("--generate", "generated", type=click.IntRange(min=1), metavar="N", help="Generate N claims.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the generator.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Of the claims and their arrivals.",
+)
 @click.option("--topic", default="claims", show_default=True)
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Claims a second [default: no limit]."
 )
 @click.option(
-    "--arrivals", type=click.Choice([kind.value for kind in Arrivals]), default="poisson", show_default=True
+    "--arrivals",
+    metavar="PATTERN",
+    help=f"How --rate is spread over time: {', '.join(PATTERNS)}; with numbers of its own as in"
+    " bursts:height=10,burst=5,calm=55 or diurnal:period=3600  [default: poisson]",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write when each claim left.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Publish at the times of a file made by --record.",
 )
 @click.option(
     "--repeat",
@@ -117,7 +149,9 @@ def _plan(
     seed: int,
     topic: str,
     rate: float | None,
-    arrivals: str,
+    arrivals: str | None,
+    record: Path | None,
+    replay: Path | None,
     repeat: int,
     key: str,
     framing: str,
@@ -130,6 +164,7 @@ def _plan(
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
     supply = _supply(file, mapping, generated, seed, rejects)
+    pace = _pace(rate, arrivals, replay, seed, supply.counts.claims * repeat)
     partitions_of(config, topic)
     encoder = _encoder(framing, registry, topic)
     try:
@@ -137,8 +172,7 @@ def _plan(
         publisher.connect()
     except KafkaException as error:
         raise refused_config(error, config) from error
-    pace = None if rate is None else pacer(rate, Arrivals(arrivals), seed)
-    return Plan(supply, publisher, pace, topic, repeat)
+    return Plan(supply, publisher, pace, topic, repeat, None if record is None else Recorder(record))
 
 
 def _supply(
@@ -154,6 +188,30 @@ def _supply(
     return from_file(file, mapping, rejects)
 
 
+def _pace(
+    rate: float | None, arrivals: str | None, replay: Path | None, seed: int, claims: int
+) -> Pacer | None:
+    if replay is not None:
+        if rate is not None or arrivals is not None:
+            raise UsageError("--replay brings its own times: leave out --rate and --arrivals")
+        return _replayed(replay, claims)
+    if rate is None:
+        if arrivals is not None:
+            raise UsageError("--arrivals spreads a rate over time: give --rate as well")
+        return None
+    return pacer(rate, parse_pattern(arrivals or "poisson"), seed)
+
+
+def _replayed(recording: Path, claims: int) -> Pacer:
+    times = read_recording(recording)
+    if claims > len(times):
+        raise UsageError(
+            f"{recording} holds {len(times)} arrivals, and {claims} claims are to be published:"
+            " publish fewer, or record more"
+        )
+    return ArrivalPacer(iter([times]))
+
+
 def _encoder(framing: str, registry: str | None, topic: str) -> Encoder:
     schema = schemas.load("claim_event")
     if registry is None:
@@ -166,28 +224,33 @@ def _run(plan: Plan, as_json: bool) -> None:
     start = clock.now()
     failure: ClaimstreamError | None = None
     batches = repeated(plan.supply.batches, plan.repeat)
-    total = plan.supply.counts.claims * plan.repeat
-    with progress(f"publishing to {plan.topic}", total) as bar:
+    with progress(f"publishing to {plan.topic}", plan.total) as bar:
         try:
-            for sent in publish_all(plan.publisher, batches, clock=clock, pacer=plan.pacer):
+            for sent in publish_all(
+                plan.publisher, batches, clock=clock, pacer=plan.pacer, recorder=plan.recorder
+            ):
                 bar.advance(sent)
             plan.publisher.flush()
         except KeyboardInterrupt:
-            failure = _interrupted(plan, total)
+            failure = _interrupted(plan)
         except DeliveryError as error:
             failure = error
+    if plan.recorder is not None:
+        plan.recorder.save()
     _report(plan, clock.now() - start, as_json)
     if failure is not None:
         raise failure
 
 
-def _interrupted(plan: Plan, total: int) -> ClaimstreamError:
+def _interrupted(plan: Plan) -> ClaimstreamError:
     """What was handed to the client is still brought to its end."""
     try:
         plan.publisher.flush()
     except DeliveryError as error:
         return error
-    return ClaimstreamError(f"stopped by the keyboard after {plan.publisher.acknowledged} of {total} claims")
+    return ClaimstreamError(
+        f"stopped by the keyboard after {plan.publisher.acknowledged} of {plan.total} claims"
+    )
 
 
 def _report(plan: Plan, seconds: float, as_json: bool) -> None:

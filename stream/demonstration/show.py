@@ -22,7 +22,7 @@ from stream.demonstration.receiver import Receiver
 from stream.demonstration.report import Report, draw, summarize
 from stream.errors import FatalError
 from stream.metrics import Snapshot
-from stream.publishing import Arrivals, Publisher, Supply, pacer, publish_all
+from stream.publishing import Poisson, Publisher, Supply, pacer, publish_all
 from stream.service import Service
 from stream.topics import ensure_topics, stage_topics
 
@@ -139,7 +139,7 @@ class Show:
                 client, self._settings.kafka.topics.input, Encoder(schemas.load("claim_event"))
             )
             publisher.connect()
-            arrivals = pacer(self._plan.rate, Arrivals.POISSON, self._plan.seed)
+            arrivals = pacer(self._plan.rate, Poisson(), self._plan.seed)
             for count in publish_all(publisher, self._supply.batches(), clock=self._clock, pacer=arrivals):
                 self._published += count
             publisher.flush()

@@ -3,22 +3,26 @@
 from stream.publishing.claims_file import ClaimsFile, Counts, load_claims
 from stream.publishing.generator import generate
 from stream.publishing.mapping import Mapping, load_mapping, shipped_mappings
-from stream.publishing.pacing import Arrivals, EvenPacer, Pacer, PoissonPacer, pacer
+from stream.publishing.pacing import ArrivalPacer, Pacer, pacer
+from stream.publishing.patterns import PATTERNS, Pattern, Poisson, parse_pattern
 from stream.publishing.publisher import DeliveryError, Publisher, publish_all
+from stream.publishing.recording import Recorder, read_recording, write_recording
 from stream.publishing.rejects import Reject, write_rejects
 from stream.publishing.repetition import repeated
 from stream.publishing.supply import Supply, from_file, from_generator
 
 __all__ = [
-    "Arrivals",
+    "PATTERNS",
+    "ArrivalPacer",
     "ClaimsFile",
     "Counts",
     "DeliveryError",
-    "EvenPacer",
     "Mapping",
     "Pacer",
-    "PoissonPacer",
+    "Pattern",
+    "Poisson",
     "Publisher",
+    "Recorder",
     "Reject",
     "Supply",
     "from_file",
@@ -27,8 +31,11 @@ __all__ = [
     "load_claims",
     "load_mapping",
     "pacer",
+    "parse_pattern",
     "publish_all",
+    "read_recording",
     "repeated",
     "shipped_mappings",
+    "write_recording",
     "write_rejects",
 ]

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-CHUNK = 4_096
-
-
-class Arrivals(Enum):
-    """How claims are spread over time at a given rate."""
-
-    POISSON = "poisson"
-    EVEN = "even"
+from stream.publishing.arrivals import Floats
+from stream.publishing.patterns import Pattern
 
 
 class Pacer(Protocol):
@@ -28,56 +21,38 @@ class Pacer(Protocol):
         """When claim `number` (from 0) arrives."""
 
 
-class EvenPacer:
-    """One claim every 1/rate seconds, the first at 0."""
+class ArrivalPacer:
+    """Claims are due at given times, which come in chunks; there may be no end of them."""
 
-    def __init__(self, rate: float) -> None:
-        self._rate = _checked(rate)
-
-    def due(self, elapsed: float) -> int:
-        return 0 if elapsed < 0 else int(elapsed * self._rate) + 1
-
-    def arrival(self, number: int) -> float:
-        return number / self._rate
-
-
-class PoissonPacer:
-    """Exponential gaps of mean 1/rate from a seeded generator."""
-
-    def __init__(self, rate: float, seed: int) -> None:
-        self._gap = 1 / _checked(rate)
-        self._rng = np.random.Generator(np.random.Philox(key=seed))
+    def __init__(self, chunks: Iterator[Floats]) -> None:
+        self._chunks = chunks
         self._first = 0
-        self._times: npt.NDArray[np.float64] = np.zeros(0)
-        self._last = 0.0
+        self._times: Floats = np.zeros(0)
+        self._ended = False
 
     def due(self, elapsed: float) -> int:
         """`elapsed` must not fall below that of an earlier call."""
-        while self._last <= elapsed:
+        while not self._ended and (not len(self._times) or self._times[-1] <= elapsed):
             self._extend(elapsed)
         return self._first + int(np.searchsorted(self._times, elapsed, side="right"))
 
     def arrival(self, number: int) -> float:
-        """`number` must not lie before the claims that were due already."""
-        while number >= self._first + len(self._times):
+        """`number` must not lie before the claims that were due already. Raises IndexError past the last arrival."""
+        while not self._ended and number >= self._first + len(self._times):
             self._extend(self._times[0] if len(self._times) else 0.0)
         return float(self._times[number - self._first])
 
     def _extend(self, settled: float) -> None:
-        """Draw further arrivals and forget those before `settled`, the last one aside."""
+        """Fetch further arrivals and forget those before `settled`, the last one aside."""
         passed = max(int(np.searchsorted(self._times, settled, side="right")) - 1, 0)
-        drawn = self._last + np.cumsum(self._rng.exponential(self._gap, CHUNK))
-        self._times = np.concatenate([self._times[passed:], drawn])
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self._ended = True
+            return
+        self._times = np.concatenate([self._times[passed:], chunk])
         self._first += passed
-        self._last = float(drawn[-1])
 
 
-def pacer(rate: float, arrivals: Arrivals, seed: int) -> Pacer:
+def pacer(rate: float, pattern: Pattern, seed: int) -> Pacer:
     """Raises ValueError unless `rate` is a positive number of claims per second."""
-    return EvenPacer(rate) if arrivals is Arrivals.EVEN else PoissonPacer(rate, seed)
-
-
-def _checked(rate: float) -> float:
-    if not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"the rate must be a positive number of claims per second: {rate}")
-    return rate
+    return ArrivalPacer(pattern.arrivals(rate, seed))

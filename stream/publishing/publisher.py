@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError
 from stream.publishing.pacing import Pacer
+from stream.publishing.recording import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,14 @@ class Publisher:
 
 
 def publish_all(
-    publisher: Publisher, batches: Iterable[pa.RecordBatch], *, clock: Clock, pacer: Pacer | None = None
+    publisher: Publisher,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    clock: Clock,
+    pacer: Pacer | None = None,
+    recorder: Recorder | None = None,
 ) -> Iterator[int]:
-    """Publish `batches`, at the pacer's times if there is one; yields the claims of each step."""
+    """Publish `batches`, at the pacer's times if there is one; yields the claims of each step and records them."""
     start: float | None = None
     sent = 0
     for batch in batches:
@@ -166,11 +172,14 @@ def publish_all(
         # Time begins when there is something to send: making the first batch must not cause a burst.
         start = clock.now() if start is None else start
         while records:
-            allowed = SEND_ROWS if pacer is None else pacer.due(clock.now() - start) - sent
+            elapsed = clock.now() - start
+            allowed = SEND_ROWS if pacer is None else pacer.due(elapsed) - sent
             if pacer is not None and allowed <= 0:
-                publisher.wait(max(pacer.arrival(sent) - (clock.now() - start), LEAST_WAIT))
+                publisher.wait(max(pacer.arrival(sent) - elapsed, LEAST_WAIT))
                 continue
             now, records = records[:allowed], records[allowed:]
             publisher.send(now)
+            if recorder is not None:
+                recorder.note(elapsed, len(now))
             sent += len(now)
             yield len(now)

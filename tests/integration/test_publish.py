@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
@@ -20,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 import schemas
 from stream.cli.main import main
 from stream.codec import Encoder
-from stream.publishing import generate
+from stream.publishing import generate, read_recording
 
 HEADER_BYTES = 10
 
@@ -127,6 +128,20 @@ def test_rate_repeat_and_bare_framing(kafka: Any, topic: Any) -> None:
     assert {"G1-00000199", "G1-00000199~2"} <= set(ids)
     stamps = [message.timestamp()[1] for message in messages]
     assert stamps[-1] - stamps[0] == pytest.approx(1_000, abs=300)
+
+
+def test_what_was_recorded_is_replayed_at_its_times(kafka: Any, topic: Any, tmp_path: Path) -> None:
+    name = topic(partitions=1)
+    place = ("--topic", name, "--bootstrap", kafka.bootstrap)
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    paced = ("--rate", "300", "--arrivals", "on-off:period=0.5,on=0.2")
+    published("--generate", "300", *paced, "--record", str(first), *place)
+    recorded = read_recording(first)
+    assert len(recorded) == 300
+    assert np.all(recorded % 0.5 < 0.25)
+    published("--generate", "300", "--replay", str(first), "--record", str(second), *place)
+    assert np.all(read_recording(second) >= recorded)
+    assert np.median(read_recording(second) - recorded) < 0.05
 
 
 def refused(code: int, *arguments: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from stream.clock import ManualClock, SystemClock
-from stream.publishing import DeliveryError, EvenPacer, Publisher, generate, publish_all, repeated
+from stream.publishing import DeliveryError, Publisher, generate, pacer, parse_pattern, publish_all, repeated
 
 
 class Plain:
@@ -100,7 +100,8 @@ def test_the_key_is_the_members_or_the_claims_id() -> None:
 def test_claims_leave_at_the_pacers_times_and_never_before() -> None:
     clock = ManualClock(now=0.0)
     publisher = Slow(clock)
-    assert sum(publish_all(publisher, generate(300, 1), clock=clock, pacer=EvenPacer(100.0))) == 300
+    even = pacer(100.0, parse_pattern("even"), 0)
+    assert sum(publish_all(publisher, generate(300, 1), clock=clock, pacer=even)) == 300
     for number, moment in enumerate(publisher.sent):
         assert number / 100 - 1e-9 <= moment <= number / 100 + 0.002
 
