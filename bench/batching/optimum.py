@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.batch_sizer import LatencyCurve
+from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Floats
 
 

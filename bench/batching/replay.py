@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.batch_policy import Wait
-from stream.batch_sizer import LatencyCurve
+from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Floats
 
 Places = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from functools import partial
 
 from bench.batching.replay import Policy, Serve, replay
 from stream.batch_policy import Wait
-from stream.batch_sizer import LatencyCurve
+from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Floats
 
 # Shares of the budget.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from stream.batch_policy import Close, Situation, Wait, decide, worth_waiting_for
@@ -154,6 +154,8 @@ def test_gives_up_the_oldest_where_serving_them_would_make_all_late() -> None:
 
 
 @given(curves, st.floats(1.0, 1e5), st.floats(0.01, 1.0), st.integers(1, 512))
+@example(LatencyCurve(0.005, 0.0001), 9_000.0, 0.067, 512)
+@example(LatencyCurve(0.005, 0.0001), 20_000.0, 0.067, 512)
 def test_what_is_given_up_for_keeps_up_or_is_the_best_on_time(
     curve: LatencyCurve, rate: float, budget: float, most: int
 ) -> None:
@@ -212,6 +214,15 @@ def test_the_most_is_where_more_claims_a_second_hardly_come() -> None:
     assert sizes(curve, 0.0, SizeLimits(32, 512)).most == 512
     assert sizes(LatencyCurve(0.0, 0.001), 0.0, SizeLimits(32, 512)) == Sizes(32, 32)
     assert sizes(curve, 50.0, SizeLimits(32, 512, automatic=False)) == Sizes(512, 512)
+
+
+def test_pressure_shrinks_down_to_the_smallest() -> None:
+    curve, limits = LatencyCurve(0.005, 0.0001), SizeLimits(32, 512)
+    assert [sizes(curve, 9_500.0, limits, pressure=p) for p in (0.0, 0.5, 1.0)] == [
+        Sizes(512, 512),
+        Sizes(256, 256),
+        Sizes(32, 32),
+    ]
 
 
 def test_nothing_known_of_a_model_means_large_batches() -> None:

@@ -99,8 +99,8 @@ def test_a_steady_rate_is_found(rate: float, seed: int) -> None:
 def test_the_first_claims_are_no_flood() -> None:
     arrivals = ArrivalRate()
     for step in range(11):
-        arrivals.note(1, step * 0.01)
-    assert arrivals.at(0.1) == pytest.approx(110, rel=0.35)
+        arrivals.note(1, step * 0.001)
+    assert arrivals.at(0.01) == pytest.approx(1_100, rel=0.1)
 
 
 def test_polls_count_as_many_as_they_bring() -> None:
