@@ -70,7 +70,7 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
     slack = lane.deadlines.item(hopeless) - start
     if at.curve.seconds(count) > slack:
         if not at.spare:
-            return Close(Portion(0, at.curve.fitting(slack)), CloseReason.DEADLINE)
+            return Close(Portion(0, max(at.curve.fitting(slack), 1)), CloseReason.DEADLINE)
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
     if lane.waiting - hopeless >= min(at.sizes.target, most):
         return Close(Portion(hopeless, count), CloseReason.SIZE)
