@@ -19,7 +19,7 @@ from config.secrets import without_secrets
 from models import GIGABYTE, CacheOptions, ModelError, ModelPriority, SyncModelCacheManager, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
-from stream.backpressure import GateLimits, ReadingGate
+from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
 from stream.clients import consumer_options, producer_options
@@ -49,7 +49,6 @@ _AT_START = ("high", "critical")
 _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
 _LONGEST_COALESCE = 0.005
-_DELIVERY_ALLOWANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
     loader.open()
     _preload(settings, rooms.cache)
-    limits = settings.limits
+    limits, scorer = settings.limits, Scorer(rooms.arena, clock)
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
     consumer = _consumer(settings, rooms, progress)
     producer = _producer(settings, rooms.arena.capacity)
@@ -102,20 +101,23 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         arena=rooms.arena,
         lanes=rooms.lanes,
         route_lengths=np.array([len(route) for route in rooms.router.routes]),
-        batcher=_batcher(settings, rooms, loader),
-        scorer=Scorer(rooms.arena, clock),
+        batcher=_batcher(settings, rooms, loader, scorer),
+        scorer=scorer,
         loader=loader,
         outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
         delivery=_delivery(settings, rooms, producer, shape),
         producer=producer,
         ledger=rooms.ledger,
         gate=ReadingGate(GateLimits()),
+        pressure=Pressure(),
+        crowding=Crowding(),
         turns=Turns(_SMALL_BATCH),
         bounds=Bounds(
             claims=limits.claims_in_flight,
             bytes=int(limits.bytes_in_flight_mb * 1_000_000),
             output_claims=2 * limits.poll_max_claims,
             ahead=settings.batching.size_max,
+            budget=rooms.budget,
         ),
         rhythm=Rhythm(),
         signals=progress.signals(),
@@ -185,15 +187,10 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
     )
 
 
-def _batcher(settings: Settings, rooms: Rooms, loader: Loader) -> Batcher:
-    roster = rooms.roster
-    return Batcher(
-        rooms.lanes,
-        lambda lane: roster.lanes[lane].identity.name,
-        loader,
-        BatchingRules(_size_limits(settings), rooms.budget, _DELIVERY_ALLOWANCE),
-        rooms.metrics,
-    )
+def _batcher(settings: Settings, rooms: Rooms, loader: Loader, scorer: Scorer) -> Batcher:
+    batcher = Batcher(rooms.lanes, loader, BatchingRules(_size_limits(settings), rooms.budget), rooms.metrics)
+    batcher.conditions.ceilings = scorer.ceilings
+    return batcher
 
 
 def cache_options(settings: Settings) -> CacheOptions:

@@ -1,7 +1,8 @@
-"""Whether to read on: pure, with hysteresis."""
+"""What presses, and what is done about it: pure, with hysteresis."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -49,3 +50,39 @@ class ReadingGate:
         elif self._flow is Flow.PAUSE and fill < self._limits.low:
             self._flow = Flow.READ
         return self._flow
+
+
+class Pressure:
+    """One number, 0 to 1, of several stores and delays, each told as what it is of its bound.
+
+    Up to half of a bound nothing presses, at the bound everything does; the worst part counts. It rises at once and
+    takes `recovery` seconds to fall from one to nothing.
+    """
+
+    def __init__(self, recovery: float = 2.0) -> None:
+        self._recovery = recovery
+        self._at = 0.0
+        self.value = 0.0
+        self.parts: Mapping[str, float] = {}
+
+    def update(self, parts: Mapping[str, float], now: float) -> float:
+        """The pressure now. A clock that goes backwards counts as one that stands still."""
+        passed = max(now - self._at, 0.0)
+        self._at = max(now, self._at)
+        self.parts = {name: min(max(2.0 * part - 1.0, 0.0), 1.0) for name, part in parts.items()}
+        self.value = max(self.value - passed / self._recovery, *self.parts.values(), 0.0)
+        return self.value
+
+
+class Crowding:
+    """Whether so much is set aside that it has to go first: from half of its bound until it is down to a quarter."""
+
+    def __init__(self, high: float = 0.5, low: float = 0.25) -> None:
+        self._high = high
+        self._low = low
+        self.crowded = False
+
+    def decide(self, fill: float) -> bool:
+        """`fill`: what is set aside, as a share of what may be in flight."""
+        self.crowded = fill >= (self._low if self.crowded else self._high)
+        return self.crowded

@@ -16,11 +16,13 @@ from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
+from stream.recent import RecentQuantile
 from stream.records import DeadLetter, Headers, Integers, Outcome, Position, Rows
 from stream.results import ScoreColumns
 from stream.roster import Roster
 
 TRACE_HEADER = "traceparent"
+_FIRST_GUESS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,12 @@ class Delivery:
         self._budget = budget
         self._clock = clock
         self._metrics = metrics
+        self._seconds = RecentQuantile(0.9, start=_FIRST_GUESS)
+
+    @property
+    def predicted(self) -> float:
+        """Seconds from the end of a forward to acknowledgement that nine shipments in ten do not exceed."""
+        return self._seconds.value
 
     def deliver(self, outcomes: Sequence[Outcome], letters: Sequence[DeadLetter]) -> None:
         """Produce what may leave of these outcomes and of those held back for their key's order."""
@@ -82,7 +90,8 @@ class Delivery:
         current = self._ledger.current(self._arena.partition[rows], self._arena.epoch[rows])
         if not current.all():
             self._metrics.count("stale_results_total", int((~current).sum()))
-        shipments = self._results(rows[current]) + [
+        scored = min((outcome.at for outcome in outcomes), default=self._clock.now())
+        shipments = self._results(rows[current], scored) + [
             self._dead_letter(letter) for letter in letters if self._is_current(letter.position)
         ]
         self._arena.release(np.concatenate((rows, failed_rows)))
@@ -102,7 +111,8 @@ class Delivery:
             [order.complete(rows[routes == route]) for route, order in enumerate(self._orders)]
         )
 
-    def _results(self, rows: Rows) -> list[Shipment]:
+    def _results(self, rows: Rows, scored: float) -> list[Shipment]:
+        """`scored`: when the first of their forwards ended."""
         if len(rows) == 0:
             return []
         started = self._clock.now()
@@ -112,11 +122,13 @@ class Delivery:
         messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
         partitions = self._arena.partition[rows]
         edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(rows)]
-        shipments = [self._shipment(rows[start:end], messages[start:end]) for start, end in pairwise(edges)]
+        shipments = [
+            self._shipment(rows[start:end], messages[start:end], scored) for start, end in pairwise(edges)
+        ]
         self._metrics.count("busy_seconds_total", self._clock.now() - started, "encode")
         return shipments
 
-    def _shipment(self, rows: Rows, messages: list[dict[str, Any]]) -> Shipment:
+    def _shipment(self, rows: Rows, messages: list[dict[str, Any]], scored: float) -> Shipment:
         covered = Covered(
             self._arena.partition[rows],
             self._arena.offset[rows],
@@ -128,7 +140,7 @@ class Delivery:
             partition=int(covered.partitions[0]) if self._topics.aligned else ANY_PARTITION,
             messages=messages,
             headers=self._traces(rows) if self._arena.headers else {},
-            acknowledged=self._acknowledgement(covered),
+            acknowledged=self._acknowledgement(covered, scored),
         )
 
     def _traces(self, rows: Rows) -> dict[int, Headers]:
@@ -140,8 +152,9 @@ class Delivery:
         }
         return {index: headers for index, headers in found.items() if headers}
 
-    def _acknowledgement(self, covered: Covered) -> Callable[[], None]:
+    def _acknowledgement(self, covered: Covered, scored: float) -> Callable[[], None]:
         def acknowledged() -> None:
+            self._seconds.note(self._clock.now() - scored)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
             latency = self._clock.wall() - covered.timestamps / 1_000.0
             self._metrics.observe("stage_latency_seconds", latency)

@@ -201,6 +201,11 @@ class Lanes:
         with self._lock:
             return self._lanes[lane].empty()
 
+    def aside(self) -> int:
+        """Rows set aside in all lanes."""
+        with self._lock:
+            return sum(len(lane) - lane.waiting for lane in self._lanes)
+
     def ahead(self) -> int:
         """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry.
 

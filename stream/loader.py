@@ -148,6 +148,10 @@ class Loader:
         self._let_go(now)
         return min(self._next_look, due_at, now + _BUSY_SECONDS if self._loads else due_at)
 
+    def identity(self, lane: int) -> ModelIdentity:
+        """Whose lane it is."""
+        return self._roster.lanes[lane].identity
+
     def ready(self, lane: int) -> bool:
         """Whether the lane's model is on the device."""
         key = self._keys[lane]

@@ -25,6 +25,11 @@ class Outbox:
         return len(self._outcomes) >= self._batch_limit
 
     @property
+    def fill(self) -> float:
+        """How full the fuller part is, 0 to 1 and above."""
+        return max(len(self._outcomes) / self._batch_limit, self.letter_fill)
+
+    @property
     def letter_fill(self) -> float:
         """How full the dead letters' part is, 0 to 1 and above."""
         return len(self._letters) / self._letter_limit

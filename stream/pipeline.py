@@ -18,11 +18,12 @@ import numpy as np
 
 from stream.admission import Admission
 from stream.arena import ClaimArena
-from stream.backpressure import Flow, ReadingGate
+from stream.backpressure import Crowding, Flow, Pressure, ReadingGate
 from stream.batch_policy import Wait
 from stream.batching import Batcher, Chosen
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
+from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
 from stream.errors import RetryError
 from stream.lanes import Lanes
@@ -57,13 +58,14 @@ class Bounds:
     """What intake compares the stores with. The arena has room for one poll beyond `claims`.
 
     When every lane holds `ahead` claims, intake lets the log keep the rest: larger polls cost less a claim, and do not
-    disturb the forward that is under way.
+    disturb the forward that is under way. `budget`: seconds from a claim's timestamp to its acknowledgement.
     """
 
     claims: int
     bytes: int
     output_claims: int
     ahead: int
+    budget: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Pipeline:
     producer: ClaimProducer
     ledger: OffsetLedger
     gate: ReadingGate
+    pressure: Pressure
+    crowding: Crowding
     turns: Turns
     bounds: Bounds
     rhythm: Rhythm
@@ -127,7 +131,8 @@ class Pipeline:
         """Choose a micro-batch, score it, pass it on."""
         if self.outbox.full:
             return NEVER
-        choice = self.batcher.next(now)
+        self._heed(now)
+        choice = self.batcher.next(now, self.clock.wall())
         if self.batcher.lacking != self._lacked:
             self._lacked = self.batcher.lacking
             self.signals.loader()
@@ -163,19 +168,32 @@ class Pipeline:
             self.signals.scoring()
         return due
 
+    def batching(self, now: float) -> BatchingStatus:
+        """What batching does and why, from any thread."""
+        conditions = self.batcher.conditions
+        return BatchingStatus(
+            conditions.pressure,
+            self.pressure.parts,
+            self.gate.flow,
+            conditions.crowded,
+            1_000.0 * conditions.delivery,
+            self.batcher.report(now),
+            self.batcher.decided.latest(),
+        )
+
     def unfinished(self) -> int:
         """Claims that were read and are not delivered."""
         return self.ledger.pending()
 
     def drain(self) -> None:
         """Close batches as they come from now on, until `drained`."""
-        self.batcher.draining = self.loader.draining = True
+        self.batcher.conditions.draining = self.loader.draining = True
         self.signals.scoring()
         self.signals.loader()
 
     def drained(self) -> None:
         """Batch as usual again, unless the stage is closing."""
-        self.batcher.draining = self.loader.draining = self.closing
+        self.batcher.conditions.draining = self.loader.draining = self.closing
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()
@@ -219,11 +237,33 @@ class Pipeline:
         log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
         self.metrics.count("retries_total", 1, type(error).__name__)
 
+    def _heed(self, now: float) -> None:
+        """Tell batching what presses."""
+        conditions = self.batcher.conditions
+        # However slow delivery is, half of the budget is for scoring: nothing would be worth it otherwise.
+        conditions.delivery = min(self.delivery.predicted, 0.5 * self.bounds.budget)
+        claims, memory = self._fills()
+        conditions.pressure = self.pressure.update(
+            {
+                "output": max(self.outbox.fill, self.producer.fill),
+                "delivery": self.delivery.predicted / (0.5 * self.bounds.budget),
+                "claims": claims,
+                "memory": memory,
+            },
+            now,
+        )
+        aside = self.lanes.aside()
+        held = max(aside / self.bounds.claims, memory) if aside else 0.0
+        conditions.crowded = self.crowding.decide(held)
+
+    def _fills(self) -> tuple[float, float]:
+        """Claims and bytes in flight, as shares of their bounds."""
+        return self.arena.in_flight / self.bounds.claims, self.arena.bytes_held / self.bounds.bytes
+
     def _flow(self, now: float) -> Flow:
         before = self.gate.flow
         fullest = max(
-            self.arena.in_flight / self.bounds.claims,
-            self.arena.bytes_held / self.bounds.bytes,
+            *self._fills(),
             self.outbox.letter_fill,
             self.lanes.ahead() / self.bounds.ahead,
             1.0 if self._read or self.closing else 0.0,
@@ -242,7 +282,7 @@ class Pipeline:
         self.batcher.observe(chosen, spent)
         self.metrics.count("busy_seconds_total", spent, "forward")
         if self.route_lengths.max() > 1:
-            return Outcome(self._onward(outcome.rows), outcome.failures)
+            return Outcome(self._onward(outcome.rows), outcome.failures, outcome.at)
         return outcome
 
     def _onward(self, rows: Rows) -> Rows:
@@ -272,4 +312,6 @@ class Pipeline:
         self.metrics.set("bytes_in_flight", self.arena.bytes_held)
         self.metrics.set("output_queue_batches", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
+        self.metrics.set("batching_pressure", self.batcher.conditions.pressure)
+        self.metrics.set("claims_aside", self.lanes.aside())
         self.consumer.report_lag()

@@ -54,6 +54,12 @@ class ClaimProducer:
         return self._outstanding
 
     @property
+    def fill(self) -> float:
+        """Messages that are not acknowledged yet, as a share of what the client's queue holds; above 1 what waits."""
+        waiting = sum(len(shipment.messages) for shipment in self._backlog)
+        return (len(self._client) + waiting) / self._limit
+
+    @property
     def blocked(self) -> bool:
         """Whether a shipment waits for room in the client's queue."""
         return bool(self._backlog)

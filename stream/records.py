@@ -81,10 +81,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a micro-batch: rows whose scores stand in the arena, and claims that failed."""
+    """What came of a micro-batch: rows whose scores stand in the arena, and claims that failed.
+
+    `at`: when its forward ended, seconds on the monotonic clock.
+    """
 
     rows: Rows
     failures: tuple[Failure, ...] = ()
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

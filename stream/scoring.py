@@ -41,11 +41,12 @@ class ModelLease(Protocol):
 
 
 class Scorer:
-    """Scores micro-batches."""
+    """Scores micro-batches. `ceilings` are the sizes that memory allows, by lane, as far as it was found out."""
 
     def __init__(self, arena: ClaimArena, clock: Clock) -> None:
         self._arena = arena
         self._clock = clock
+        self.ceilings: dict[int, int] = {}
 
     def score(self, batch: MicroBatch, model: ScoringModel) -> Outcome:
         """Forward the batch. A failing forward is halved until what fails stands alone; the others are scored."""
@@ -55,19 +56,23 @@ class Scorer:
         arena, rows = self._arena, batch.rows
         # A route's first model keeps the start of its forward; the last one overwrites it.
         arena.started[rows] = wall
-        arena.inference[rows] += (self._clock.now() - started) * 1_000.0
+        ended = self._clock.now()
+        arena.inference[rows] += (ended - started) * 1_000.0
         arena.hop[scored] += 1
-        return Outcome(scored, tuple(failures))
+        return Outcome(scored, tuple(failures), ended)
 
     def _forward(self, model: ScoringModel, lane: int, rows: Rows, failures: list[Failure]) -> Rows:
         try:
             scores = model.score(self._arena.gather(model.spec_digest, rows))
         except (RuntimeError, ValueError, IndexError, MemoryError, ArithmeticError) as error:
             if len(rows) > 1:
-                middle = len(rows) // 2
+                failed, middle = len(failures), len(rows) // 2
                 halves = [
                     self._forward(model, lane, half, failures) for half in (rows[:middle], rows[middle:])
                 ]
+                # Where both halves went through it was the size, not a claim.
+                if isinstance(error, MemoryError) and len(failures) == failed:
+                    self.ceilings[lane] = min(self.ceilings.get(lane, len(rows)), middle)
                 return np.concatenate(halves)
             reason = f"{model.identity.name} failed on this claim: {type(error).__name__}: {error}"
             failures.append(Failure(int(rows[0]), lane, ScoringError(reason)))

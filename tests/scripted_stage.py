@@ -15,7 +15,7 @@ from models import Model, VersionKey, open_model
 from models.errors import ArtifactError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
-from stream.backpressure import GateLimits, ReadingGate
+from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
 from stream.clock import ManualClock
@@ -221,9 +221,7 @@ class Stage:
             arena=self.arena,
             lanes=lanes,
             route_lengths=np.array([1]),
-            batcher=Batcher(
-                lanes, lambda _: "null", loader, BatchingRules(SizeLimits(8, 64), 0.2, 0.01), self.metrics
-            ),
+            batcher=Batcher(lanes, loader, BatchingRules(SizeLimits(8, 64), 0.2), self.metrics),
             scorer=Scorer(self.arena, self.clock),
             loader=loader,
             outbox=Outbox(4, 200),
@@ -243,8 +241,10 @@ class Stage:
             producer=sender,
             ledger=self.ledger,
             gate=ReadingGate(GateLimits()),
+            pressure=Pressure(),
+            crowding=Crowding(),
             turns=Turns(small=10),
-            bounds=Bounds(capacity, 10_000_000, 400, 64),
+            bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
             signals=Signals(*[lambda: None] * 5),
             clock=self.clock,

@@ -53,10 +53,15 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     assert stage.consumer.paused
     assert stage.arena.in_flight <= 600
     assert len(stage.consumer.records) >= 2_000
+    assert stage.pipeline.batcher.conditions.pressure == 1.0
     stage.producer.__class__ = RecordingClient
-    stage.run(200)
+    stage.run(300)
     assert len(stage.producer.sent) == 3_000
     assert not stage.consumer.paused
+    assert stage.pipeline.batcher.conditions.pressure < 0.5
+    sizes = [decision.claims for decision in stage.pipeline.batching(stage.clock.now()).decisions]
+    assert min(sizes) == 8
+    assert max(sizes) > 30
 
 
 def test_intake_leaves_the_rest_in_the_log_while_a_full_batch_waits() -> None:

@@ -14,6 +14,7 @@ from models.errors import (
     ArtifactError,
     LoadCancelledError,
     NoRoomError,
+    UnreachableError,
 )
 from models.publishing import push
 from models.release import Release, VersionKey
@@ -111,6 +112,9 @@ def test_the_tier_holds_exactly_the_content_that_is_asked_for(repository: Reposi
     assert not tier.holds(VersionKey("claims_filter", "2.1.0", "0" * 16))
     assert not tier.holds(VersionKey("claims_filter", "9.9.9", "0" * 16))
     shutil.rmtree(repository.root / "claims_filter")
+    with pytest.raises(UnreachableError, match="mount the repository again"):
+        chunks(release, tier, Free())
+    (repository.root / "others").mkdir()
     with pytest.raises(AbsentError, match="push it"):
         chunks(release, tier, Free())
 
