@@ -46,6 +46,7 @@ class Fetcher:
     def fetch(self, release: Release, guard: Guard) -> Fetched:
         """Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` raises."""
         for _ in range(_TRIES):
+            guard.check()
             source = TierName.MEMORY
             if not self._memory.holds(release.key):
                 try:

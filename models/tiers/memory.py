@@ -35,6 +35,7 @@ _NOTE = "entry.json"
 _LEASE = "lease.lock"
 _TRIES = 3
 _INSTANT = 0.001
+_LOOKS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class MemoryTier:
             if self.holds(key):
                 yield None
                 return
-            folder = self._reserve(release)
+            folder = self._reserve(release, guard)
             try:
                 with closing(Loading(release, folder, self._pool.entries / key.folder)) as loading:
                     yield loading
@@ -210,18 +211,32 @@ class MemoryTier:
         self._pool.close()
 
     def _shared(self, folder: Path) -> FileLock | None:
-        """Others hold the lock exclusively for an instant to see whether it is leased, or to evict."""
-        while (lock := FileLock.attempt(folder / _LEASE, shared=True, create=False)) is None:
-            if not folder.is_dir():
+        """Others hold the lock exclusively for an instant to see whether it is leased, or to evict.
+
+        Where one of them is stopped meanwhile, or the lock is missing, the entry counts as not here.
+        """
+        for _ in range(_LOOKS):
+            if (lock := FileLock.attempt(folder / _LEASE, shared=True, create=False)) is not None:
+                return lock
+            if not (folder / _LEASE).exists():
+                self._discard(folder, "its lock is missing")
                 return None
             time.sleep(_INSTANT)
-        return lock
+        log.warning(
+            "%s: a process holds this lock that may be stopped; end it (`fuser` tells which)", folder / _LEASE
+        )
+        return None
 
-    def _reserve(self, release: Release) -> Path:
+    def _discard(self, folder: Path, reason: str) -> None:
+        if folder.is_dir():
+            log.warning("%s: damaged: %s; it is removed, to be loaded again", folder, reason)
+            self._remove(folder)
+
+    def _reserve(self, release: Release, guard: Guard) -> Path:
         """A folder with files of full size, so that every process counts them from now on."""
         folder = self._pool.loading / release.key.folder
         for _ in range(_TRIES):
-            with self._pool.accounts():
+            with self._pool.accounts(guard):
                 # Who loads this version holds its lock, so what lies there is of one that is gone.
                 shutil.rmtree(folder, ignore_errors=True)
                 self._sweep()
@@ -237,7 +252,10 @@ class MemoryTier:
         raise NoRoomError(f"{release.key}: others lease what would have to go; try again")
 
     def _sweep(self) -> None:
-        """Remove what loaders left that are gone: nobody holds their lock."""
+        """Remove what loaders left that are gone, nobody holds their lock, and entries that nobody can lease."""
+        for folder in self._folders(self._pool.entries):
+            if not (folder / _LEASE).exists():
+                self._discard(folder, "its lock is missing")
         for folder in self._folders(self._pool.loading):
             lock = FileLock.attempt(self._pool.lock(f"{folder.name}.load"), shared=False)
             if lock is not None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import UnavailableError
-from models.locks import FileLock
+from models.locks import FileLock, patience
+from models.tiers.protocol import Guard
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to memory shared by processes
 
 _BLOCK = 512
+_JOIN_SECONDS = 10.0
 _ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
 
 
@@ -32,7 +35,7 @@ def default_folder(needed: int) -> Path:
 class Pool:
     """Paths and locks of the shared folder. Raises UnavailableError when it cannot be used."""
 
-    def __init__(self, folder: Path, needed: int) -> None:
+    def __init__(self, folder: Path, needed: int, now: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.entries = folder / _ENTRIES
         self.loading = folder / _LOADING
@@ -40,7 +43,7 @@ class Pool:
         # Beside the folder, not in it: whoever comes while the last one out removes it waits until that is done.
         self._gate = folder.with_name(f"{folder.name}.lock")
         try:
-            self._use = self._join()
+            self._use = self._join(now)
         except OSError as error:
             raise UnavailableError(
                 f"{folder}: models cannot be kept here: {error.strerror}; set cache.memory_folder to a folder "
@@ -59,9 +62,12 @@ class Pool:
         return self._locks / name
 
     @contextmanager
-    def accounts(self) -> Iterator[None]:
-        """Alone among all processes: to count, to decide, to reserve. Held for milliseconds."""
-        with FileLock.wait(self.lock("accounts"), lambda: None):
+    def accounts(self, guard: Guard) -> Iterator[None]:
+        """Alone among all processes: to count, to decide, to reserve. Held for milliseconds.
+
+        Raises what `guard` raises, when a process is stopped that holds it.
+        """
+        with FileLock.wait(self.lock("accounts"), guard.check):
             yield
 
     def close(self) -> None:
@@ -75,13 +81,17 @@ class Pool:
                 with suppress(OSError):
                     self.folder.rmdir()
 
-    def _join(self) -> FileLock:
+    def _join(self, now: Callable[[], float]) -> FileLock:
         """Hold the gate as one of many, then make the folder, which is this user's alone."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock.wait(self._gate, lambda: None, shared=True)
+        late = UnavailableError(
+            f"{self._gate}: a process holds this lock for {_JOIN_SECONDS:g} s, it may be stopped; end that process "
+            f"(`fuser {self._gate}` tells which), or set cache.memory_folder to another folder"
+        )
+        lock = FileLock.wait(self._gate, patience(_JOIN_SECONDS, now, late), shared=True)
         try:
-            if not self.folder.exists():
-                self.folder.mkdir(mode=0o700)
+            # Others that join hold the gate as well.
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
                 raise PermissionError(1, "it belongs to another user, or is a link")
             for path in (self.entries, self.loading, self._locks):

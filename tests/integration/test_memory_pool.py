@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from models.errors import UnavailableError
+from models.errors import LoadTimeoutError, UnavailableError
+from models.locks import FileLock
 from models.release import Release
 from models.tiers.pool import Pool
 from models.tiers.protocol import Guard, TierName
@@ -72,6 +73,13 @@ def lease_and_hang(folder: Path, release: Release, leased: Event) -> None:
     leased.set()
     time.sleep(60.0)
     lease.release()
+
+
+def stop_with(lock: Path, held: Event) -> None:
+    """A process that is stopped while it holds a lock."""
+    with FileLock.wait(lock, lambda: None):
+        held.set()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.fixture
@@ -140,6 +148,23 @@ def test_a_lease_of_another_process_holds_until_it_is_gone(tmp_path: Path, start
     process.join()
     assert cache.tiers.memory.evict(release.key)
     assert cache.tiers.memory.used() == 0
+    cache.close()
+
+
+def test_a_process_that_is_stopped_costs_a_load_its_time_and_no_more(
+    tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    cache = CountedCache(tmp_path)
+    release, held = cache.publish("a"), CONTEXT.Event()
+    process = start(stop_with, tmp_path / "pool" / "locks" / "accounts", held)
+    assert held.wait(30.0)
+    ticket = cache.request(release, 0.3)
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 0\.3 s"):
+        ticket.future.result(10.0)
+    ticket.leave()
+    os.kill(process.pid, signal.SIGKILL)
+    with cache.get(release, 10.0):
+        assert cache.tiers.memory.used() == release.bytes
     cache.close()
 
 
