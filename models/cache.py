@@ -194,7 +194,7 @@ class ModelCache:
 
     def _promote(self, release: Release, redis: ByteTier) -> None:
         """To Redis, for the other instances; nobody waits for it."""
-        if (holding := self.tiers.memory.lease(release.key)) is None:
+        if (holding := self.tiers.memory.lease(release)) is None:
             return
         try:
             redis.store(release, holding.content, self._closing)

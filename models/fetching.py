@@ -54,7 +54,7 @@ class Fetcher:
                 except (NoRoomError, OSError) as error:
                     log.warning("%s: not kept in memory: %s", release.key, error)
                     break
-            if (holding := self._memory.lease(release.key)) is not None:
+            if (holding := self._memory.lease(release)) is not None:
                 return Fetched(holding.content, source, holding.release)
         return self._privately(release, guard)
 

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,24 +120,19 @@ class MemoryTier:
     def holds(self, key: VersionKey) -> bool:
         return (self._pool.entries / key.folder).is_dir()
 
-    def lease(self, key: VersionKey) -> Holding | None:
-        """The files, safe from eviction until released. None when they are not here."""
-        folder = self._pool.entries / key.folder
+    def lease(self, release: Release) -> Holding | None:
+        """The files, safe from eviction until released. None when they are not here, or not all of them."""
+        folder = self._pool.entries / release.key.folder
         if (lock := self._shared(folder)) is None:
             return None
-        try:
-            content = {
-                path.name: _mapped(path) for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)
-            }
-        except FileNotFoundError:
-            lock.release()
-            return None
-        except BaseException:
-            lock.release()
-            raise
-        self.touch(key)
+        with ExitStack() as undo:
+            undo.callback(lock.release)
+            if (content := self._content(folder, release)) is None:
+                return None
+            undo.pop_all()
+        self.touch(release.key)
         with self._lock:
-            self._hits[key] += 1
+            self._hits[release.key] += 1
         return Holding(content, lock)
 
     @contextmanager
@@ -173,7 +168,7 @@ class MemoryTier:
             loading.keep(self._wall() - started)
 
     def read(self, release: Release, sink: Sink, guard: Guard) -> None:
-        if (holding := self.lease(release.key)) is None:
+        if (holding := self.lease(release)) is None:
             raise AbsentError(f"{release.key} is not in memory")
         try:
             for name, data in holding.content.items():
@@ -209,6 +204,17 @@ class MemoryTier:
 
     def close(self) -> None:
         self._pool.close()
+
+    def _content(self, folder: Path, release: Release) -> Content | None:
+        """Whoever wrote the files checked their digests; names and sizes tell whether somebody was at them since."""
+        try:
+            found = {path.name: path.stat().st_size for path in _files(folder)}
+            if found == {name: file.bytes for name, file in release.manifest.files.items()}:
+                return {name: _mapped(folder / name) for name in found}
+        except FileNotFoundError:
+            return None
+        self._discard(folder, f"its files are {found}, which is not what the manifest says")
+        return None
 
     def _shared(self, folder: Path) -> FileLock | None:
         """Others hold the lock exclusively for an instant to see whether it is leased, or to evict.
@@ -295,9 +301,13 @@ class MemoryTier:
         return sorted(place.iterdir()) if place.is_dir() else []
 
 
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)]
+
+
 def _bytes(folder: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in folder.iterdir() if path.name not in (_NOTE, _LEASE))
+        return sum(path.stat().st_size for path in _files(folder))
     except FileNotFoundError:
         return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,3 +97,32 @@ def test_an_entry_that_another_holds_costs_the_sharing_and_not_the_load(
         assert (lease.source, cache.private_bytes) == (TierName.REPOSITORY, SIZE)
         lease.release()
     assert "a process holds this lock that may be stopped; end it" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["shorter", "longer", "missing", "one more"])
+def test_an_entry_that_is_not_what_the_manifest_says_is_loaded_again(
+    cache: CountedCache, kept: Release, tmp_path: Path, damage: str
+) -> None:
+    weights = entry(tmp_path, kept) / "weights.bin"
+    weights.chmod(0o600)
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "one more":
+        weights.with_name("vocabulary.json").write_text("[]")
+    else:
+        os.truncate(weights, SIZE + (-1 if damage == "shorter" else 1))
+    lease = cache.get(kept, 10.0)
+    published = (cache.repository.folder(kept.key) / "weights.bin").read_bytes()
+    assert bytes(lease.model.content["weights.bin"]) == published  # type: ignore[attr-defined]
+    assert (lease.source, cache.tiers.memory.used()) == (TierName.REPOSITORY, SIZE)
+    lease.release()
+
+
+def test_who_joins_beside_another_finds_what_that_one_has(tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    one = Pool(folder, 0)
+    (one.entries / "mark").mkdir()
+    other = Pool(folder, 0)
+    assert (other.entries / "mark").exists()
+    one.close()
+    other.close()
