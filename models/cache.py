@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from models.appraisal import Appraisals
-from models.errors import BuildError, LoadCancelledError, ModelError, TierError
+from models.errors import BuildError, LoadCancelledError, LoadFailedError, ModelError, TierError
 from models.fetching import Fetcher
 from models.flights import FlightGuard, Flights, Ticket
 from models.lookups import Lookups
@@ -155,6 +155,24 @@ class ModelCache:
             tier.close()
 
     def _load(self, release: Release, guard: FlightGuard) -> Lease:
+        """Whatever ends a load reaches those who wait as a ModelError, here and nowhere else."""
+        try:
+            return self._brought(release, guard)
+        except ModelError:
+            raise
+        except (OSError, MemoryError) as error:
+            raise LoadFailedError(
+                f"{release.key}: not loaded: {str(error) or 'out of memory'}; make room for what is short: memory, "
+                "disk space or open files (`ulimit -n`)"
+            ) from error
+        except Exception as error:
+            log.exception("%s: not loaded", release.key)
+            raise LoadFailedError(
+                f"{release.key}: not loaded: {type(error).__name__}: {error}; the log has where: report it, and load "
+                "another version meanwhile"
+            ) from error
+
+    def _brought(self, release: Release, guard: FlightGuard) -> Lease:
         if (lease := self.tiers.device.lease(release.key)) is not None:
             return lease
         self._prepare()
@@ -194,14 +212,15 @@ class ModelCache:
 
     def _promote(self, release: Release, redis: ByteTier) -> None:
         """To Redis, for the other instances; nobody waits for it."""
-        if (holding := self.tiers.memory.lease(release)) is None:
-            return
         try:
-            redis.store(release, holding.content, self._closing)
-        except (TierError, LoadCancelledError) as error:
+            if (holding := self.tiers.memory.lease(release)) is None:
+                return
+            try:
+                redis.store(release, holding.content, self._closing)
+            finally:
+                holding.release()
+        except (TierError, LoadCancelledError, OSError) as error:
             log.warning("%s: not kept in Redis: %s", release.key, error)
-        finally:
-            holding.release()
 
 
 class _Closing:

@@ -64,7 +64,12 @@ class Loading:
         self._release = release
         self._folder = folder
         self._entry = entry
-        self._files = {name: os.open(folder / name, os.O_WRONLY) for name in release.manifest.files}
+        self._files: dict[str, int] = {}
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for name in release.manifest.files:
+                self._files[name] = os.open(folder / name, os.O_WRONLY)
+            undo.pop_all()
 
     def sink(self) -> Sink:
         """Takes the chunks; each attempt at a source gets its own."""
@@ -146,8 +151,9 @@ class MemoryTier:
             if self.holds(key):
                 yield None
                 return
-            folder = self._reserve(release, guard)
+            folder = self._pool.loading / key.folder
             try:
+                self._reserve(release, folder, guard)
                 with closing(Loading(release, folder, self._pool.entries / key.folder)) as loading:
                     yield loading
             finally:
@@ -238,9 +244,8 @@ class MemoryTier:
             log.warning("%s: damaged: %s; it is removed, to be loaded again", folder, reason)
             self._remove(folder)
 
-    def _reserve(self, release: Release, guard: Guard) -> Path:
+    def _reserve(self, release: Release, folder: Path, guard: Guard) -> None:
         """A folder with files of full size, so that every process counts them from now on."""
-        folder = self._pool.loading / release.key.folder
         for _ in range(_TRIES):
             with self._pool.accounts(guard):
                 # Who loads this version holds its lock, so what lies there is of one that is gone.
@@ -254,7 +259,7 @@ class MemoryTier:
                 for name, file in release.manifest.files.items():
                     with (folder / name).open("wb") as sparse:
                         sparse.truncate(file.bytes)
-                return folder
+                return
         raise NoRoomError(f"{release.key}: others lease what would have to go; try again")
 
     def _sweep(self) -> None:

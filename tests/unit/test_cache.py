@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from models.errors import (
     AbsentError,
     ArtifactError,
     LoadCancelledError,
+    LoadFailedError,
     LoadTimeoutError,
     ModelError,
     TooLargeError,
@@ -298,6 +301,79 @@ def test_a_full_disk_costs_the_copy_and_not_the_load(
     lease.release()
     cache.tiers.device.evict(release.key)
     assert cache.accounts() == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(24, "Too many open files"),
+            r"a:1\.0\.0: not loaded: \[Errno 24\] Too many open files; make room",
+        ),
+        (MemoryError(), r"a:1\.0\.0: not loaded: out of memory; make room for what is short: memory"),
+        (
+            RuntimeError("what is this"),
+            r"a:1\.0\.0: not loaded: RuntimeError: what is this; the log has where",
+        ),
+    ],
+)
+def test_whatever_ends_a_load_is_an_error_of_a_model(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def failing(*_: Any) -> memoryview:
+        raise error
+
+    release = cache.publish("a")
+    with monkeypatch.context() as patched:
+        patched.setattr("models.tiers.memory._mapped", failing)
+        with pytest.raises(LoadFailedError, match=told):
+            cache.get(release, 10.0)
+    assert cache.accounts() == {"device": 0, "memory": SIZE, "private": 0}
+    cache.get(release, 10.0).release()
+
+
+def test_files_that_cannot_be_opened_cost_the_sharing_and_leave_none_open(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = cache.publish("a", files=("weights.bin", "vocabulary.json"))
+    opened, real_open = [], os.open
+
+    def scarce(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags != os.O_WRONLY:
+            return real_open(path, flags, *more, **named)
+        if opened:
+            raise OSError(24, "Too many open files")
+        descriptor = real_open(path, flags, *more)
+        opened.append((descriptor, os.fstat(descriptor).st_ino))
+        return descriptor
+
+    def still_open(descriptor: int, inode: int) -> bool:
+        with suppress(OSError):
+            return os.fstat(descriptor).st_ino == inode
+        return False
+
+    monkeypatch.setattr("models.tiers.memory.os.open", scarce)
+    lease = cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (0, release.bytes)
+    assert [still_open(*file) for file in opened] == [False]
+    lease.release()
+
+
+def test_a_place_that_cannot_be_reserved_leaves_nothing(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = cache.publish("a", files=("weights.bin", "vocabulary.json"))
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", *more: Any) -> Any:
+        if mode == "wb" and path.name == "vocabulary.json":
+            raise OSError(28, "No space left on device")
+        return real(path, mode, *more)
+
+    monkeypatch.setattr(Path, "open", full)
+    lease = cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (0, release.bytes)
+    lease.release()
 
 
 def test_a_lease_that_is_forgotten_ends_with_its_owner(cache: CountedCache) -> None:
