@@ -23,10 +23,13 @@ from models.tiers.device import DeviceTier
 from models.tiers.lease import Lease
 from models.tiers.memory import MemoryTier
 from models.tiers.protocol import ByteTier, Tier, TierName
+from models.turns import Turns
 
 log = logging.getLogger(__name__)
 
-_LOADERS = 2
+# Most loads of a moment wait, for other processes or for bytes that others must give back; few work.
+_LOADERS = 32
+_WORKING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,9 @@ class ModelCache:
     ) -> None:
         self.tiers = tiers
         self.lookups = Lookups()
-        self._fetcher = Fetcher(tiers.memory, tiers.sources, now)
+        self._fetcher = Fetcher(tiers.memory, tiers.sources)
+        self._turns = Turns(_WORKING, now)
         self._appraisals = appraisals
-        self._now = now
         self._shares_pages = shares_pages
         self._prepare = prepare
         self._flights: Flights[VersionKey, Lease] = Flights(_LOADERS, now, Lease.release)
@@ -89,12 +92,12 @@ class ModelCache:
         """The model, loaded if need be. Raises what the load raised, LoadTimeoutError among it."""
         if (lease := self.resident(release.key)) is not None:
             return lease
-        return self.take(self.request(release, budget), budget)
+        return self.take(self.request(release, budget))
 
-    def take(self, ticket: Ticket[Lease], timeout: float | None = None) -> Lease:
+    def take(self, ticket: Ticket[Lease]) -> Lease:
         """A lease of one's own of what a load brought; the ticket is used up. Raises what the load raised."""
         try:
-            lease = ticket.wait(timeout).share()
+            lease = ticket.wait().share()
         finally:
             ticket.leave()
         self.lookups.served(lease.source)
@@ -176,13 +179,13 @@ class ModelCache:
         if (lease := self.tiers.device.lease(release.key)) is not None:
             return lease
         self._prepare()
-        started = self._now()
-        with self.tiers.device.reserve(release) as room:
-            fetched = self._fetcher.fetch(release, guard)
+        with self._turns.one(guard) as turn, self.tiers.device.reserve(release) as room:
+            fetched = self._fetcher.fetch(release, guard, turn)
             try:
+                turn.take()
                 guard.check()
                 model = self._built(release, fetched.content)
-                seconds = self._now() - started
+                seconds = turn.seconds
                 kept = fetched.free if self._shares_pages else _nothing
                 lease = room.fill(model, kept, fetched.source, seconds)
             except BaseException:

@@ -12,7 +12,7 @@ from typing import Self
 
 from models.assembly import Assembled, CacheOptions, assemble
 from models.claims import Claims
-from models.errors import LoadTimeoutError, ModelError
+from models.errors import ModelError
 from models.flights import Ticket
 from models.inference import BatchResults, BatchSize, infer
 from models.null import NAME as NULL
@@ -208,10 +208,10 @@ class MLModelCacheManager:
         ticket = self.sync.join(release, timeout)
         try:
             landed = asyncio.shield(asyncio.wrap_future(ticket.future))
-            await asyncio.wait_for(landed, timeout)
+            await asyncio.wait_for(landed, ticket.remaining())
             return self.sync.take(ticket)
         except TimeoutError:
-            raise LoadTimeoutError(f"{release.key}: not loaded within {timeout:g} s") from None
+            raise ticket.late() from None
         finally:
             ticket.leave()
 

@@ -14,6 +14,8 @@ import pytest
 
 from models import CacheOptions, MLModelCacheManager, ModelPriority, SyncModelCacheManager, open_model
 from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeError, UnknownModelError
+from models.protocols import Model
+from models.release import Content, Release
 from stream.publishing import generate
 
 Make = Callable[..., SyncModelCacheManager]
@@ -158,6 +160,33 @@ def test_time_that_is_up_is_said(options: CacheOptions) -> None:
                 await manager.get_model("claims_filter_v2.1", timeout=0.0001)
 
     asyncio.run(hasty())
+
+
+def test_time_that_is_up_is_up_where_others_wait_longer(options: CacheOptions) -> None:
+    may_end = threading.Event()
+
+    async def hasty(manager: MLModelCacheManager) -> None:
+        with pytest.raises(LoadTimeoutError, match=r"not loaded within 0\.1 s; it goes on if others wait"):
+            await asyncio.wait_for(manager.get_model("claims_filter_v2.1"), 10.0)
+
+    async def run() -> None:
+        async with MLModelCacheManager(0.1, options=replace(options, load_timeout_s=0.1)) as manager:
+            device = manager.sync._parts.cache.tiers.device
+            build = device.build
+
+            def slow(release: Release, content: Content) -> Model:
+                may_end.wait(30.0)
+                return build(release, content)
+
+            device.build = slow
+            release = manager.sync.release_of("claims_filter_v2.1", "latest", None)
+            patient = manager.sync.join(release, 60.0)
+            await hasty(manager)
+            may_end.set()
+            lease = await asyncio.to_thread(manager.sync.take, patient)
+            lease.release()
+
+    asyncio.run(run())
 
 
 def test_preload_pins_and_evict_lets_go(manager: SyncModelCacheManager) -> None:

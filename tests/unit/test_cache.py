@@ -6,8 +6,9 @@ import gc
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from models.errors import (
     TooLargeError,
     UnreachableError,
 )
+from models.locks import FileLock
 from models.release import Content, Release, VersionKey
 from models.status import status_of
+from models.supply import BegunLoad
 from models.tiers.protocol import Guard, TierName
 from models.tiers.repository import RepositoryTier
 from models.tiers.sink import Sink
@@ -197,8 +200,11 @@ def test_a_load_that_takes_too_long_leaves_nothing(tmp_path: Path) -> None:
     ticks = iter(range(0, 10_000, 30))
     cache = CountedCache(tmp_path, now=lambda: float(next(ticks)))
     release = cache.publish("a")
+    ticket = cache.request(release, 10.0)
     with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 10 s; nothing of it stays"):
-        cache.get(release, 10.0)
+        ticket._flight.done.result(10.0)
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 10 s; nothing of it stays"):
+        cache.take(ticket)
     assert (cache.tiers.memory.used(), cache.private_bytes, cache.built) == (0, 0, {})
     cache.close()
 
@@ -215,6 +221,57 @@ def test_a_load_that_nobody_waits_for_leaves_nothing(cache: CountedCache) -> Non
         ticket.future.result(5.0)
     assert cache.built == {}
     assert cache.tiers.device.used() == 0
+
+
+def test_a_begun_load_ends_with_its_own_time_and_not_with_that_of_others(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cache = CountedCache(tmp_path, now=clock.now)
+    release = cache.publish("a")
+    cache.may_build.clear()
+    patient = cache.request(release, 60.0)
+    begun = BegunLoad(cache, cache.request(release, 1.0))
+    assert not begun.done
+    clock.advance(2.0)
+    assert begun.done
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 1 s"):
+        begun.take()
+    cache.may_build.set()
+    cache.take(patient).release()
+    cache.close()
+
+
+def test_loads_that_wait_for_other_processes_stop_no_third(cache: CountedCache, tmp_path: Path) -> None:
+    waiting = [cache.publish(name) for name in "abc"]
+    with ExitStack() as others:
+        for release in waiting:
+            lock = FileLock.attempt(tmp_path / "pool" / "locks" / f"{release.key.folder}.load", shared=False)
+            assert lock is not None
+            others.enter_context(lock)
+        tickets = [cache.request(release, 30.0) for release in waiting]
+        cache.get(cache.publish("d"), 10.0).release()
+        assert not any(ticket.future.done() for ticket in tickets)
+    for ticket in tickets:
+        cache.take(ticket).release()
+
+
+def test_few_loads_work_at_a_time(cache: CountedCache) -> None:
+    working, most, lock, pairs = 0, 0, threading.Lock(), threading.Barrier(2)
+
+    def work() -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        pairs.wait(10.0)
+        time.sleep(0.01)
+        with lock:
+            working -= 1
+
+    cache.while_building = work
+    releases = [cache.publish(name) for name in "abcdefgh"]
+    for ticket in [cache.request(release, 30.0) for release in releases]:
+        cache.take(ticket).release()
+    assert most == 2
 
 
 def test_a_leased_model_is_never_evicted(tmp_path: Path) -> None:
