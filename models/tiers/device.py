@@ -32,7 +32,7 @@ class DeviceTier:
         self._built_in: dict[VersionKey, Slot] = {}
         # Out of the tier but leased still: their bytes count until the last lease ends.
         self._leaving: set[Slot] = set()
-        self._reserved: dict[VersionKey, int] = {}
+        self._reserved: dict[Reservation, int] = {}
         self._lock = threading.Lock()
         self._uses = itertools.count(1)
         self.forgotten: deque[tuple[Slot, int]] = deque()
@@ -109,19 +109,20 @@ class DeviceTier:
         self._collect()
         with self._lock:
             cached, victims = self._admit(release, release.manifest.bytes.device)
+            # Not by version: a load that was given up may not be over when the next one of it begins.
+            room = Reservation(self, release, cached=cached)
             if cached:
-                self._reserved[release.key] = release.manifest.bytes.device
+                self._reserved[room] = release.manifest.bytes.device
         _free(victims)
-        return Reservation(self, release, cached=cached)
+        return room
 
-    def fill(
-        self, release: Release, model: Model, free: Free, source: TierName, seconds: float, *, cache: bool
-    ) -> Lease:
+    def fill(self, room: Reservation, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
         """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
+        release = room.release
         with self._lock:
-            self._reserved.pop(release.key, None)
+            self._reserved.pop(room, None)
             # Where a second load of the version was faster, this one's goes with its lease.
-            cache = cache and release.key not in self._slots
+            cache = room.cached and release.key not in self._slots
             cached, victims = self._admit(release, model.bytes) if cache else (False, [])
             slot = Slot(release.key, model, model.bytes, free, self._now(), seconds)
             lease = Lease(self, slot, cached=cached, source=source)
@@ -133,10 +134,10 @@ class DeviceTier:
         _free(victims)
         return lease
 
-    def cancel(self, key: VersionKey) -> None:
+    def cancel(self, room: Reservation) -> None:
         """The load of a reservation failed."""
         with self._lock:
-            self._reserved.pop(key, None)
+            self._reserved.pop(room, None)
 
     def store(self, release: Release, content: Content, guard: Guard) -> None:
         if self.holds(release.key):
@@ -214,18 +215,18 @@ class Reservation:
 
     def __init__(self, tier: DeviceTier, release: Release, *, cached: bool) -> None:
         self._tier = tier
-        self._release = release
+        self.release = release
         self.cached = cached
 
     def fill(self, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
         """The load came through, from `source`; `free` lets go of what the weights are views of."""
-        return self._tier.fill(self._release, model, free, source, seconds, cache=self.cached)
+        return self._tier.fill(self, model, free, source, seconds)
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tier.cancel(self._release.key)
+        self._tier.cancel(self)
 
 
 def _free(slots: Iterable[Slot]) -> None:

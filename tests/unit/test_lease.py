@@ -120,6 +120,15 @@ def test_an_eviction_spares_what_somebody_holds() -> None:
     assert (len(freed), tier.used()) == (1, 2 * SIZE)
 
 
+def test_two_loads_of_a_version_reserve_twice() -> None:
+    tier, release = device(), version()
+    with tier.reserve(release):
+        with tier.reserve(release):
+            assert tier.used() == 2 * SIZE
+        assert tier.used() == SIZE
+    assert tier.used() == 0
+
+
 def test_what_was_forgotten_comes_back_without_a_lock() -> None:
     tier, release, freed = device(), version(), []
     lease = place(tier, release, freed)
