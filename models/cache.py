@@ -179,7 +179,7 @@ class ModelCache:
         if (lease := self.tiers.device.lease(release.key)) is not None:
             return lease
         self._prepare()
-        with self._turns.one(guard) as turn, self.tiers.device.reserve(release) as room:
+        with self._turns.one(guard) as turn, self.tiers.device.reserve(release, guard) as room:
             fetched = self._fetcher.fetch(release, guard, turn)
             try:
                 turn.take()

@@ -21,6 +21,7 @@ from models.errors import (
     LoadFailedError,
     LoadTimeoutError,
     ModelError,
+    NoRoomError,
     TooLargeError,
     UnreachableError,
 )
@@ -283,6 +284,26 @@ def test_a_leased_model_is_never_evicted(tmp_path: Path) -> None:
         assert cache.private_bytes == SIZE
         assert {entry.key.name for entry in cache.tiers.device.entries()} == {"a", "b"}
         assert not cache.tiers.device.evict(a.key)
+        lease.release()
+    assert cache.private_bytes == 0
+    assert cache.tiers.device.used() == 2 * SIZE
+    cache.close()
+
+
+def test_what_is_served_without_being_cached_has_a_bound(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    *held, waiting = [cache.publish(name) for name in "abcde"]
+    leases = [cache.get(release, 10.0) for release in held]
+    assert (cache.private_bytes, [lease.cached for lease in leases]) == (2 * SIZE, [True, True, False, False])
+    with pytest.raises(
+        NoRoomError, match=r"e:1\.0\.0: not loaded in time: .* beside the device's budget; let leases go"
+    ):
+        cache.get(waiting, 0.2)
+    ticket = cache.request(waiting, 10.0)
+    leases.pop().release()
+    leases.append(cache.take(ticket))
+    assert cache.private_bytes == 2 * SIZE
+    for lease in leases:
         lease.release()
     assert cache.private_bytes == 0
     assert cache.tiers.device.used() == 2 * SIZE
