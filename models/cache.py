@@ -132,14 +132,16 @@ class ModelCache:
         for place in self.tiers.all:
             for key in place.expire():
                 log.info("%s: expired from %s", key, place.name)
+                if place is self.tiers.device:
+                    self._appraisals.idle(key)
 
     def misplaced(self) -> list[VersionKey]:
-        """Versions in memory that were on the device before and fit it as it is, most in demand first."""
+        """Versions in memory that others pushed off the device and that fit it as it is, most in demand first."""
         device, room = self.tiers.device, (self.tiers.device.budget or 0) - self.tiers.device.used()
         waiting = [
             entry
             for entry in self.tiers.memory.entries()
-            if self._appraisals.was_loaded(entry.key) and not device.holds(entry.key)
+            if self._appraisals.wanted(entry.key) and not device.holds(entry.key)
         ]
         waiting.sort(key=lambda entry: self._appraisals.appraise(entry.key).demand, reverse=True)
         chosen = []

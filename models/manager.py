@@ -120,13 +120,10 @@ class SyncModelCacheManager:
         cache = self._parts.cache
         cache.maintain()
         for key in cache.misplaced():
-            release = self._parts.repository.release(key.name, key.version)
-            if release.key == key:
-                # Nobody asked for it, so it counts as no look-up.
-                ticket = self.join(release, None)
-                while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
-                    continue
-                ticket.leave()
+            try:
+                self._bring_back(key)
+            except (ModelError, OSError) as error:
+                log.warning("%s: not brought back to the device: %s", key, error)
 
     def close(self) -> None:
         """Give loads up and let everything go; a second time does nothing."""
@@ -169,6 +166,16 @@ class SyncModelCacheManager:
         if name == NULL:
             return _AUTO_WITHOUT_MANIFEST
         return self._parts.resolver.release(name, version).manifest.batch.recommended
+
+    def _bring_back(self, key: VersionKey) -> None:
+        """Nobody asked for it, so it counts as no look-up."""
+        release = self._parts.repository.release(key.name, key.version)
+        if release.key != key:
+            return
+        ticket = self.join(release, None)
+        while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
+            continue
+        ticket.leave()
 
     def _keep(self) -> None:
         while not self._closed.wait(_MAINTENANCE_SECONDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeEr
 from models.protocols import Model
 from models.release import Content, Release
 from stream.publishing import generate
+from tests.repositories import empty, pushed
 
 Make = Callable[..., SyncModelCacheManager]
 
@@ -230,6 +232,22 @@ def test_maintenance_brings_back_what_has_room_again(manager: SyncModelCacheMana
     manager.evict("claims_filter_v2.1")
     manager.maintain()
     assert not device.holds(key)
+
+
+def test_maintenance_goes_on_after_a_version_that_is_gone(
+    options: CacheOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = pushed(empty(tmp_path), "2.1.0", "2.2.0", "2.3.0")
+    with SyncModelCacheManager(0.1, options=replace(options, repository=tmp_path / "repository")) as manager:
+        device = manager._parts.cache.tiers.device
+        keys = manager.preload([f"claims_filter:2.{minor}.0" for minor in (1, 2, 3)])
+        for key in keys:
+            assert device.evict(key)
+        gone = manager._parts.cache.misplaced()[0]
+        shutil.rmtree(repository.folder(gone))
+        manager.maintain()
+        assert [key for key in keys if not device.holds(key)] == [gone]
+    assert f"{gone}: not brought back to the device" in caplog.text
 
 
 @pytest.mark.parametrize("asked", [None, ModelPriority.CRITICAL])

@@ -454,6 +454,25 @@ def test_a_place_that_cannot_be_reserved_leaves_nothing(
     lease.release()
 
 
+def test_what_was_idle_on_the_device_is_not_brought_back_until_it_is_asked_for(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cache = CountedCache(tmp_path, now=clock.now)
+    idle, pushed = cache.publish("a"), cache.publish("b")
+    for release in (idle, pushed):
+        cache.get(release, 10.0).release()
+    clock.advance(599.0)
+    cache.get(pushed, 10.0).release()
+    assert cache.tiers.device.evict(pushed.key)
+    clock.advance(2.0)
+    cache.maintain()
+    assert not cache.tiers.device.holds(idle.key)
+    assert cache.misplaced() == [pushed.key]
+    cache.get(idle, 10.0).release()
+    assert cache.tiers.device.evict(idle.key)
+    assert set(cache.misplaced()) == {idle.key, pushed.key}
+    cache.close()
+
+
 def test_a_lease_that_is_forgotten_ends_with_its_owner(cache: CountedCache) -> None:
     release = cache.publish("a")
     lease = cache.get(release, 10.0)
