@@ -22,6 +22,7 @@ class Appraisals:
         self._demand = demand
         self._now = now
         self._seconds: dict[VersionKey, float] = {}
+        self._wanted: set[VersionKey] = set()
         self._priorities: dict[VersionKey, ModelPriority] = {}
         self._pinned: set[VersionKey] = set()
         self._coming: dict[VersionKey, int] = {}
@@ -35,15 +36,20 @@ class Appraisals:
     def loaded(self, key: VersionKey, seconds: float) -> None:
         """A load took so long: what the next one is expected to take."""
         self._seconds[key] = seconds
+        self._wanted.add(key)
 
-    def was_loaded(self, key: VersionKey) -> bool:
-        """Whether this process has loaded it, and nobody told it to let go since."""
-        return key in self._seconds
+    def wanted(self, key: VersionKey) -> bool:
+        """Whether this process has loaded it, and it was neither let go nor left idle since."""
+        return key in self._wanted
+
+    def idle(self, key: VersionKey) -> None:
+        """Nobody asked for it for long: it is not brought back unless somebody does."""
+        self._wanted.discard(key)
 
     def let_go(self, key: VersionKey) -> None:
         """Somebody wants it gone: it is not brought back unless it is asked for."""
         self._pinned.discard(key)
-        self._seconds.pop(key, None)
+        self._wanted.discard(key)
 
     def cost(self, key: VersionKey, size: int) -> float:
         """Seconds that a load is expected to take."""

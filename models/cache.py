@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from models.appraisal import Appraisals
-from models.errors import BuildError, LoadCancelledError, ModelError, TierError
+from models.errors import BuildError, LoadCancelledError, LoadFailedError, ModelError, TierError
 from models.fetching import Fetcher
 from models.flights import FlightGuard, Flights, Ticket
 from models.lookups import Lookups
@@ -23,10 +23,13 @@ from models.tiers.device import DeviceTier
 from models.tiers.lease import Lease
 from models.tiers.memory import MemoryTier
 from models.tiers.protocol import ByteTier, Tier, TierName
+from models.turns import Turns
 
 log = logging.getLogger(__name__)
 
-_LOADERS = 2
+# Most loads of a moment wait, for other processes or for bytes that others must give back; few work.
+_LOADERS = 32
+_WORKING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,9 @@ class ModelCache:
     ) -> None:
         self.tiers = tiers
         self.lookups = Lookups()
-        self._fetcher = Fetcher(tiers.memory, tiers.sources, now)
+        self._fetcher = Fetcher(tiers.memory, tiers.sources)
+        self._turns = Turns(_WORKING, now)
         self._appraisals = appraisals
-        self._now = now
         self._shares_pages = shares_pages
         self._prepare = prepare
         self._flights: Flights[VersionKey, Lease] = Flights(_LOADERS, now, Lease.release)
@@ -89,12 +92,12 @@ class ModelCache:
         """The model, loaded if need be. Raises what the load raised, LoadTimeoutError among it."""
         if (lease := self.resident(release.key)) is not None:
             return lease
-        return self.take(self.request(release, budget), budget)
+        return self.take(self.request(release, budget))
 
-    def take(self, ticket: Ticket[Lease], timeout: float | None = None) -> Lease:
+    def take(self, ticket: Ticket[Lease]) -> Lease:
         """A lease of one's own of what a load brought; the ticket is used up. Raises what the load raised."""
         try:
-            lease = ticket.wait(timeout).share()
+            lease = ticket.wait().share()
         finally:
             ticket.leave()
         self.lookups.served(lease.source)
@@ -129,14 +132,16 @@ class ModelCache:
         for place in self.tiers.all:
             for key in place.expire():
                 log.info("%s: expired from %s", key, place.name)
+                if place is self.tiers.device:
+                    self._appraisals.idle(key)
 
     def misplaced(self) -> list[VersionKey]:
-        """Versions in memory that were on the device before and fit it as it is, most in demand first."""
+        """Versions in memory that others pushed off the device and that fit it as it is, most in demand first."""
         device, room = self.tiers.device, (self.tiers.device.budget or 0) - self.tiers.device.used()
         waiting = [
             entry
             for entry in self.tiers.memory.entries()
-            if self._appraisals.was_loaded(entry.key) and not device.holds(entry.key)
+            if self._appraisals.wanted(entry.key) and not device.holds(entry.key)
         ]
         waiting.sort(key=lambda entry: self._appraisals.appraise(entry.key).demand, reverse=True)
         chosen = []
@@ -155,16 +160,34 @@ class ModelCache:
             tier.close()
 
     def _load(self, release: Release, guard: FlightGuard) -> Lease:
+        """Whatever ends a load reaches those who wait as a ModelError, here and nowhere else."""
+        try:
+            return self._brought(release, guard)
+        except ModelError:
+            raise
+        except (OSError, MemoryError) as error:
+            raise LoadFailedError(
+                f"{release.key}: not loaded: {str(error) or 'out of memory'}; make room for what is short: memory, "
+                "disk space or open files (`ulimit -n`)"
+            ) from error
+        except Exception as error:
+            log.exception("%s: not loaded", release.key)
+            raise LoadFailedError(
+                f"{release.key}: not loaded: {type(error).__name__}: {error}; the log has where: report it, and load "
+                "another version meanwhile"
+            ) from error
+
+    def _brought(self, release: Release, guard: FlightGuard) -> Lease:
         if (lease := self.tiers.device.lease(release.key)) is not None:
             return lease
         self._prepare()
-        started = self._now()
-        with self.tiers.device.reserve(release) as room:
-            fetched = self._fetcher.fetch(release, guard)
+        with self._turns.one(guard) as turn, self.tiers.device.reserve(release, guard) as room:
+            fetched = self._fetcher.fetch(release, guard, turn)
             try:
+                turn.take()
                 guard.check()
                 model = self._built(release, fetched.content)
-                seconds = self._now() - started
+                seconds = turn.seconds
                 kept = fetched.free if self._shares_pages else _nothing
                 lease = room.fill(model, kept, fetched.source, seconds)
             except BaseException:
@@ -194,14 +217,15 @@ class ModelCache:
 
     def _promote(self, release: Release, redis: ByteTier) -> None:
         """To Redis, for the other instances; nobody waits for it."""
-        if (holding := self.tiers.memory.lease(release.key)) is None:
-            return
         try:
-            redis.store(release, holding.content, self._closing)
-        except (TierError, LoadCancelledError) as error:
+            if (holding := self.tiers.memory.lease(release)) is None:
+                return
+            try:
+                redis.store(release, holding.content, self._closing)
+            finally:
+                holding.release()
+        except (TierError, LoadCancelledError, OSError) as error:
             log.warning("%s: not kept in Redis: %s", release.key, error)
-        finally:
-            holding.release()
 
 
 class _Closing:

@@ -55,6 +55,10 @@ class BuildError(ModelError):
     """Verified files of which no model came; the message has what the library said."""
 
 
+class LoadFailedError(ModelError):
+    """A load ended with an error of the system or of this program; nothing of it stays."""
+
+
 class LoadTimeoutError(ModelError):
     """A load took longer than it was given; nothing of it stays."""
 

@@ -13,6 +13,7 @@ from models.release import Content, Release
 from models.tiers.memory import MemoryTier
 from models.tiers.protocol import ByteTier, Guard, TierName
 from models.tiers.sink import Sink
+from models.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,9 @@ class Fetched:
 class Fetcher:
     """Walks the tiers that hold bytes. A bad copy is purged, a tier that fails is passed by."""
 
-    def __init__(self, memory: MemoryTier, sources: Sequence[ByteTier], now: Callable[[], float]) -> None:
+    def __init__(self, memory: MemoryTier, sources: Sequence[ByteTier]) -> None:
         self._memory = memory
         self._sources = sources
-        self._now = now
         self._private = 0
         self._lock = threading.Lock()
 
@@ -43,32 +43,38 @@ class Fetcher:
         """Bytes of versions that are served without being cached."""
         return self._private
 
-    def fetch(self, release: Release, guard: Guard) -> Fetched:
-        """Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` raises."""
+    def fetch(self, release: Release, guard: Guard, turn: Turn) -> Fetched:
+        """`turn` is taken for a transfer, not while waiting for other processes.
+
+        Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` raises.
+        """
         for _ in range(_TRIES):
+            guard.check()
+            turn.give_back()
             source = TierName.MEMORY
             if not self._memory.holds(release.key):
                 try:
-                    source = self._bring(release, guard)
+                    source = self._bring(release, guard, turn)
                 except (NoRoomError, OSError) as error:
                     log.warning("%s: not kept in memory: %s", release.key, error)
                     break
-            if (holding := self._memory.lease(release.key)) is not None:
+            if (holding := self._memory.lease(release)) is not None:
                 return Fetched(holding.content, source, holding.release)
-        return self._privately(release, guard)
+        return self._privately(release, guard, turn)
 
-    def _bring(self, release: Release, guard: Guard) -> TierName:
+    def _bring(self, release: Release, guard: Guard, turn: Turn) -> TierName:
         """Into memory. The tier that gave it; memory itself when another process was faster."""
-        started = self._now()
         with self._memory.loading(release, guard) as loading:
             if loading is None:
                 return TierName.MEMORY
+            turn.take()
             source = self._walk(release, loading.sink, guard)
-            loading.keep(self._now() - started)
+            loading.keep(turn.seconds)
             return source
 
-    def _privately(self, release: Release, guard: Guard) -> Fetched:
+    def _privately(self, release: Release, guard: Guard, turn: Turn) -> Fetched:
         """Into this process's own memory, for as long as the model is leased."""
+        turn.take()
         maps = {name: mmap.mmap(-1, max(file.bytes, 1)) for name, file in release.manifest.files.items()}
         content = {
             name: memoryview(maps[name])[: file.bytes] for name, file in release.manifest.files.items()

@@ -8,31 +8,45 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Generic, TypeVar
 
-from models.errors import LoadCancelledError, LoadTimeoutError
+from models.errors import LoadCancelledError, LoadFailedError, LoadTimeoutError
 
 Result = TypeVar("Result")
 Key = TypeVar("Key", bound=Hashable)
 
 
+_CURE = "raise cache.load_timeout_s, or look at the tiers' load times in /ml/cache/status"
+
+
 class FlightGuard:
-    """Stands over one load: its time budget, and whether anybody still waits."""
+    """Stands over one load: the time of the most patient of its waiters, and whether there still is one."""
 
     def __init__(self, label: str, budget: float, now: Callable[[], float]) -> None:
-        self._label = label
-        self._budget = budget
+        self.label = label
         self._now = now
-        self._deadline = now() + budget
+        self._started = now()
+        self._deadline = self._started + budget
+        self._over = False
+        self._lock = threading.Lock()
         self._cancelled = threading.Event()
 
     def check(self) -> None:
         """Raises LoadCancelledError or LoadTimeoutError."""
         if self._cancelled.is_set():
-            raise LoadCancelledError(f"{self._label}: the load was given up; ask again")
-        if self.remaining() <= 0:
+            raise LoadCancelledError(f"{self.label}: the load was given up; ask again")
+        with self._lock:
+            self._over = self._over or self.remaining() <= 0
+        if self._over:
+            given = self._deadline - self._started
             raise LoadTimeoutError(
-                f"{self._label}: not loaded within {self._budget:g} s; nothing of it stays: "
-                "raise cache.load_timeout_s, or look at the tiers' load times in /ml/cache/status"
+                f"{self.label}: not loaded within {given:g} s; nothing of it stays: {_CURE}"
             )
+
+    def extend(self, budget: float) -> bool:
+        """Somebody waits so many seconds from now on. False when the load has run out of time already."""
+        with self._lock:
+            if not self._over:
+                self._deadline = max(self._deadline, self._now() + budget)
+            return not self._over
 
     def remaining(self) -> float:
         return self._deadline - self._now()
@@ -52,26 +66,47 @@ class _Flight(Generic[Result]):
 
 
 class Ticket(Generic[Result]):
-    """One waiter's part in a flight."""
+    """One waiter's part in a flight, for `budget` seconds."""
 
-    def __init__(self, flight: _Flight[Result], leave: Callable[[], None]) -> None:
+    def __init__(
+        self, flight: _Flight[Result], budget: float, now: Callable[[], float], leave: Callable[[], None]
+    ) -> None:
         self._flight = flight
+        self._budget = budget
+        self._now = now
+        self._deadline = now() + budget
         self._leave = leave
         self._left = False
 
     @property
     def future(self) -> Future[Result]:
-        """For coroutines; whoever uses it calls `leave` after taking the result."""
-        return self._flight.done
+        """The flight's, for coroutines and for who looks again and again; one that failed when the time is up.
 
-    def wait(self, timeout: float | None = None) -> Result:
+        Whoever uses it calls `leave` after taking the result.
+        """
+        if self.remaining() > 0 or self._flight.done.done():
+            return self._flight.done
+        late: Future[Result] = Future()
+        late.set_exception(self.late())
+        return late
+
+    def wait(self) -> Result:
         """The result, or the load's own error; `leave` after using it. Raises LoadTimeoutError."""
         try:
-            return self._flight.done.result(timeout)
+            return self._flight.done.result(self.remaining())
         except FutureTimeoutError:
-            raise LoadTimeoutError(
-                f"not loaded within the {timeout:g} s that were given; the load goes on while others wait"
-            ) from None
+            raise self.late() from None
+
+    def remaining(self) -> float:
+        """Seconds that this one still waits."""
+        return max(0.0, self._deadline - self._now())
+
+    def late(self) -> LoadTimeoutError:
+        """What it means that the time is up."""
+        return LoadTimeoutError(
+            f"{self._flight.guard.label}: not loaded within {self._budget:g} s; it goes on if others wait for it: "
+            f"{_CURE}"
+        )
 
     def leave(self) -> None:
         """Wait no longer; when nobody does, the load is given up. A second time does nothing."""
@@ -81,7 +116,7 @@ class Ticket(Generic[Result]):
 
 
 class Flights(Generic[Key, Result]):
-    """Loads in progress by key, on a few threads of their own.
+    """Loads in progress by key, on threads of their own: at most so many, which are made as they are needed.
 
     A result stays valid until its last waiter has left; then it is given to `dispose`.
     """
@@ -90,6 +125,7 @@ class Flights(Generic[Key, Result]):
         self._now = now
         self._dispose = dispose
         self._flights: dict[Key, _Flight[Result]] = {}
+        self._closed = False
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
 
@@ -99,18 +135,34 @@ class Flights(Generic[Key, Result]):
             return list(self._flights)
 
     def join(self, key: Key, load: Callable[[FlightGuard], Result], budget: float) -> Ticket[Result]:
-        """A part in the flight of `key`; the first one starts it, with `budget` seconds."""
+        """A part in the flight of `key` for `budget` seconds; the first one starts it.
+
+        Raises LoadCancelledError after `close`, LoadFailedError where no thread can be started.
+        """
         with self._lock:
+            if self._closed:
+                raise LoadCancelledError(f"{key}: not loaded: the cache is closed; open another")
             flight = self._flights.get(key)
-            if flight is None:
-                flight = self._flights[key] = _Flight(FlightGuard(str(key), budget, self._now))
-                self._pool.submit(self._fly, key, flight, load)
+            if flight is None or not flight.guard.extend(budget):
+                flight = self._start(key, load, budget)
             flight.waiters += 1
-        return Ticket(flight, lambda: self._leave(key, flight))
+        return Ticket(flight, budget, self._now, lambda: self._leave(key, flight))
+
+    def _start(self, key: Key, load: Callable[[FlightGuard], Result], budget: float) -> _Flight[Result]:
+        flight: _Flight[Result] = _Flight(FlightGuard(str(key), budget, self._now))
+        try:
+            self._pool.submit(self._fly, key, flight, load)
+        except RuntimeError as error:
+            # Another thread may come by it later.
+            flight.guard.cancel()
+            raise LoadFailedError(f"{key}: not loaded: {error}; allow more threads (`ulimit -u`)") from error
+        self._flights[key] = flight
+        return flight
 
     def close(self) -> None:
         """Give every load up and wait for its end."""
         with self._lock:
+            self._closed = True
             flights = list(self._flights.values())
         for flight in flights:
             flight.guard.cancel()

@@ -13,7 +13,7 @@ from pathlib import Path
 from models import durable
 from models.aliases import LATEST, WHOLE, Aliases, promoted, rolled_back, write_aliases
 from models.errors import PublishError
-from models.locks import FileLock
+from models.locks import FileLock, patience
 from models.manifest import NAME_PATTERN
 from models.publishing import PUSH, discard, sweep, writable_root
 from models.repository import Repository, Target
@@ -124,7 +124,7 @@ class Housekeeping:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         try:
-            with FileLock.wait(self._root / _LOCK, self._patience()):
+            with FileLock.wait(self._root / _LOCK, patience(_PATIENCE, self._now, self._late())):
                 yield
         except OSError as error:
             raise PublishError(
@@ -132,16 +132,10 @@ class Housekeeping:
                 "or permit writing"
             ) from error
 
-    def _patience(self) -> Callable[[], None]:
-        until = self._now() + _PATIENCE
-
-        def check() -> None:
-            if self._now() > until:
-                raise PublishError(
-                    f"{self._root}: another command changes it for {_PATIENCE:g} s; end that, try again"
-                )
-
-        return check
+    def _late(self) -> PublishError:
+        return PublishError(
+            f"{self._root}: another command changes it for {_PATIENCE:g} s; end that, try again"
+        )
 
     def _moment(self) -> str:
         return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="seconds")

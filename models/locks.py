@@ -61,3 +61,14 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def patience(seconds: float, now: Callable[[], float], late: Exception) -> Callable[[], None]:
+    """A check for `FileLock.wait`: raises `late` once the wait has lasted so long."""
+    until = now() + seconds
+
+    def check() -> None:
+        if now() > until:
+            raise late
+
+    return check

@@ -12,7 +12,7 @@ from typing import Self
 
 from models.assembly import Assembled, CacheOptions, assemble
 from models.claims import Claims
-from models.errors import LoadTimeoutError, ModelError
+from models.errors import ModelError
 from models.flights import Ticket
 from models.inference import BatchResults, BatchSize, infer
 from models.null import NAME as NULL
@@ -120,13 +120,10 @@ class SyncModelCacheManager:
         cache = self._parts.cache
         cache.maintain()
         for key in cache.misplaced():
-            release = self._parts.repository.release(key.name, key.version)
-            if release.key == key:
-                # Nobody asked for it, so it counts as no look-up.
-                ticket = self.join(release, None)
-                while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
-                    continue
-                ticket.leave()
+            try:
+                self._bring_back(key)
+            except (ModelError, OSError) as error:
+                log.warning("%s: not brought back to the device: %s", key, error)
 
     def close(self) -> None:
         """Give loads up and let everything go; a second time does nothing."""
@@ -170,6 +167,16 @@ class SyncModelCacheManager:
             return _AUTO_WITHOUT_MANIFEST
         return self._parts.resolver.release(name, version).manifest.batch.recommended
 
+    def _bring_back(self, key: VersionKey) -> None:
+        """Nobody asked for it, so it counts as no look-up."""
+        release = self._parts.repository.release(key.name, key.version)
+        if release.key != key:
+            return
+        ticket = self.join(release, None)
+        while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
+            continue
+        ticket.leave()
+
     def _keep(self) -> None:
         while not self._closed.wait(_MAINTENANCE_SECONDS):
             try:
@@ -208,10 +215,10 @@ class MLModelCacheManager:
         ticket = self.sync.join(release, timeout)
         try:
             landed = asyncio.shield(asyncio.wrap_future(ticket.future))
-            await asyncio.wait_for(landed, timeout)
+            await asyncio.wait_for(landed, ticket.remaining())
             return self.sync.take(ticket)
         except TimeoutError:
-            raise LoadTimeoutError(f"{release.key}: not loaded within {timeout:g} s") from None
+            raise ticket.late() from None
         finally:
             ticket.leave()
 

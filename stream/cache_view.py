@@ -45,12 +45,16 @@ def _tier(parts: Sequence[TierStatus]) -> dict[str, Any]:
 
 
 def _merged(parts: Sequence[TierStatus]) -> Mapping[tuple[str, str], dict[str, Any]]:
-    """An entry once: hits and leases of all workers, the shortest idle time."""
+    """An entry once: hits of all workers, the shortest idle time.
+
+    Leases on devices are each worker's own; those in a shared tier every worker sees, so that the most seen count.
+    """
     merged: dict[tuple[str, str], dict[str, Any]] = {}
     for part in parts:
         for entry in part.entries:
             seen = merged.setdefault((entry.model, entry.version), {**asdict(entry), "hits": 0, "leases": 0})
             seen["hits"] += entry.hits
-            seen["leases"] += entry.leases
+            own = part.tier == _OWN
+            seen["leases"] = seen["leases"] + entry.leases if own else max(seen["leases"], entry.leases)
             seen["idle_s"] = min(seen["idle_s"], entry.idle_s)
     return merged

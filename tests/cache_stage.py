@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,9 +61,11 @@ class CountedCache(ModelCache):
         )
         super().__init__(tiers, self.appraisals, now, shares_pages=shares_pages)
 
-    def publish(self, name: str, version: str = "1.0.0", size: int = SIZE) -> Release:
-        """A version of random bytes in the repository."""
-        release, content = make_release(name, version, {"weights.bin": size})
+    def publish(
+        self, name: str, version: str = "1.0.0", size: int = SIZE, files: Sequence[str] = ("weights.bin",)
+    ) -> Release:
+        """A version of random bytes in the repository; each of its files has that size."""
+        release, content = make_release(name, version, dict.fromkeys(files, size))
         RepositoryTier(self.repository).store(release, content, Unhurried())
         return release
 

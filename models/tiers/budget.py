@@ -41,7 +41,7 @@ class Budget:
         now: Callable[[], float],
     ) -> None:
         self.appraise = appraise
-        self._setting = setting
+        self.setting = setting
         self._rules = rules
         self._now = now
 
@@ -76,17 +76,17 @@ class Budget:
         if decision.reason is Reason.TOO_LARGE:
             raise TooLargeError(self._too_large(key, size, worth.priority))
         raise NoRoomError(
-            f"{key}: its {size} bytes would not fit {self._setting} of {self.limit} bytes: {decision.reason.value}"
+            f"{key}: its {size} bytes would not fit {self.setting} of {self.limit} bytes: {decision.reason.value}"
         )
 
     def _too_large(self, key: VersionKey, size: int, priority: ModelPriority) -> str:
         if size > self.limit:
             return (
-                f"{key}: its {size} bytes do not fit {self._setting} of {self.limit} bytes, even alone; "
+                f"{key}: its {size} bytes do not fit {self.setting} of {self.limit} bytes, even alone; "
                 "raise that budget or make the model smaller"
             )
         return (
-            f"{key}: its {size} bytes are more than priority {priority.name.lower()} may use of {self._setting}: "
+            f"{key}: its {size} bytes are more than priority {priority.name.lower()} may use of {self.setting}: "
             f"{self._rules.allowance(priority)} of {self.limit} bytes; raise its priority or that budget, or lower "
             "cache.reserved_for_high"
         )

@@ -11,19 +11,27 @@ from contextlib import suppress
 from models.errors import NoRoomError, TooLargeError
 from models.protocols import Model
 from models.release import Content, Release, VersionKey
-from models.tiers.budget import Budget, Occupant
+from models.tiers.budget import Budget, Occupant, expected_seconds
 from models.tiers.lease import Free, Lease, Slot, end_lease
 from models.tiers.protocol import Entry, Guard, TierName
 
 Build = Callable[[Release, Content], Model]
 
+_LOOK_SECONDS = 0.05
+
 
 class DeviceTier:
-    """Models of one process on one device, within a budget of measured bytes; `build` makes one of verified files."""
+    """Models of one process on one device, within a budget of measured bytes; `build` makes one of verified files.
+
+    Those that are served without being cached go beside the budget: `uncached` bytes of them, as many as the budget
+    unless told otherwise, or one that is larger.
+    """
 
     name = TierName.DEVICE
 
-    def __init__(self, build: Build, budget: Budget, idle: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, build: Build, budget: Budget, idle: float, now: Callable[[], float], uncached: int | None = None
+    ) -> None:
         self.build = build
         self._budget = budget
         self._idle = idle
@@ -32,8 +40,11 @@ class DeviceTier:
         self._built_in: dict[VersionKey, Slot] = {}
         # Out of the tier but leased still: their bytes count until the last lease ends.
         self._leaving: set[Slot] = set()
-        self._reserved: dict[VersionKey, int] = {}
+        self._reserved: dict[Reservation, int] = {}
+        self._uncached_limit = budget.limit if uncached is None else uncached
+        self._uncached: dict[Reservation | Slot, int] = {}
         self._lock = threading.Lock()
+        self._given_back = threading.Condition(self._lock)
         self._uses = itertools.count(1)
         self.forgotten: deque[tuple[Slot, int]] = deque()
         self.served = 0
@@ -88,6 +99,7 @@ class DeviceTier:
             self._leaving.discard(slot)
         if leaving:
             slot.free()
+            self._give_back(slot)
 
     def _collect(self) -> None:
         """Take back what was leased and forgotten."""
@@ -101,27 +113,62 @@ class DeviceTier:
         with self._lock:
             return Lease(self, self._built_in.setdefault(key, Slot(key, model, 0, _nothing, now)))
 
-    def reserve(self, release: Release) -> Reservation:
+    def reserve(self, release: Release, guard: Guard) -> Reservation:
         """Make room for a load before it begins, by what the manifest says; `fill` goes by what is measured.
 
-        Raises TooLargeError when it can never fit.
+        What cannot be cached waits until enough of what is not cached either is let go. Raises TooLargeError when it
+        can never fit, NoRoomError when no time is left for the load, and what `guard` raises.
         """
+        while (room := self._reserved_now(release)) is None:
+            guard.check()
+            patience = guard.remaining() - expected_seconds(_size(release))
+            if patience <= 0:
+                raise NoRoomError(self._too_many(release))
+            with self._given_back:
+                self._given_back.wait(min(patience, _LOOK_SECONDS))
+        return room
+
+    def _reserved_now(self, release: Release) -> Reservation | None:
         self._collect()
         with self._lock:
             cached, victims = self._admit(release, release.manifest.bytes.device)
+            # Not by version: a load that was given up may not be over when the next one of it begins.
+            room = Reservation(self, release, cached=cached)
             if cached:
-                self._reserved[release.key] = release.manifest.bytes.device
+                self._reserved[room] = release.manifest.bytes.device
+            elif not self._uncached or self._uncached_bytes + _size(release) <= self._uncached_limit:
+                self._uncached[room] = _size(release)
+            else:
+                return None
         _free(victims)
-        return Reservation(self, release, cached=cached)
+        return room
 
-    def fill(
-        self, release: Release, model: Model, free: Free, source: TierName, seconds: float, *, cache: bool
-    ) -> Lease:
-        """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
+    @property
+    def _uncached_bytes(self) -> int:
+        return sum(self._uncached.values())
+
+    def _too_many(self, release: Release) -> str:
         with self._lock:
-            self._reserved.pop(release.key, None)
+            taken = self._uncached_bytes
+        return (
+            f"{release.key}: not loaded in time: its {_size(release)} bytes would be served without being cached, and "
+            f"{taken} of {self._uncached_limit} bytes are so already, beside {self._budget.setting}; "
+            "let leases go, ask for fewer models at once or raise that budget"
+        )
+
+    def _give_back(self, place: Reservation | Slot) -> None:
+        with self._given_back:
+            if self._uncached.pop(place, None) is not None:
+                self._given_back.notify_all()
+
+    def fill(self, room: Reservation, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
+        """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
+        release = room.release
+        with self._lock:
+            self._reserved.pop(room, None)
+            self._uncached.pop(room, None)
             # Where a second load of the version was faster, this one's goes with its lease.
-            cache = cache and release.key not in self._slots
+            cache = room.cached and release.key not in self._slots
             cached, victims = self._admit(release, model.bytes) if cache else (False, [])
             slot = Slot(release.key, model, model.bytes, free, self._now(), seconds)
             lease = Lease(self, slot, cached=cached, source=source)
@@ -130,20 +177,22 @@ class DeviceTier:
             else:
                 slot.going = True
                 self._leaving.add(slot)
+                self._uncached[slot] = _size(release)
         _free(victims)
         return lease
 
-    def cancel(self, key: VersionKey) -> None:
+    def cancel(self, room: Reservation) -> None:
         """The load of a reservation failed."""
         with self._lock:
-            self._reserved.pop(key, None)
+            self._reserved.pop(room, None)
+        self._give_back(room)
 
     def store(self, release: Release, content: Content, guard: Guard) -> None:
         if self.holds(release.key):
             return
         guard.check()
         started = self._now()
-        with self.reserve(release) as room:
+        with self.reserve(release, guard) as room:
             model = self.build(release, content)
             lease = room.fill(model, _nothing, self.name, self._now() - started)
         lease.release()
@@ -214,18 +263,23 @@ class Reservation:
 
     def __init__(self, tier: DeviceTier, release: Release, *, cached: bool) -> None:
         self._tier = tier
-        self._release = release
+        self.release = release
         self.cached = cached
 
     def fill(self, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
         """The load came through, from `source`; `free` lets go of what the weights are views of."""
-        return self._tier.fill(self._release, model, free, source, seconds, cache=self.cached)
+        return self._tier.fill(self, model, free, source, seconds)
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tier.cancel(self._release.key)
+        self._tier.cancel(self)
+
+
+def _size(release: Release) -> int:
+    """Bytes that it takes where it is not cached: on a CPU those of all its files, which are only its own."""
+    return max(release.bytes, release.manifest.bytes.device)
 
 
 def _free(slots: Iterable[Slot]) -> None:

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ _NOTE = "entry.json"
 _LEASE = "lease.lock"
 _TRIES = 3
 _INSTANT = 0.001
+_LOOKS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,12 @@ class Loading:
         self._release = release
         self._folder = folder
         self._entry = entry
-        self._files = {name: os.open(folder / name, os.O_WRONLY) for name in release.manifest.files}
+        self._files: dict[str, int] = {}
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for name in release.manifest.files:
+                self._files[name] = os.open(folder / name, os.O_WRONLY)
+            undo.pop_all()
 
     def sink(self) -> Sink:
         """Takes the chunks; each attempt at a source gets its own."""
@@ -119,24 +125,19 @@ class MemoryTier:
     def holds(self, key: VersionKey) -> bool:
         return (self._pool.entries / key.folder).is_dir()
 
-    def lease(self, key: VersionKey) -> Holding | None:
-        """The files, safe from eviction until released. None when they are not here."""
-        folder = self._pool.entries / key.folder
+    def lease(self, release: Release) -> Holding | None:
+        """The files, safe from eviction until released. None when they are not here, or not all of them."""
+        folder = self._pool.entries / release.key.folder
         if (lock := self._shared(folder)) is None:
             return None
-        try:
-            content = {
-                path.name: _mapped(path) for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)
-            }
-        except FileNotFoundError:
-            lock.release()
-            return None
-        except BaseException:
-            lock.release()
-            raise
-        self.touch(key)
+        with ExitStack() as undo:
+            undo.callback(lock.release)
+            if (content := self._content(folder, release)) is None:
+                return None
+            undo.pop_all()
+        self.touch(release.key)
         with self._lock:
-            self._hits[key] += 1
+            self._hits[release.key] += 1
         return Holding(content, lock)
 
     @contextmanager
@@ -150,8 +151,9 @@ class MemoryTier:
             if self.holds(key):
                 yield None
                 return
-            folder = self._reserve(release)
+            folder = self._pool.loading / key.folder
             try:
+                self._reserve(release, folder, guard)
                 with closing(Loading(release, folder, self._pool.entries / key.folder)) as loading:
                     yield loading
             finally:
@@ -172,7 +174,7 @@ class MemoryTier:
             loading.keep(self._wall() - started)
 
     def read(self, release: Release, sink: Sink, guard: Guard) -> None:
-        if (holding := self.lease(release.key)) is None:
+        if (holding := self.lease(release)) is None:
             raise AbsentError(f"{release.key} is not in memory")
         try:
             for name, data in holding.content.items():
@@ -209,19 +211,43 @@ class MemoryTier:
     def close(self) -> None:
         self._pool.close()
 
+    def _content(self, folder: Path, release: Release) -> Content | None:
+        """Whoever wrote the files checked their digests; names and sizes tell whether somebody was at them since."""
+        try:
+            found = {path.name: path.stat().st_size for path in _files(folder)}
+            if found == {name: file.bytes for name, file in release.manifest.files.items()}:
+                return {name: _mapped(folder / name) for name in found}
+        except FileNotFoundError:
+            return None
+        self._discard(folder, f"its files are {found}, which is not what the manifest says")
+        return None
+
     def _shared(self, folder: Path) -> FileLock | None:
-        """Others hold the lock exclusively for an instant to see whether it is leased, or to evict."""
-        while (lock := FileLock.attempt(folder / _LEASE, shared=True, create=False)) is None:
-            if not folder.is_dir():
+        """Others hold the lock exclusively for an instant to see whether it is leased, or to evict.
+
+        Where one of them is stopped meanwhile, or the lock is missing, the entry counts as not here.
+        """
+        for _ in range(_LOOKS):
+            if (lock := FileLock.attempt(folder / _LEASE, shared=True, create=False)) is not None:
+                return lock
+            if not (folder / _LEASE).exists():
+                self._discard(folder, "its lock is missing")
                 return None
             time.sleep(_INSTANT)
-        return lock
+        log.warning(
+            "%s: a process holds this lock that may be stopped; end it (`fuser` tells which)", folder / _LEASE
+        )
+        return None
 
-    def _reserve(self, release: Release) -> Path:
+    def _discard(self, folder: Path, reason: str) -> None:
+        if folder.is_dir():
+            log.warning("%s: damaged: %s; it is removed, to be loaded again", folder, reason)
+            self._remove(folder)
+
+    def _reserve(self, release: Release, folder: Path, guard: Guard) -> None:
         """A folder with files of full size, so that every process counts them from now on."""
-        folder = self._pool.loading / release.key.folder
         for _ in range(_TRIES):
-            with self._pool.accounts():
+            with self._pool.accounts(guard):
                 # Who loads this version holds its lock, so what lies there is of one that is gone.
                 shutil.rmtree(folder, ignore_errors=True)
                 self._sweep()
@@ -233,11 +259,14 @@ class MemoryTier:
                 for name, file in release.manifest.files.items():
                     with (folder / name).open("wb") as sparse:
                         sparse.truncate(file.bytes)
-                return folder
+                return
         raise NoRoomError(f"{release.key}: others lease what would have to go; try again")
 
     def _sweep(self) -> None:
-        """Remove what loaders left that are gone: nobody holds their lock."""
+        """Remove what loaders left that are gone, nobody holds their lock, and entries that nobody can lease."""
+        for folder in self._folders(self._pool.entries):
+            if not (folder / _LEASE).exists():
+                self._discard(folder, "its lock is missing")
         for folder in self._folders(self._pool.loading):
             lock = FileLock.attempt(self._pool.lock(f"{folder.name}.load"), shared=False)
             if lock is not None:
@@ -277,9 +306,13 @@ class MemoryTier:
         return sorted(place.iterdir()) if place.is_dir() else []
 
 
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)]
+
+
 def _bytes(folder: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in folder.iterdir() if path.name not in (_NOTE, _LEASE))
+        return sum(path.stat().st_size for path in _files(folder))
     except FileNotFoundError:
         return 0
 

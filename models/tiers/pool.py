@@ -1,20 +1,26 @@
-"""The folder that all processes of an instance share: one per pool of RAM, gone when its last user is."""
+"""The folder that all processes of an instance share: one per pool of RAM, gone when its last user is.
+
+What lies there is trusted as long as somebody has watched over it: whoever joins alone empties it first.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import UnavailableError
-from models.locks import FileLock
+from models.locks import FileLock, patience
+from models.tiers.protocol import Guard
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to memory shared by processes
 
 _BLOCK = 512
+_JOIN_SECONDS = 10.0
 _ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
 
 
@@ -32,7 +38,7 @@ def default_folder(needed: int) -> Path:
 class Pool:
     """Paths and locks of the shared folder. Raises UnavailableError when it cannot be used."""
 
-    def __init__(self, folder: Path, needed: int) -> None:
+    def __init__(self, folder: Path, needed: int, now: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.entries = folder / _ENTRIES
         self.loading = folder / _LOADING
@@ -40,10 +46,10 @@ class Pool:
         # Beside the folder, not in it: whoever comes while the last one out removes it waits until that is done.
         self._gate = folder.with_name(f"{folder.name}.lock")
         try:
-            self._use = self._join()
+            self._use = self._join(now)
         except OSError as error:
             raise UnavailableError(
-                f"{folder}: models cannot be kept here: {error.strerror}; set cache.memory_folder to a folder "
+                f"{folder}: models cannot be kept here: {error.strerror or error}; set cache.memory_folder to a folder "
                 "of this user, best in shared memory"
             ) from error
         free = shutil.disk_usage(folder).free + self._held()
@@ -59,37 +65,68 @@ class Pool:
         return self._locks / name
 
     @contextmanager
-    def accounts(self) -> Iterator[None]:
-        """Alone among all processes: to count, to decide, to reserve. Held for milliseconds."""
-        with FileLock.wait(self.lock("accounts"), lambda: None):
+    def accounts(self, guard: Guard) -> Iterator[None]:
+        """Alone among all processes: to count, to decide, to reserve. Held for milliseconds.
+
+        Raises what `guard` raises, when a process is stopped that holds it.
+        """
+        with FileLock.wait(self.lock("accounts"), guard.check):
             yield
 
     def close(self) -> None:
         """Leave; the last one out removes the folder."""
         self._use.release()
         if (alone := FileLock.attempt(self._gate, shared=False)) is not None:
-            with alone:
-                # Only what is the pool's own: the folder may be one that somebody uses for other things, too.
-                for place in (self.entries, self.loading, self._locks):
-                    shutil.rmtree(place, ignore_errors=True)
-                with suppress(OSError):
-                    self.folder.rmdir()
+            with alone, suppress(OSError):
+                self._empty()
+                self.folder.rmdir()
 
-    def _join(self) -> FileLock:
+    def _join(self, now: Callable[[], float]) -> FileLock:
         """Hold the gate as one of many, then make the folder, which is this user's alone."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock.wait(self._gate, lambda: None, shared=True)
+        late = UnavailableError(
+            f"{self._gate}: a process holds this lock for {_JOIN_SECONDS:g} s, it may be stopped; end that process "
+            f"(`fuser {self._gate}` tells which), or set cache.memory_folder to another folder"
+        )
+        check = patience(_JOIN_SECONDS, now, late)
+
+        def again() -> None:
+            check()
+            self._empty_if_alone()
+
+        self._empty_if_alone()
+        lock = FileLock.wait(self._gate, again, shared=True)
         try:
-            if not self.folder.exists():
-                self.folder.mkdir(mode=0o700)
-            if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
-                raise PermissionError(1, "it belongs to another user, or is a link")
-            for path in (self.entries, self.loading, self._locks):
+            self._claim()
+            for path in self._places:
                 path.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             lock.release()
             raise
         return lock
+
+    def _claim(self) -> None:
+        # Others that join may do the same at this moment.
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
+            raise PermissionError(1, "it belongs to another user, or is a link")
+
+    def _empty_if_alone(self) -> None:
+        """Take nothing over from processes that are gone. Two that come at once may both do so: neither has begun."""
+        if (alone := FileLock.attempt(self._gate, shared=False)) is not None:
+            with alone:
+                self._claim()
+                self._empty()
+
+    def _empty(self) -> None:
+        # Only what is the pool's own: the folder may be one that somebody uses for other things, too.
+        for place in self._places:
+            if place.exists():
+                shutil.rmtree(place)
+
+    @property
+    def _places(self) -> tuple[Path, ...]:
+        return self.entries, self.loading, self._locks
 
     def _held(self) -> int:
         """Bytes of the file system that the pool has taken; what goes meanwhile does not count."""

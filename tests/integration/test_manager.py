@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,10 @@ import pytest
 
 from models import CacheOptions, MLModelCacheManager, ModelPriority, SyncModelCacheManager, open_model
 from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeError, UnknownModelError
+from models.protocols import Model
+from models.release import Content, Release
 from stream.publishing import generate
+from tests.repositories import empty, pushed
 
 Make = Callable[..., SyncModelCacheManager]
 
@@ -160,6 +164,33 @@ def test_time_that_is_up_is_said(options: CacheOptions) -> None:
     asyncio.run(hasty())
 
 
+def test_time_that_is_up_is_up_where_others_wait_longer(options: CacheOptions) -> None:
+    may_end = threading.Event()
+
+    async def hasty(manager: MLModelCacheManager) -> None:
+        with pytest.raises(LoadTimeoutError, match=r"not loaded within 0\.1 s; it goes on if others wait"):
+            await asyncio.wait_for(manager.get_model("claims_filter_v2.1"), 10.0)
+
+    async def run() -> None:
+        async with MLModelCacheManager(0.1, options=replace(options, load_timeout_s=0.1)) as manager:
+            device = manager.sync._parts.cache.tiers.device
+            build = device.build
+
+            def slow(release: Release, content: Content) -> Model:
+                may_end.wait(30.0)
+                return build(release, content)
+
+            device.build = slow
+            release = manager.sync.release_of("claims_filter_v2.1", "latest", None)
+            patient = manager.sync.join(release, 60.0)
+            await hasty(manager)
+            may_end.set()
+            lease = await asyncio.to_thread(manager.sync.take, patient)
+            lease.release()
+
+    asyncio.run(run())
+
+
 def test_preload_pins_and_evict_lets_go(manager: SyncModelCacheManager) -> None:
     (key,) = manager.preload(["claims_filter_v2.1"], pin=True)
     assert str(key) == "claims_filter:2.1.0"
@@ -201,6 +232,22 @@ def test_maintenance_brings_back_what_has_room_again(manager: SyncModelCacheMana
     manager.evict("claims_filter_v2.1")
     manager.maintain()
     assert not device.holds(key)
+
+
+def test_maintenance_goes_on_after_a_version_that_is_gone(
+    options: CacheOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = pushed(empty(tmp_path), "2.1.0", "2.2.0", "2.3.0")
+    with SyncModelCacheManager(0.1, options=replace(options, repository=tmp_path / "repository")) as manager:
+        device = manager._parts.cache.tiers.device
+        keys = manager.preload([f"claims_filter:2.{minor}.0" for minor in (1, 2, 3)])
+        for key in keys:
+            assert device.evict(key)
+        gone = manager._parts.cache.misplaced()[0]
+        shutil.rmtree(repository.folder(gone))
+        manager.maintain()
+        assert [key for key in keys if not device.holds(key)] == [gone]
+    assert f"{gone}: not brought back to the device" in caplog.text
 
 
 @pytest.mark.parametrize("asked", [None, ModelPriority.CRITICAL])

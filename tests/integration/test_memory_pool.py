@@ -15,13 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from models.errors import UnavailableError
+from models.errors import LoadTimeoutError, UnavailableError
+from models.locks import FileLock
 from models.release import Release
 from models.tiers.pool import Pool
 from models.tiers.protocol import Guard, TierName
 from models.tiers.repository import RepositoryTier
 from models.tiers.sink import Sink
 from tests.cache_stage import CountedCache
+from tests.repositories import flip
 
 LARGE = 40_000_000
 CONTEXT = multiprocessing.get_context("spawn")
@@ -43,7 +45,7 @@ def load_together(folder: Path, release: Release, barrier: Barrier, done: Event,
     cache.close()
 
 
-def come_and_go(folder: Path, rounds: int) -> None:
+def come_and_go(folder: Path, rounds: int, *, killed: bool = False) -> None:
     """A process that joins the pool, uses it and leaves, again and again."""
     for _ in range(rounds):
         pool = Pool(folder, 0)
@@ -51,6 +53,8 @@ def come_and_go(folder: Path, rounds: int) -> None:
         mark.mkdir(exist_ok=True)
         time.sleep(0.001)
         assert mark.exists()
+        if killed:
+            os.kill(os.getpid(), signal.SIGKILL)
         pool.close()
 
 
@@ -74,13 +78,26 @@ def lease_and_hang(folder: Path, release: Release, leased: Event) -> None:
     lease.release()
 
 
+def load_and_die(folder: Path, release: Release) -> None:
+    """A process that ends without a word, and its entry stays."""
+    CountedCache(folder).get(release, 30.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_with(lock: Path, held: Event) -> None:
+    """A process that is stopped while it holds a lock."""
+    with FileLock.wait(lock, lambda: None):
+        held.set()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Any]]:
     """Starts processes that do not outlive the test."""
     started = []
 
-    def run(target: Callable[..., None], *arguments: Any) -> Any:
-        process = CONTEXT.Process(target=target, args=arguments, daemon=True)
+    def run(target: Callable[..., None], *arguments: Any, **more: Any) -> Any:
+        process = CONTEXT.Process(target=target, args=arguments, kwargs=more, daemon=True)
         process.start()
         started.append(process)
         return process
@@ -143,6 +160,40 @@ def test_a_lease_of_another_process_holds_until_it_is_gone(tmp_path: Path, start
     cache.close()
 
 
+def test_a_process_that_is_stopped_costs_a_load_its_time_and_no_more(
+    tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    cache = CountedCache(tmp_path)
+    release, held = cache.publish("a"), CONTEXT.Event()
+    process = start(stop_with, tmp_path / "pool" / "locks" / "accounts", held)
+    assert held.wait(30.0)
+    ticket = cache.request(release, 0.3)
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 0\.3 s"):
+        ticket.future.result(10.0)
+    ticket.leave()
+    os.kill(process.pid, signal.SIGKILL)
+    with cache.get(release, 10.0):
+        assert cache.tiers.memory.used() == release.bytes
+    cache.close()
+
+
+def test_what_processes_leave_that_are_gone_is_not_believed(
+    tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    own = CountedCache(tmp_path)
+    release = own.publish("a")
+    own.close()
+    start(load_and_die, tmp_path, release).join(30.0)
+    (weights,) = (tmp_path / "pool" / "entries").glob("*/weights.bin")
+    flip(weights, 100)
+    cache = CountedCache(tmp_path)
+    assert cache.tiers.memory.used() == 0
+    lease = cache.get(release, 10.0)
+    assert lease.source is TierName.REPOSITORY
+    lease.release()
+    cache.close()
+
+
 def test_the_last_one_out_removes_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "pool"
     one, other = Pool(folder, 0), Pool(folder, 0)
@@ -155,10 +206,15 @@ def test_the_last_one_out_removes_the_folder(tmp_path: Path) -> None:
 
 
 def test_nobody_loses_the_folder_to_one_who_leaves(tmp_path: Path, start: Callable[..., Any]) -> None:
-    processes = [start(come_and_go, tmp_path / "pool", 40) for _ in range(3)]
+    processes = [
+        start(come_and_go, tmp_path / "pool", 40, killed=killed)
+        for killed in (False, True, False, True, False)
+    ]
     for process in processes:
         process.join(30.0)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, -signal.SIGKILL, 0, -signal.SIGKILL, 0]
+    # One that was killed may have been the last.
+    Pool(tmp_path / "pool", 0).close()
     assert not (tmp_path / "pool").exists()
 
 

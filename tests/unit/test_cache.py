@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,17 @@ from models.errors import (
     AbsentError,
     ArtifactError,
     LoadCancelledError,
+    LoadFailedError,
     LoadTimeoutError,
     ModelError,
+    NoRoomError,
     TooLargeError,
     UnreachableError,
 )
+from models.locks import FileLock
 from models.release import Content, Release, VersionKey
 from models.status import status_of
+from models.supply import BegunLoad
 from models.tiers.protocol import Guard, TierName
 from models.tiers.repository import RepositoryTier
 from models.tiers.sink import Sink
@@ -194,8 +201,11 @@ def test_a_load_that_takes_too_long_leaves_nothing(tmp_path: Path) -> None:
     ticks = iter(range(0, 10_000, 30))
     cache = CountedCache(tmp_path, now=lambda: float(next(ticks)))
     release = cache.publish("a")
+    ticket = cache.request(release, 10.0)
     with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 10 s; nothing of it stays"):
-        cache.get(release, 10.0)
+        ticket._flight.done.result(10.0)
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 10 s; nothing of it stays"):
+        cache.take(ticket)
     assert (cache.tiers.memory.used(), cache.private_bytes, cache.built) == (0, 0, {})
     cache.close()
 
@@ -214,6 +224,57 @@ def test_a_load_that_nobody_waits_for_leaves_nothing(cache: CountedCache) -> Non
     assert cache.tiers.device.used() == 0
 
 
+def test_a_begun_load_ends_with_its_own_time_and_not_with_that_of_others(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cache = CountedCache(tmp_path, now=clock.now)
+    release = cache.publish("a")
+    cache.may_build.clear()
+    patient = cache.request(release, 60.0)
+    begun = BegunLoad(cache, cache.request(release, 1.0))
+    assert not begun.done
+    clock.advance(2.0)
+    assert begun.done
+    with pytest.raises(LoadTimeoutError, match=r"a:1\.0\.0: not loaded within 1 s"):
+        begun.take()
+    cache.may_build.set()
+    cache.take(patient).release()
+    cache.close()
+
+
+def test_loads_that_wait_for_other_processes_stop_no_third(cache: CountedCache, tmp_path: Path) -> None:
+    waiting = [cache.publish(name) for name in "abc"]
+    with ExitStack() as others:
+        for release in waiting:
+            lock = FileLock.attempt(tmp_path / "pool" / "locks" / f"{release.key.folder}.load", shared=False)
+            assert lock is not None
+            others.enter_context(lock)
+        tickets = [cache.request(release, 30.0) for release in waiting]
+        cache.get(cache.publish("d"), 10.0).release()
+        assert not any(ticket.future.done() for ticket in tickets)
+    for ticket in tickets:
+        cache.take(ticket).release()
+
+
+def test_few_loads_work_at_a_time(cache: CountedCache) -> None:
+    working, most, lock, pairs = 0, 0, threading.Lock(), threading.Barrier(2)
+
+    def work() -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        pairs.wait(10.0)
+        time.sleep(0.01)
+        with lock:
+            working -= 1
+
+    cache.while_building = work
+    releases = [cache.publish(name) for name in "abcdefgh"]
+    for ticket in [cache.request(release, 30.0) for release in releases]:
+        cache.take(ticket).release()
+    assert most == 2
+
+
 def test_a_leased_model_is_never_evicted(tmp_path: Path) -> None:
     cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
     a, b, c = (cache.publish(name) for name in "abc")
@@ -223,6 +284,26 @@ def test_a_leased_model_is_never_evicted(tmp_path: Path) -> None:
         assert cache.private_bytes == SIZE
         assert {entry.key.name for entry in cache.tiers.device.entries()} == {"a", "b"}
         assert not cache.tiers.device.evict(a.key)
+        lease.release()
+    assert cache.private_bytes == 0
+    assert cache.tiers.device.used() == 2 * SIZE
+    cache.close()
+
+
+def test_what_is_served_without_being_cached_has_a_bound(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    *held, waiting = [cache.publish(name) for name in "abcde"]
+    leases = [cache.get(release, 10.0) for release in held]
+    assert (cache.private_bytes, [lease.cached for lease in leases]) == (2 * SIZE, [True, True, False, False])
+    with pytest.raises(
+        NoRoomError, match=r"e:1\.0\.0: not loaded in time: .* beside the device's budget; let leases go"
+    ):
+        cache.get(waiting, 0.2)
+    ticket = cache.request(waiting, 10.0)
+    leases.pop().release()
+    leases.append(cache.take(ticket))
+    assert cache.private_bytes == 2 * SIZE
+    for lease in leases:
         lease.release()
     assert cache.private_bytes == 0
     assert cache.tiers.device.used() == 2 * SIZE
@@ -298,6 +379,98 @@ def test_a_full_disk_costs_the_copy_and_not_the_load(
     lease.release()
     cache.tiers.device.evict(release.key)
     assert cache.accounts() == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(24, "Too many open files"),
+            r"a:1\.0\.0: not loaded: \[Errno 24\] Too many open files; make room",
+        ),
+        (MemoryError(), r"a:1\.0\.0: not loaded: out of memory; make room for what is short: memory"),
+        (
+            RuntimeError("what is this"),
+            r"a:1\.0\.0: not loaded: RuntimeError: what is this; the log has where",
+        ),
+    ],
+)
+def test_whatever_ends_a_load_is_an_error_of_a_model(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def failing(*_: Any) -> memoryview:
+        raise error
+
+    release = cache.publish("a")
+    with monkeypatch.context() as patched:
+        patched.setattr("models.tiers.memory._mapped", failing)
+        with pytest.raises(LoadFailedError, match=told):
+            cache.get(release, 10.0)
+    assert cache.accounts() == {"device": 0, "memory": SIZE, "private": 0}
+    cache.get(release, 10.0).release()
+
+
+def test_files_that_cannot_be_opened_cost_the_sharing_and_leave_none_open(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = cache.publish("a", files=("weights.bin", "vocabulary.json"))
+    opened, real_open = [], os.open
+
+    def scarce(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags != os.O_WRONLY:
+            return real_open(path, flags, *more, **named)
+        if opened:
+            raise OSError(24, "Too many open files")
+        descriptor = real_open(path, flags, *more)
+        opened.append((descriptor, os.fstat(descriptor).st_ino))
+        return descriptor
+
+    def still_open(descriptor: int, inode: int) -> bool:
+        with suppress(OSError):
+            return os.fstat(descriptor).st_ino == inode
+        return False
+
+    monkeypatch.setattr("models.tiers.memory.os.open", scarce)
+    lease = cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (0, release.bytes)
+    assert [still_open(*file) for file in opened] == [False]
+    lease.release()
+
+
+def test_a_place_that_cannot_be_reserved_leaves_nothing(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = cache.publish("a", files=("weights.bin", "vocabulary.json"))
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", *more: Any) -> Any:
+        if mode == "wb" and path.name == "vocabulary.json":
+            raise OSError(28, "No space left on device")
+        return real(path, mode, *more)
+
+    monkeypatch.setattr(Path, "open", full)
+    lease = cache.get(release, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (0, release.bytes)
+    lease.release()
+
+
+def test_what_was_idle_on_the_device_is_not_brought_back_until_it_is_asked_for(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cache = CountedCache(tmp_path, now=clock.now)
+    idle, pushed = cache.publish("a"), cache.publish("b")
+    for release in (idle, pushed):
+        cache.get(release, 10.0).release()
+    clock.advance(599.0)
+    cache.get(pushed, 10.0).release()
+    assert cache.tiers.device.evict(pushed.key)
+    clock.advance(2.0)
+    cache.maintain()
+    assert not cache.tiers.device.holds(idle.key)
+    assert cache.misplaced() == [pushed.key]
+    cache.get(idle, 10.0).release()
+    assert cache.tiers.device.evict(idle.key)
+    assert set(cache.misplaced()) == {idle.key, pushed.key}
+    cache.close()
 
 
 def test_a_lease_that_is_forgotten_ends_with_its_owner(cache: CountedCache) -> None:

@@ -25,6 +25,7 @@ def worker(device_hits: int, memory: int, redis: int, repository: int) -> CacheS
 
 def test_what_is_shared_counts_once_and_what_is_not_is_summed() -> None:
     view = instance_view([worker(90, 4, 2, 1), worker(0, 1, 1, 1)])
+    assert [tier["entries"][0]["leases"] for tier in view["tiers"] if tier["entries"]] == [2, 1, 0]
     device, memory, redis, repository = view["tiers"]
     assert (view["workers"], view["loading"], view["uncached_bytes"]) == (2, ["b:1.0.0"], 14)
     assert (device["used"], memory["used"], redis["used"]) == ([100, 100], 100, 0)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from models.errors import LoadCancelledError, LoadTimeoutError
+from models.errors import LoadCancelledError, LoadFailedError, LoadTimeoutError
 from models.flights import FlightGuard, Flights
 from stream.clock import ManualClock
 
@@ -40,8 +41,13 @@ def disposed() -> list[str]:
 
 
 @pytest.fixture
-def flights(disposed: list[str]) -> Iterator[Flights[str, str]]:
-    made: Flights[str, str] = Flights(2, ManualClock().now, disposed.append)
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def flights(clock: ManualClock, disposed: list[str]) -> Iterator[Flights[str, str]]:
+    made: Flights[str, str] = Flights(2, clock.now, disposed.append)
     yield made
     made.close()
 
@@ -51,7 +57,7 @@ def test_a_hundred_threads_share_one_load(flights: Flights[str, str], disposed: 
 
     def ask() -> None:
         ticket = flights.join("a", load, 60.0)
-        results.append(ticket.wait(10.0))
+        results.append(ticket.wait())
         ticket.leave()
 
     threads = [threading.Thread(target=ask) for _ in range(100)]
@@ -85,7 +91,7 @@ def test_coroutines_and_threads_share_it_too(flights: Flights[str, str]) -> None
         return await asyncio.gather(*asks)
 
     assert asyncio.run(many()) == ["model"] * 50
-    assert first.wait(5.0) == "model"
+    assert first.wait() == "model"
     first.leave()
     assert load.calls == 1
 
@@ -105,7 +111,7 @@ def test_a_coroutine_that_is_cancelled_does_not_end_the_load_of_others(flights: 
 
     asyncio.run(cancelled())
     load.may_end.set()
-    assert other.wait(5.0) == "model"
+    assert other.wait() == "model"
     assert load.outcomes == ["landed"]
 
 
@@ -117,7 +123,7 @@ def test_when_nobody_waits_any_more_the_load_is_given_up(flights: Flights[str, s
     assert load.outcomes == []
     tickets[1].leave()
     with pytest.raises(LoadCancelledError, match="ask again"):
-        tickets[1].wait(5.0)
+        tickets[1].wait()
     assert load.outcomes == ["cancelled"]
 
 
@@ -128,7 +134,7 @@ def test_who_asks_after_that_starts_anew(flights: Flights[str, str]) -> None:
     given_up.leave()
     ticket = flights.join("a", again, 60.0)
     again.may_end.set()
-    assert ticket.wait(5.0) == "model"
+    assert ticket.wait() == "model"
     ticket.leave()
 
 
@@ -143,7 +149,7 @@ def test_an_error_reaches_everyone(flights: Flights[str, str], disposed: list[st
     go.set()
     for ticket in tickets:
         with pytest.raises(ValueError, match="no such model"):
-            ticket.wait(5.0)
+            ticket.wait()
         ticket.leave()
     assert disposed == []
     assert flights.keys == []
@@ -179,10 +185,94 @@ def test_the_time_budget_ends_a_load() -> None:
 
 def test_a_waiter_with_less_time_leaves_the_load_to_the_others(flights: Flights[str, str]) -> None:
     load = Load()
-    patient, hasty = flights.join("a", load, 60.0), flights.join("a", load, 60.0)
-    with pytest.raises(LoadTimeoutError, match="while others wait"):
-        hasty.wait(0.01)
+    patient, hasty = flights.join("a", load, 60.0), flights.join("a", load, 0.01)
+    with pytest.raises(LoadTimeoutError, match=r"a: not loaded within 0\.01 s; it goes on if others wait"):
+        hasty.wait()
     hasty.leave()
     load.may_end.set()
-    assert patient.wait(5.0) == "model"
+    assert patient.wait() == "model"
     patient.leave()
+
+
+def test_the_load_lasts_as_long_as_the_most_patient_waits(
+    flights: Flights[str, str], clock: ManualClock
+) -> None:
+    load = Load()
+    hasty, patient = flights.join("a", load, 1.0), flights.join("a", load, 60.0)
+    load.started.wait(5.0)
+    assert not hasty.future.done()
+    clock.advance(2.0)
+    assert isinstance(hasty.future.exception(0.0), LoadTimeoutError)
+    with pytest.raises(LoadTimeoutError, match="a: not loaded within 1 s"):
+        hasty.wait()
+    hasty.leave()
+    load.may_end.set()
+    assert patient.wait() == "model"
+    patient.leave()
+    assert load.outcomes == ["landed"]
+
+
+def test_what_has_landed_in_time_is_given_to_who_looks_late(
+    flights: Flights[str, str], clock: ManualClock
+) -> None:
+    load = Load()
+    load.may_end.set()
+    ticket = flights.join("a", load, 1.0)
+    assert ticket.future.result(5.0) == "model"
+    clock.advance(2.0)
+    assert (ticket.future.result(0.0), ticket.wait()) == ("model", "model")
+    ticket.leave()
+
+
+def test_who_comes_to_a_load_whose_time_is_up_starts_anew(
+    flights: Flights[str, str], clock: ManualClock
+) -> None:
+    late, may_end, again = threading.Event(), threading.Event(), Load()
+
+    def slow(guard: FlightGuard) -> str:
+        clock.advance(2.0)
+        try:
+            guard.check()
+        finally:
+            late.set()
+            may_end.wait(5.0)
+        return "too late"
+
+    first = flights.join("a", slow, 1.0)
+    late.wait(5.0)
+    second = flights.join("a", again, 60.0)
+    again.may_end.set()
+    assert second.wait() == "model"
+    may_end.set()
+    with pytest.raises(LoadTimeoutError, match="not loaded within 1 s; nothing of it stays"):
+        first._flight.done.result(5.0)
+    first.leave()
+    second.leave()
+
+
+def test_after_the_end_nothing_is_loaded(flights: Flights[str, str]) -> None:
+    flights.close()
+    for _ in range(2):
+        with pytest.raises(LoadCancelledError, match="a: not loaded: the cache is closed; open another"):
+            flights.join("a", Load(), 60.0)
+
+
+def test_a_thread_that_cannot_be_started_is_said_and_blocks_nothing(
+    flights: Flights[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Load()
+    load.may_end.set()
+
+    def none(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        with pytest.raises(
+            LoadFailedError, match="a: not loaded: can't start new thread; allow more threads"
+        ):
+            flights.join("a", load, 60.0)
+    ticket = flights.join("a", load, 60.0)
+    assert ticket.wait() == "model"
+    ticket.leave()
+    assert load.calls == 1

@@ -1,0 +1,128 @@
+"""The pool and the memory tier where others stand still, or what lies there is not what was put there."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.errors import LoadTimeoutError, UnavailableError
+from models.locks import FileLock
+from models.release import Release
+from models.tiers.pool import Pool
+from models.tiers.protocol import TierName
+from tests.cache_stage import SIZE, CountedCache
+from tests.redis_fixture import Impatient
+
+BOUNDED_SECONDS = 5.0
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[CountedCache]:
+    made = CountedCache(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def kept(cache: CountedCache) -> Release:
+    """A version that is in memory and nowhere nearer."""
+    release = cache.publish("a")
+    cache.get(release, 10.0).release()
+    assert cache.tiers.device.evict(release.key)
+    return release
+
+
+def entry(folder: Path, release: Release) -> Path:
+    return folder / "pool" / "entries" / release.key.folder
+
+
+def held(path: Path) -> FileLock:
+    """The lock as a process holds it that is stopped."""
+    lock = FileLock.attempt(path, shared=False)
+    assert lock is not None
+    return lock
+
+
+def test_accounts_that_another_holds_are_waited_for_as_long_as_the_load_may_last(tmp_path: Path) -> None:
+    cache = CountedCache(tmp_path)
+    release = cache.publish("a")
+    with held(tmp_path / "pool" / "locks" / "accounts"), pytest.raises(LoadTimeoutError):
+        cache.tiers.memory.store(release, {}, Impatient(3))
+    assert cache.tiers.memory.used() == 0
+    cache.close()
+
+
+def test_a_gate_that_another_holds_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    clock = itertools.count(0.0, 3.0)
+    with (
+        held(tmp_path / "pool.lock"),
+        pytest.raises(
+            UnavailableError, match=r"/pool\.lock: a process holds this lock for 10 s.*end that process"
+        ),
+    ):
+        Pool(tmp_path / "pool", 0, clock.__next__)
+    Pool(tmp_path / "pool", 0).close()
+
+
+def test_an_entry_without_its_lock_is_loaded_again(
+    cache: CountedCache, kept: Release, tmp_path: Path
+) -> None:
+    (entry(tmp_path, kept) / "lease.lock").unlink()
+    lease = cache.get(kept, 10.0)
+    assert (lease.source, cache.tiers.memory.used()) == (TierName.REPOSITORY, SIZE)
+    lease.release()
+
+
+def test_an_entry_without_its_lock_makes_room_for_others(
+    cache: CountedCache, kept: Release, tmp_path: Path
+) -> None:
+    (entry(tmp_path, kept) / "lease.lock").unlink()
+    cache.get(cache.publish("b"), 10.0).release()
+    assert cache.tiers.memory.used() == SIZE
+
+
+def test_an_entry_that_another_holds_costs_the_sharing_and_not_the_load(
+    cache: CountedCache, kept: Release, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = time.monotonic()
+    with held(entry(tmp_path, kept) / "lease.lock"), caplog.at_level(logging.WARNING):
+        lease = cache.get(kept, 30.0)
+        assert time.monotonic() - started < BOUNDED_SECONDS
+        assert (lease.source, cache.private_bytes) == (TierName.REPOSITORY, SIZE)
+        lease.release()
+    assert "a process holds this lock that may be stopped; end it" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["shorter", "longer", "missing", "one more"])
+def test_an_entry_that_is_not_what_the_manifest_says_is_loaded_again(
+    cache: CountedCache, kept: Release, tmp_path: Path, damage: str
+) -> None:
+    weights = entry(tmp_path, kept) / "weights.bin"
+    weights.chmod(0o600)
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "one more":
+        weights.with_name("vocabulary.json").write_text("[]")
+    else:
+        os.truncate(weights, SIZE + (-1 if damage == "shorter" else 1))
+    lease = cache.get(kept, 10.0)
+    published = (cache.repository.folder(kept.key) / "weights.bin").read_bytes()
+    assert bytes(lease.model.content["weights.bin"]) == published  # type: ignore[attr-defined]
+    assert (lease.source, cache.tiers.memory.used()) == (TierName.REPOSITORY, SIZE)
+    lease.release()
+
+
+def test_who_joins_beside_another_finds_what_that_one_has(tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    one = Pool(folder, 0)
+    (one.entries / "mark").mkdir()
+    other = Pool(folder, 0)
+    assert (other.entries / "mark").exists()
+    one.close()
+    other.close()
