@@ -1,4 +1,4 @@
-"""The operator's HTTP: health, readiness, metrics and the model cache, served by the supervisor alone."""
+"""The operator's HTTP: health, readiness, metrics, batching and the model cache, served by the supervisor alone."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def application(
     ready: Callable[[], bool],
     healthy: Callable[[], bool],
     cache: CacheDesk,
+    batching: Callable[[], dict[str, Any]],
     token: str | None,
 ) -> Starlette:
     """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token."""
@@ -56,11 +57,15 @@ def application(
     async def cache_status(_: Request) -> Response:
         return JSONResponse(cache.view())
 
+    async def batching_status(_: Request) -> Response:
+        return JSONResponse(batching())
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            Route("/ml/batching", batching_status),
             Route("/ml/cache/status", cache_status),
             Route("/ml/cache/preload", _order("preload", cache, token), methods=["POST"]),
             Route("/ml/cache/evict", _order("evict", cache, token), methods=["POST"]),

@@ -39,6 +39,7 @@ from stream.turns import Turns
 log = logging.getLogger(__name__)
 
 NEVER = float("inf")
+_TOLD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class Pipeline:
             conditions.crowded,
             1_000.0 * conditions.delivery,
             self.batcher.report(now),
-            self.batcher.decided.latest(),
+            self.batcher.decided.latest()[-_TOLD:],
         )
 
     def unfinished(self) -> int:

@@ -99,6 +99,7 @@ class Correspondence:
         if self._clock.now() >= self._next_status:
             self._next_status = self._clock.now() + _STATUS_INTERVAL
             self._tell_of_cache()
+            _tell(self._connection, self._assembly.worker.batching())
         return _tell(self._connection, self._assembly.metrics.snapshot())
 
     def _tell_of_cache(self) -> None:

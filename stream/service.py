@@ -15,6 +15,7 @@ from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
 from stream.app import TopicShape, cache_options, check_clients, model_catalog
+from stream.batching_view import batching_view
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
@@ -95,6 +96,7 @@ class Service:
             lambda: supervisor.ready,
             lambda: supervisor.alive > 0,
             CacheDesk(supervisor, self._settings.cache.load_timeout_s),
+            lambda: batching_view(supervisor.batching(), supervisor.snapshot()),
             http.token,
         )
         server = AdminServer(app, http.host, http.port)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from models import CacheStatus
 from stream.clock import Clock
+from stream.decisions import BatchingStatus
 from stream.metrics import Snapshot
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class CacheAnswer:
     failed: bool
 
 
-Report = Ready | Ended | Snapshot | CacheStatus | CacheAnswer
+Report = Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -71,6 +72,7 @@ class _Slot:
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
+    batching: BatchingStatus | None = None
     started: float = 0.0
     start_at: float | None = None
     crashes: int = 0
@@ -123,6 +125,10 @@ class Supervisor:
     def caches(self) -> list[CacheStatus]:
         """The latest cache of each worker."""
         return [slot.cache for slot in self._slots if slot.cache is not None]
+
+    def batching(self) -> dict[int, BatchingStatus]:
+        """The latest batching of each worker, by its number."""
+        return {slot.number: slot.batching for slot in self._slots if slot.batching is not None}
 
     def ask(self, action: Literal["preload", "evict"], models: Sequence[str]) -> list[Future[CacheAnswer]]:
         """Have every worker do something with models; one answer each, from any thread but that of `step`."""
@@ -192,11 +198,15 @@ class Supervisor:
         else:
             self._take(slot, report)
 
-    def _take(self, slot: _Slot, report: Ready | Snapshot | CacheStatus | CacheAnswer) -> None:
+    def _take(
+        self, slot: _Slot, report: Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
+    ) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
         elif isinstance(report, CacheStatus):
             slot.cache = report
+        elif isinstance(report, BatchingStatus):
+            slot.batching = report
         elif isinstance(report, Ready):
             slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
@@ -226,7 +236,7 @@ class Supervisor:
         slot.connection.close()
         self._departed.add(slot.latest.without_gauges())
         slot.process, slot.connection, slot.ready, slot.latest = None, None, False, Snapshot()
-        slot.cache = None
+        slot.cache = slot.batching = None
         for place in [place for place in list(self._asked) if place[0] == slot.number]:
             gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
             self._asked.pop(place).set_result(gone)

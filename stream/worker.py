@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
+from stream.decisions import BatchingStatus
 from stream.loops import StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
@@ -79,6 +80,7 @@ class Worker:
         self._producer = producer
         self._ledger = ledger
         self._progress = progress
+        self._clock = clock
         self._error: BaseException | None = None
         self._ended = threading.Event()
         steps = {
@@ -100,6 +102,10 @@ class Worker:
     def joined(self) -> bool:
         """Whether the group has accepted this member."""
         return self._consumer.joined.is_set()
+
+    def batching(self) -> BatchingStatus:
+        """What batching does and why."""
+        return self._pipeline.batching(self._clock.now())
 
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""

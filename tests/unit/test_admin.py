@@ -43,7 +43,14 @@ def address(state: State) -> Iterator[str]:
     metrics.count("claims_consumed_total", 7)
     metrics.count("batches_closed_total", 2, "null", "size")
     metrics.observe("batch_size", np.array([1, 3, 5_000]), "null")
-    app = application(metrics.snapshot, lambda: state.ready, lambda: state.healthy, state, "a-token")
+    app = application(
+        metrics.snapshot,
+        lambda: state.ready,
+        lambda: state.healthy,
+        state,
+        lambda: {"on_time": 0.5, "workers": []},
+        "a-token",
+    )
     server = AdminServer(app, "127.0.0.1", 0)
     server.start()
     yield server.address
@@ -75,6 +82,10 @@ def test_health_and_readiness_follow_the_workers(address: str, state: State) -> 
     assert get(f"{address}/readyz") == (200, "ready\n")
     assert get(f"{address}/healthz") == (503, "no worker is alive\n")
     assert get(f"{address}/other")[0] == 404
+
+
+def test_batching_is_told(address: str) -> None:
+    assert json.loads(get(f"{address}/ml/batching")[1]) == {"on_time": 0.5, "workers": []}
 
 
 def test_metrics_are_counters_and_classic_histograms(address: str) -> None:
@@ -122,7 +133,7 @@ def test_an_order_of_another_form_is_refused(address: str, state: State, body: s
 
 def test_without_a_token_nobody_orders(state: State) -> None:
     server = AdminServer(
-        application(StageMetrics().snapshot, lambda: True, lambda: True, state, None), "127.0.0.1", 0
+        application(StageMetrics().snapshot, lambda: True, lambda: True, state, dict, None), "127.0.0.1", 0
     )
     server.start()
     status, answer = post(f"{server.address}/ml/cache/evict", '{"models": ["a"]}', "")
@@ -138,7 +149,7 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"cannot listen on 127\.0\.0\.1:{port}.*another http\.port"):
             AdminServer(
-                application(StageMetrics().snapshot, lambda: True, lambda: True, State(), None),
+                application(StageMetrics().snapshot, lambda: True, lambda: True, State(), dict, None),
                 "127.0.0.1",
                 port,
             )
