@@ -24,7 +24,7 @@ class KeyOrder:
         self._sequence = np.zeros(capacity, np.int64)
         self._key = np.zeros(capacity, np.int64)
         self._exempt = np.zeros(capacity, np.bool_)
-        self._admitted: deque[Rows] = deque()
+        self._admitted: deque[tuple[Rows, Integers]] = deque()
         self._held = _EMPTY
         self._next = 0
         self._lock = threading.Lock()
@@ -37,12 +37,13 @@ class KeyOrder:
     def admit(self, rows: Rows, keys: Integers, exempt: Flags) -> None:
         """Note rows in input order, with a hash of (key, partition) each; an exempt row (null key) waits for nobody."""
         with self._lock:
-            self._sequence[rows] = np.arange(self._next, self._next + len(rows))
+            numbers = np.arange(self._next, self._next + len(rows))
+            self._sequence[rows] = numbers
             self._next += len(rows)
             self._key[rows] = keys
             self._exempt[rows] = exempt
             self._pending[rows] = True
-            self._admitted.append(rows)
+            self._admitted.append((rows, numbers))
 
     def complete(self, rows: Rows) -> Rows:
         """Note rows as done; give back those that may leave now, of these and of those held, in input order."""
@@ -60,26 +61,34 @@ class KeyOrder:
 
     def _forget_finished(self) -> None:
         while self._admitted:
-            pending = self._pending[self._admitted[0]]
+            rows, numbers = self._admitted[0]
+            pending = self._are_pending(rows, numbers)
             if pending.all():
                 return
-            rest = self._admitted.popleft()[pending]
-            if len(rest):
-                self._admitted.appendleft(rest)
+            self._admitted.popleft()
+            if pending.any():
+                self._admitted.appendleft((rows[pending], numbers[pending]))
                 return
 
+    def _are_pending(self, rows: Rows, numbers: Integers) -> Flags:
+        """A row that was finished and given out again is another record, with another number."""
+        pending: Flags = self._pending[rows] & (self._sequence[rows] == numbers)
+        return pending
+
     def _first_pending(self) -> int:
-        return int(self._sequence[self._admitted[0][0]]) if self._admitted else self._next
+        return int(self._admitted[0][1][0]) if self._admitted else self._next
 
     def _blocked(self, ready: Rows) -> Flags:
-        pending = np.concatenate(list(self._admitted))
-        pending = pending[self._pending[pending] & ~self._exempt[pending]]
+        rows = np.concatenate([rows for rows, _ in self._admitted])
+        numbers = np.concatenate([numbers for _, numbers in self._admitted])
+        pending = self._are_pending(rows, numbers) & ~self._exempt[rows]
+        rows, numbers = rows[pending], numbers[pending]
         # Admission order makes the first entry of each key its earliest pending record.
-        keys, first = np.unique(self._key[pending], return_index=True)
+        keys, first = np.unique(self._key[rows], return_index=True)
         if len(keys) == 0:
             return np.zeros(len(ready), np.bool_)
         place = np.minimum(np.searchsorted(keys, self._key[ready]), len(keys) - 1)
-        earliest = self._sequence[pending[first[place]]]
+        earliest = numbers[first[place]]
         same = keys[place] == self._key[ready]
         blocked: Flags = same & (earliest < self._sequence[ready]) & ~self._exempt[ready]
         return blocked

@@ -55,3 +55,33 @@ def test_different_keys_do_not_wait() -> None:
     order = KeyOrder(4)
     order.admit(np.array([0, 1], np.int32), np.array([1, 2]), np.array([False, False]))
     assert order.complete(np.array([1], np.int32)).tolist() == [1]
+
+
+@given(st.data())
+def test_order_holds_when_rows_are_given_out_again(data: st.DataObject) -> None:
+    """A few rows for many records, as in the arena: whatever leaves is admitted anew with another key."""
+    capacity = 12
+    order, free = KeyOrder(capacity), list(range(capacity))
+    admitted: dict[int, tuple[int, int]] = {}
+    inside, left, count = [], [], 0
+    for _ in range(data.draw(st.integers(1, 25))):
+        more = data.draw(st.integers(0, len(free)))
+        if more:
+            rows, free = np.array(free[:more], np.int32), free[more:]
+            keys = np.array(data.draw(st.lists(st.integers(0, 2), min_size=more, max_size=more)), np.int64)
+            order.admit(rows, keys, np.zeros(more, np.bool_))
+            for row, key in zip(rows.tolist(), keys.tolist(), strict=True):
+                admitted[row] = (count, key)
+                inside.append(row)
+                count += 1
+        done = data.draw(st.permutations(inside)) if inside else []
+        done = done[: data.draw(st.integers(0, len(done)))]
+        inside = [row for row in inside if row not in done]
+        released = order.complete(np.array(done, np.int32)).tolist()
+        left += [admitted[row] for row in released]
+        free += released
+    left += [admitted[row] for row in order.complete(np.array(inside, np.int32)).tolist()]
+    assert sorted(number for number, _ in left) == list(range(count))
+    for key in range(3):
+        mine = [number for number, own in left if own == key]
+        assert mine == sorted(mine)
