@@ -143,6 +143,21 @@ class Batching(Section):
     )
     size_min: int = Field(default=32, ge=1, description="Smallest target size, in claims.")
     size_max: int = Field(default=512, ge=1, description="Largest target size, in claims.")
+    policy: Literal["latency", "load"] = Field(
+        default="latency",
+        description="Sizes from measured speed, arrivals and deadlines, or size_base shrunk by the machine's load.",
+    )
+    size_base: int = Field(
+        default=256, ge=1, description="Size that the policy `load` begins with, in claims."
+    )
+    late: Literal["spare", "fifo"] = Field(
+        default="spare",
+        description="Claims that can no longer be on time wait for spare room, so that they make no others late; or "
+        "all are scored in the order of their deadlines.",
+    )
+    late_max_s: float = Field(
+        default=10.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Batching:

@@ -28,6 +28,7 @@ from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
+from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.loader import Loader, Schedule
 from stream.metrics import StageMetrics
@@ -119,6 +120,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
             ahead=settings.batching.size_max,
             budget=rooms.budget,
         ),
+        host=HostLoad() if settings.batching.policy == "load" else None,
         rhythm=Rhythm(),
         signals=progress.signals(),
         clock=clock,
@@ -188,7 +190,7 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
 
 
 def _batcher(settings: Settings, rooms: Rooms, loader: Loader, scorer: Scorer) -> Batcher:
-    batcher = Batcher(rooms.lanes, loader, BatchingRules(_size_limits(settings), rooms.budget), rooms.metrics)
+    batcher = Batcher(rooms.lanes, loader, _batching_rules(settings), rooms.metrics)
     batcher.conditions.ceilings = scorer.ceilings
     return batcher
 
@@ -323,9 +325,15 @@ def _producer(settings: Settings, queue_limit: int) -> ClaimProducer:
     return ClaimProducer(Producer(options), queue_limit)
 
 
-def _size_limits(settings: Settings) -> SizeLimits:
+def _batching_rules(settings: Settings) -> BatchingRules:
     batching = settings.batching
-    return SizeLimits(batching.size_min, batching.size_max, batching.size_auto)
+    return BatchingRules(
+        SizeLimits(batching.size_min, batching.size_max, batching.size_auto),
+        settings.latency.budget_ms / 1_000,
+        spare=batching.late == "spare",
+        latest=batching.late_max_s,
+        base=batching.size_base if batching.policy == "load" else None,
+    )
 
 
 def _warm_sizes(settings: Settings) -> tuple[int, ...]:

@@ -28,6 +28,25 @@ class Sizes:
     most: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceLoad:
+    """How busy the device is: bytes available and in all, and load in per cent."""
+
+    available: float
+    total: float
+    load: float
+
+
+IDLE = DeviceLoad(1.0, 1.0, 0.0)
+
+
+def size_by_load(base: int, device: DeviceLoad, limits: SizeLimits) -> int:
+    """The simple rule: `base`, less where memory is taken or the device is busy, never below three tenths for load."""
+    free = min(device.available / device.total, 1.0)
+    size = int(base * free * max(0.3, 1.0 - device.load / 100.0))
+    return max(limits.smallest, min(size, limits.largest))
+
+
 def sizes(
     curve: LatencyCurve, rate: float, limits: SizeLimits, *, pressure: float = 0.0, ceiling: int | None = None
 ) -> Sizes:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from models import ModelIdentity
 from stream.batch_policy import Close, Situation, Wait, decide
-from stream.batch_sizer import SizeLimits, Sizes, sizes
+from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
-from stream.lanes import Lanes, LaneView
+from stream.lanes import Lanes, LaneView, Portion
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
 from stream.scoring import ModelLease
+
+log = logging.getLogger(__name__)
+
+_EXPLORE = 16
 
 
 class LaneModels(Protocol):
@@ -43,13 +48,15 @@ class BatchingRules:
     """Seconds and sizes that hold for all lanes.
 
     `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
-    aside; those that are late by more than `latest` go first.
+    aside; those that are late by more than `latest` go first. `base`: the size that the load of the device shrinks,
+    None where sizes follow from speed and arrivals.
     """
 
     limits: SizeLimits
     budget: float
     spare: bool = True
     latest: float = 10.0
+    base: int | None = None
 
 
 @dataclass(slots=True)
@@ -57,18 +64,23 @@ class Conditions:
     """What the rest of the stage knows and batching heeds; whoever knows it writes it down here.
 
     `delivery`: predicted seconds from the end of a forward to acknowledgement. `crowded`: too much is set aside.
-    `ceilings`: claims that memory allows, by lane.
+    `device`: how busy it is. `ceilings`: claims that memory allows, by lane.
     """
 
     delivery: float = 0.0
     pressure: float = 0.0
     crowded: bool = False
     draining: bool = False
+    device: DeviceLoad = IDLE
     ceilings: dict[int, int] = field(default_factory=dict)
 
 
 class Batcher:
-    """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile."""
+    """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile.
+
+    A model of which one claim takes more than half of the budget, beside others, is slow: it has a scoring loop of its
+    own, which asks for `slow` lanes; no other would ever be on time behind it.
+    """
 
     def __init__(
         self,
@@ -85,14 +97,18 @@ class Batcher:
         self._costs: defaultdict[int, CostModel] = defaultdict(CostModel, costs or {})
         self.conditions = Conditions()
         self.decided = DecisionLog()
+        self._slow: frozenset[int] = frozenset()
+        self._hopeless: frozenset[int] = frozenset()
+        self._closed = 0
         self.lacking: frozenset[int] = frozenset()
 
-    def next(self, now: float, wall: float = 0.0) -> Chosen | Wait:
+    def next(self, now: float, wall: float = 0.0, *, slow: bool = False) -> Chosen | Wait:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = math.inf
         views = self._lanes.views(now)
         self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
-        for view, cap in self._in_order([view for view in views if view.lane not in self.lacking], now):
+        mine = [view for view in views if view.lane not in self.lacking and self.is_slow(view.lane) == slow]
+        for view, cap in self._in_order(mine, now):
             at = self._situation(view, cap, now)
             decision = decide(view, at, now)
             if isinstance(decision, Wait):
@@ -101,16 +117,45 @@ class Batcher:
                 return chosen
         return Wait(until)
 
+    @property
+    def has_slow(self) -> bool:
+        """Whether any model is scored apart."""
+        return bool(self._slow)
+
+    def is_slow(self, lane: int) -> bool:
+        """Whether its model is scored apart."""
+        return lane in self._slow
+
     def observe(self, chosen: Chosen, seconds: float) -> None:
         """Learn from how long a batch took."""
-        count, decision = len(chosen.batch.rows), chosen.decision
-        self._costs[chosen.batch.lane].observe(count, seconds)
+        count, decision, cost = len(chosen.batch.rows), chosen.decision, self._costs[chosen.batch.lane]
+        cost.observe(count, seconds)
+        self._judge(chosen.batch.lane, cost.curve.seconds(1))
         self.decided.note(decision._replace(actual_ms=1_000.0 * seconds))
         self._metrics.count("batches_closed_total", 1, decision.model, decision.reason)
         if decision.given_up:
             self._metrics.count("claims_set_aside_total", decision.given_up, decision.model)
         self._metrics.observe_one("batch_size", count, decision.model)
         self._metrics.observe_one("inference_seconds", seconds, decision.model)
+
+    def _judge(self, lane: int, single: float) -> None:
+        """Whether one claim of a lane takes too long for its budget, or for the other lanes."""
+        if single > self._rules.budget and lane not in self._hopeless:
+            self._hopeless |= {lane}
+            identity = self._models.identity(lane)
+            self._metrics.set("models_beyond_budget", len(self._hopeless))
+            log.warning(
+                "%s %s: one claim takes %.0f ms, the budget is %.0f ms: none can be on time, all are scored; raise "
+                "latency.budget_ms or take a faster model",
+                identity.name,
+                identity.version,
+                1_000 * single,
+                1_000 * self._rules.budget,
+            )
+        if single > 0.5 * self._rules.budget and len(self._costs) > 1:
+            self._slow |= {lane}
+        elif single < 0.25 * self._rules.budget:
+            self._slow -= {lane}
 
     def report(self, now: float) -> tuple[LaneReport, ...]:
         """Every lane in which something waits or was scored lately."""
@@ -151,11 +196,14 @@ class Batcher:
         )
 
     def _sizes(self, lane: int, rate: float) -> Sizes:
-        conditions = self.conditions
+        conditions, limits = self.conditions, self._rules.limits
+        if self._rules.base is not None:
+            size = size_by_load(self._rules.base, conditions.device, limits)
+            limits = SizeLimits(size, size, automatic=False)
         return sizes(
             self._costs[lane].curve,
             rate,
-            self._rules.limits,
+            limits,
             pressure=conditions.pressure,
             ceiling=conditions.ceilings.get(lane),
         )
@@ -168,12 +216,21 @@ class Batcher:
         if (lease := self._models.resident(view.lane)) is None:
             self.lacking |= {view.lane}
             return None
+        close = self._explore(view.lane, close)
         rows = self._lanes.take(view.lane, close.portion, now)
         if not len(rows):
             with lease:
                 return None
         batch = MicroBatch(view.lane, rows, close.reason)
         return Chosen(batch, lease, self._decision(batch, view, at, close, now, wall))
+
+    def _explore(self, lane: int, close: Close) -> Close:
+        """Now and then half a batch, while all were of one size: a line needs two."""
+        self._closed += 1
+        portion = close.portion
+        if portion.count < 2 or self._closed % _EXPLORE or not self._costs[lane].narrow:
+            return close
+        return replace(close, portion=Portion(portion.skip, (portion.count + 1) // 2, portion.aside))
 
     def _decision(
         self, batch: MicroBatch, view: LaneView, at: Situation, close: Close, now: float, wall: float

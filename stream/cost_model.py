@@ -14,6 +14,8 @@ _FAR = 3.0
 _DRIFT = 5
 # Until so many batches were seen, whatever they took is believed.
 _LEARNING = 8
+# Sizes that vary by less than a tenth of themselves.
+_NARROW = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ class CostModel:
         """Median distance between prediction and what a batch took, as a share of the prediction; None before any."""
         return self._off.value if len(self._off) else None
 
+    @property
+    def narrow(self) -> bool:
+        """Whether batches were so much of one size that the line through them is a guess."""
+        return self._seen >= _LEARNING and self._spread() < _NARROW * self._weight * self._nn
+
     def observe(self, count: int, seconds: float) -> None:
         """Learn from a batch of `count` claims that took `seconds`."""
         if self._seen >= _LEARNING and (predicted := self.curve.seconds(count)) > 0.0:
@@ -99,8 +106,11 @@ class CostModel:
         self.curve = self._fitted()
         self.cautious = self.curve.slower(1.0 + self.margin)
 
+    def _spread(self) -> float:
+        return self._weight * self._nn - self._n * self._n
+
     def _fitted(self) -> LatencyCurve:
-        spread = self._weight * self._nn - self._n * self._n
+        spread = self._spread()
         if spread <= 1e-9 * self._weight * self._nn:
             return LatencyCurve(0.0, self._t / self._n)
         each = (self._weight * self._nt - self._n * self._t) / spread

@@ -74,6 +74,9 @@ DEFINITIONS = {
     "batching_pressure": Definition(
         "What the fullest store or slowest delivery presses, 0 to 1, the worst worker.", gauge=True
     ),
+    "models_beyond_budget": Definition(
+        "Models of which a single claim takes longer than the budget.", gauge=True
+    ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
     "client_errors_total": Definition("Errors that the Kafka clients reported, by name.", ("error",)),

@@ -1,5 +1,7 @@
-"""The way of a claim, as three steps, with a fourth beside it for models. Each does what it can at once, never waits
-for another, and returns the moment (monotonic seconds) at which it wants to be called next.
+"""The way of a claim, as three steps, with a fourth beside it for models, and scoring once more for slow ones.
+
+Each does what it can at once, never waits for another, and returns the moment (monotonic seconds) at which it wants to
+be called next.
 
     consumer ─▶ codec ─▶ router ─▶ lanes ─▶ batch policy ─▶ scoring ─▶ producer ─▶ offsets
     └────────── intake ───────────────┘└────────── scoring ─────────┘└───── output ──────┘
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +29,7 @@ from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
 from stream.errors import RetryError
+from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
@@ -75,6 +79,7 @@ class Signals:
 
     intake: Callable[[], None]
     scoring: Callable[[], None]
+    slow: Callable[[], None]
     output: Callable[[], None]
     loader: Callable[[], None]
     progress: Callable[[], None]
@@ -100,6 +105,7 @@ class Pipeline:
     pressure: Pressure
     crowding: Crowding
     turns: Turns
+    host: HostLoad | None
     bounds: Bounds
     rhythm: Rhythm
     signals: Signals
@@ -130,17 +136,28 @@ class Pipeline:
 
     def scoring(self, now: float) -> float:
         """Choose a micro-batch, score it, pass it on."""
+        self._heed(now)
+        return self._scoring(now, slow=False)
+
+    def slow_scoring(self, now: float) -> float:
+        """The same for models that would make the others late."""
+        return self._scoring(now, slow=True)
+
+    def _scoring(self, now: float, *, slow: bool) -> float:
         if self.outbox.full:
             return NEVER
-        self._heed(now)
-        choice = self.batcher.next(now, self.clock.wall())
+        choice = self.batcher.next(now, self.clock.wall(), slow=slow)
         if self.batcher.lacking != self._lacked:
             self._lacked = self.batcher.lacking
             self.signals.loader()
         if isinstance(choice, Wait):
             return choice.until
         self.signals.intake()
-        with choice.lease as model, self.turns.take(len(choice.batch.rows)):
+        # A slow forward would keep everybody from taking a turn.
+        turn: AbstractContextManager[object] = (
+            nullcontext() if slow else self.turns.take(len(choice.batch.rows))
+        )
+        with choice.lease as model, turn:
             outcome = self._score(choice, model)
         self.outbox.put(outcome)
         self.signals.output()
@@ -158,7 +175,7 @@ class Pipeline:
                     self.delivery.deliver(outcomes, letters)
                 self.signals.intake()
                 if was_full:
-                    self.signals.scoring()
+                    self._wake_scoring()
                 return now
         return now + self.rhythm.delivery if self.producer.outstanding else NEVER
 
@@ -166,7 +183,7 @@ class Pipeline:
         """Bring the models that waiting claims need; follow what was promoted."""
         due = self.loader.step(now)
         if self.loader.landed:
-            self.signals.scoring()
+            self._wake_scoring()
         return due
 
     def batching(self, now: float) -> BatchingStatus:
@@ -189,7 +206,7 @@ class Pipeline:
     def drain(self) -> None:
         """Close batches as they come from now on, until `drained`."""
         self.batcher.conditions.draining = self.loader.draining = True
-        self.signals.scoring()
+        self._wake_scoring()
         self.signals.loader()
 
     def drained(self) -> None:
@@ -219,7 +236,7 @@ class Pipeline:
         if letters:
             self.outbox.put_letters(letters)
             self.signals.output()
-        self.signals.scoring()
+        self._wake_scoring()
 
     def _reassign(self) -> None:
         """Claims whose version is gone get one that serves now."""
@@ -232,11 +249,16 @@ class Pipeline:
             if count:
                 log.warning("%d claims were given another version: theirs is gone", count)
                 self.metrics.count("claims_reassigned_total", count)
-                self.signals.scoring()
+                self._wake_scoring()
 
     def _put_off(self, error: RetryError) -> None:
         log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
         self.metrics.count("retries_total", 1, type(error).__name__)
+
+    def _wake_scoring(self) -> None:
+        self.signals.scoring()
+        if self.batcher.has_slow:
+            self.signals.slow()
 
     def _heed(self, now: float) -> None:
         """Tell batching what presses."""
@@ -247,7 +269,7 @@ class Pipeline:
         conditions.pressure = self.pressure.update(
             {
                 "output": max(self.outbox.fill, self.producer.fill),
-                "delivery": self.delivery.predicted / (0.5 * self.bounds.budget),
+                "delivery": self.delivery.predicted / self.bounds.budget,
                 "claims": claims,
                 "memory": memory,
             },
@@ -313,6 +335,8 @@ class Pipeline:
         self.metrics.set("bytes_in_flight", self.arena.bytes_held)
         self.metrics.set("output_queue_batches", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
+        if self.host is not None:
+            self.batcher.conditions.device = self.host.read()
         self.metrics.set("batching_pressure", self.batcher.conditions.pressure)
         self.metrics.set("claims_aside", self.lanes.aside())
         self.consumer.report_lag()

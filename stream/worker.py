@@ -35,6 +35,7 @@ class Progress:
         return Signals(
             lambda: self._wake("intake"),
             lambda: self._wake("scoring"),
+            lambda: self._wake("slow scoring"),
             lambda: self._wake("output"),
             lambda: self._wake("loader"),
             self._moved.set,
@@ -56,7 +57,7 @@ class Progress:
         self._pipeline.drained()
 
     def _alive(self) -> bool:
-        return all(self._loops[name].is_alive() for name in ("scoring", "output", "loader"))
+        return all(self._loops[name].is_alive() for name in ("scoring", "slow scoring", "output", "loader"))
 
     def _wake(self, name: str) -> None:
         if (loop := self._loops.get(name)) is not None:
@@ -86,6 +87,7 @@ class Worker:
         steps = {
             "intake": pipeline.intake,
             "scoring": pipeline.scoring,
+            "slow scoring": pipeline.slow_scoring,
             "output": pipeline.output,
             "loader": pipeline.loading,
         }

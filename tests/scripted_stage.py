@@ -244,9 +244,10 @@ class Stage:
             pressure=Pressure(),
             crowding=Crowding(),
             turns=Turns(small=10),
+            host=None,
             bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
-            signals=Signals(*[lambda: None] * 5),
+            signals=Signals(*[lambda: None] * 6),
             clock=self.clock,
             metrics=self.metrics,
         )

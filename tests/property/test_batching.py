@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from stream.batch_policy import Close, Situation, Wait, decide, worth_waiting_for
-from stream.batch_sizer import SizeLimits, Sizes, sizes
+from stream.batch_sizer import DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import LatencyCurve
 from stream.lanes import LaneView, Portion
 from stream.records import CloseReason
@@ -227,3 +227,15 @@ def test_pressure_shrinks_down_to_the_smallest() -> None:
 
 def test_nothing_known_of_a_model_means_large_batches() -> None:
     assert sizes(LatencyCurve(0.0, 0.0), 50.0, SizeLimits(32, 512)) == Sizes(512, 512)
+
+
+@given(st.integers(1, 1_000), st.floats(0, 20), st.floats(0.1, 16), st.floats(0, 200), st.integers(1, 500))
+def test_the_simple_rule_is_the_formula(
+    base: int, available: float, total: float, load: float, smallest: int
+) -> None:
+    limits = SizeLimits(smallest, smallest + 100)
+    expected = max(
+        smallest,
+        min(int(base * min(available / total, 1) * max(0.3, 1 - load / 100)), smallest + 100),
+    )
+    assert size_by_load(base, DeviceLoad(available, total, load), limits) == expected

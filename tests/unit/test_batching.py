@@ -1,0 +1,182 @@
+"""Which lane is served, when several wait; what is learned; models too slow for the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models import ModelIdentity
+from stream.batch_policy import Wait
+from stream.batch_sizer import DeviceLoad, SizeLimits
+from stream.batching import Batcher, BatchingRules, Chosen
+from stream.cost_model import CostModel, LatencyCurve
+from stream.lanes import Lanes
+from stream.metrics import StageMetrics
+
+FAST = LatencyCurve(0.002, 0.0001)
+SLOW = LatencyCurve(0.010, 0.020)
+RULES = BatchingRules(SizeLimits(8, 512), budget=0.2)
+
+
+class NoModel:
+    """A lease of a model that nobody uses."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Models:
+    """Every lane's model is there, unless it is told to be absent."""
+
+    def __init__(self) -> None:
+        self.absent: set[int] = set()
+
+    def identity(self, lane: int) -> ModelIdentity:
+        return ModelIdentity(f"model{lane}", "1.0.0", "default", "fp32", "cpu")
+
+    def ready(self, lane: int) -> bool:
+        return lane not in self.absent
+
+    def resident(self, lane: int) -> NoModel | None:
+        return NoModel() if lane not in self.absent else None
+
+
+class Desk:
+    """A batcher, its lanes and models of known speed."""
+
+    def __init__(self, *curves: LatencyCurve, rules: BatchingRules = RULES) -> None:
+        self.lanes, self.models, self.metrics = Lanes(len(curves)), Models(), StageMetrics()
+        costs = {lane: CostModel(curve) for lane, curve in enumerate(curves)}
+        self.batcher = Batcher(self.lanes, self.models, rules, self.metrics, costs)  # type: ignore[arg-type]
+        self._rows = 0
+
+    def push(self, lane: int, deadlines: Sequence[float], now: float = 0.0) -> None:
+        rows = np.arange(self._rows, self._rows + len(deadlines), dtype=np.int32)
+        self._rows += len(rows)
+        self.lanes.push(lane, rows, np.array(deadlines), now)
+
+    def next(self, now: float = 0.0, *, slow: bool = False) -> Chosen:
+        chosen = self.batcher.next(now, slow=slow)
+        assert isinstance(chosen, Chosen)
+        return chosen
+
+    def took(self, lane: int, seconds: float, times: int = 1) -> None:
+        """Batches of one claim took so long."""
+        self.batcher.conditions.draining = True
+        for _ in range(times):
+            self.push(lane, [1e9])
+            chosen = self.next(slow=self.batcher.is_slow(lane))
+            assert chosen.batch.lane == lane
+            self.batcher.observe(chosen, seconds)
+        self.batcher.conditions.draining = False
+
+
+def test_the_lane_with_the_least_time_left_goes_first() -> None:
+    desk = Desk(FAST, FAST)
+    desk.push(0, [0.15] * 300)
+    desk.push(1, [0.10] * 300)
+    assert [desk.next().batch.lane, desk.next().batch.lane] == [1, 0]
+
+
+def test_a_batch_is_no_longer_than_the_other_lanes_can_wait() -> None:
+    desk = Desk(FAST, SLOW)
+    desk.push(0, [0.12])
+    desk.push(1, [0.11] * 20)
+    chosen = desk.next()
+    # One claim of the slow model takes 30 ms; the fast one's has to begin within 117.9.
+    assert chosen.batch.lane == 1
+    assert len(chosen.batch.rows) == 5
+    assert SLOW.seconds(5) <= 0.1179 < SLOW.seconds(6)
+    assert chosen.decision.cap_ms == pytest.approx(117.9)
+
+
+def test_a_single_claim_goes_even_when_the_others_cannot_wait_for_it() -> None:
+    desk = Desk(FAST, SLOW)
+    desk.push(0, [0.020])
+    desk.push(1, [0.031] * 9)
+    assert len(desk.next().batch.rows) == 1
+
+
+def test_late_claims_wait_for_lanes_that_can_be_on_time() -> None:
+    desk = Desk(FAST, FAST)
+    desk.push(0, [-1.0] * 5)
+    desk.push(1, [0.15] * 300)
+    assert desk.next().batch.lane == 1
+    assert desk.next().batch.lane == 0
+
+
+def test_what_is_aside_for_too_long_goes_first() -> None:
+    desk = Desk(FAST)
+    desk.push(0, [0.001] * 3 + [0.15] * 300)
+    assert desk.next().decision.given_up == 3
+    desk.push(0, [10.1] * 600, now=9.9)
+    assert desk.next(9.9).batch.reason.value != "late"
+    desk.push(0, [11.2] * 600, now=11.0)
+    first = desk.next(11.0)
+    assert (first.batch.reason.value, first.decision.late) == ("late", 3)
+
+
+def test_a_lane_whose_model_is_away_gathers_and_is_told() -> None:
+    desk = Desk(FAST, FAST)
+    desk.push(0, [0.1])
+    desk.models.absent.add(0)
+    assert desk.batcher.next(0.0) == Wait(float("inf"))
+    assert desk.batcher.lacking == {0}
+
+
+def test_a_slow_model_beside_others_is_scored_apart() -> None:
+    desk = Desk(FAST, FAST)
+    desk.took(1, 0.150, times=12)
+    assert desk.batcher.has_slow
+    desk.push(0, [0.2])
+    desk.push(1, [0.2])
+    desk.batcher.conditions.draining = True
+    assert desk.next().batch.lane == 0
+    assert isinstance(desk.batcher.next(0.0), Wait)
+    assert desk.next(slow=True).batch.lane == 1
+    desk.took(1, 0.010, times=40)
+    assert not desk.batcher.has_slow
+
+
+def test_a_slow_model_alone_needs_no_loop_of_its_own() -> None:
+    desk = Desk(FAST)
+    desk.took(0, 0.150, times=12)
+    assert not desk.batcher.has_slow
+
+
+def test_a_model_beyond_its_budget_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(FAST)
+    with caplog.at_level(logging.WARNING):
+        desk.took(0, 0.5, times=20)
+    assert caplog.text.count("the budget is 200 ms: none can be on time") == 1
+    assert desk.metrics.snapshot().numbers["models_beyond_budget", ()] == 1
+
+
+def test_batches_of_one_size_are_halved_now_and_then() -> None:
+    desk = Desk(FAST, rules=BatchingRules(SizeLimits(64, 64, automatic=False), budget=10.0))
+    taken = []
+    for _ in range(200):
+        desk.push(0, [1e9] * 64)
+        chosen = desk.next()
+        taken.append(len(chosen.batch.rows))
+        desk.batcher.observe(chosen, FAST.seconds(taken[-1]))
+    assert taken.count(64) > 180
+    assert 32 in taken
+
+
+def test_the_load_policy_shrinks_its_base_and_pressure_shrinks_it_further() -> None:
+    desk = Desk(FAST, rules=BatchingRules(SizeLimits(8, 512), budget=10.0, base=400))
+    desk.batcher.conditions.device = DeviceLoad(available=8.0, total=16.0, load=50.0)
+    desk.push(0, [1e9] * 500)
+    assert len(desk.next().batch.rows) == 100
+
+
+def test_memory_is_a_ceiling() -> None:
+    desk = Desk(FAST)
+    desk.batcher.conditions.ceilings[0] = 3
+    desk.push(0, [0.2] * 50)
+    assert len(desk.next().batch.rows) == 3
