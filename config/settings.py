@@ -155,6 +155,11 @@ class Batching(Section):
         description="Claims that can no longer be on time wait for spare room, so that they make no others late; or "
         "all are scored in the order of their deadlines.",
     )
+    speeds_file: str | None = Field(
+        default=None,
+        description="File in which the speed of models on this machine is remembered; without it one in the user's "
+        "cache folder.",
+    )
     late_max_s: float = Field(
         default=10.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
     )

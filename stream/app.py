@@ -41,6 +41,7 @@ from stream.results import ScoreColumns
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
+from stream.speeds import Speeds, default_file
 from stream.turns import Turns
 from stream.worker import Progress, Worker
 
@@ -68,6 +69,8 @@ class Assembly:
     metrics: StageMetrics
     cache: SyncModelCacheManager
     loader: Loader
+    batcher: Batcher
+    speeds: Speeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         metrics=rooms.metrics,
     )
     worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
-    return Assembly(worker, rooms.metrics, rooms.cache, loader)
+    return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))
 
 
 def _rooms(settings: Settings, clock: Clock) -> Rooms:
@@ -190,7 +193,9 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
 
 
 def _batcher(settings: Settings, rooms: Rooms, loader: Loader, scorer: Scorer) -> Batcher:
-    batcher = Batcher(rooms.lanes, loader, _batching_rules(settings), rooms.metrics)
+    batcher = Batcher(
+        rooms.lanes, loader, _batching_rules(settings), rooms.metrics, _speeds(settings).known()
+    )
     batcher.conditions.ceilings = scorer.ceilings
     return batcher
 
@@ -323,6 +328,11 @@ def _producer(settings: Settings, queue_limit: int) -> ClaimProducer:
     options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
     options["logger"] = logging.getLogger("librdkafka")
     return ClaimProducer(Producer(options), queue_limit)
+
+
+def _speeds(settings: Settings) -> Speeds:
+    file = settings.batching.speeds_file
+    return Speeds(Path(file) if file else default_file())
 
 
 def _batching_rules(settings: Settings) -> BatchingRules:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -12,12 +11,13 @@ from typing import Protocol
 from models import ModelIdentity
 from stream.batch_policy import Close, Situation, Wait, decide
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
-from stream.cost_model import CostModel
+from stream.cost_model import CostModel, LatencyCurve
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
 from stream.lanes import Lanes, LaneView, Portion
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
 from stream.scoring import ModelLease
+from stream.speeds import name_of
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,8 @@ class Conditions:
 class Batcher:
     """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile.
 
-    A model of which one claim takes more than half of the budget, beside others, is slow: it has a scoring loop of its
-    own, which asks for `slow` lanes; no other would ever be on time behind it.
+    A model of which one claim takes more than half of the budget is slow: it has a scoring loop of its own, which asks
+    for `slow` lanes; no other would be on time behind it.
     """
 
     def __init__(
@@ -88,13 +88,14 @@ class Batcher:
         models: LaneModels,
         rules: BatchingRules,
         metrics: StageMetrics,
-        costs: Mapping[int, CostModel] | None = None,
+        speeds: Mapping[str, LatencyCurve] | None = None,
     ) -> None:
         self._lanes = lanes
         self._models = models
         self._rules = rules
         self._metrics = metrics
-        self._costs: defaultdict[int, CostModel] = defaultdict(CostModel, costs or {})
+        self._speeds = speeds or {}
+        self._costs: dict[int, CostModel] = {}
         self.conditions = Conditions()
         self.decided = DecisionLog()
         self._slow: frozenset[int] = frozenset()
@@ -122,13 +123,26 @@ class Batcher:
         """Whether any model is scored apart."""
         return bool(self._slow)
 
+    def speeds(self) -> dict[str, LatencyCurve]:
+        """What was learned, by the name of version and device; for the next run."""
+        learned = {lane: cost.curve for lane, cost in list(self._costs.items()) if cost.learned}
+        return {
+            name_of(self._models.identity(lane)): curve for lane, curve in learned.items() if curve.each > 0.0
+        }
+
+    def _cost(self, lane: int) -> CostModel:
+        if (cost := self._costs.get(lane)) is None:
+            known = self._speeds.get(name_of(self._models.identity(lane)))
+            cost = self._costs[lane] = CostModel(known)
+        return cost
+
     def is_slow(self, lane: int) -> bool:
         """Whether its model is scored apart."""
         return lane in self._slow
 
     def observe(self, chosen: Chosen, seconds: float) -> None:
         """Learn from how long a batch took."""
-        count, decision, cost = len(chosen.batch.rows), chosen.decision, self._costs[chosen.batch.lane]
+        count, decision, cost = len(chosen.batch.rows), chosen.decision, self._cost(chosen.batch.lane)
         cost.observe(count, seconds)
         self._judge(chosen.batch.lane, cost.curve.seconds(1))
         self.decided.note(decision._replace(actual_ms=1_000.0 * seconds))
@@ -152,7 +166,7 @@ class Batcher:
                 1_000 * single,
                 1_000 * self._rules.budget,
             )
-        if single > 0.5 * self._rules.budget and len(self._costs) > 1:
+        if single > 0.5 * self._rules.budget:
             self._slow |= {lane}
         elif single < 0.25 * self._rules.budget:
             self._slow -= {lane}
@@ -178,14 +192,14 @@ class Batcher:
         """When the first of its claims that can be on time has to begin; infinity where none can."""
         if self._crowded(view, now):
             return view.deadline
-        latest = view.deadlines - (self.conditions.delivery + self._costs[view.lane].cautious.seconds(1))
+        latest = view.deadlines - (self.conditions.delivery + self._cost(view.lane).cautious.seconds(1))
         place = int(latest.searchsorted(now))
         return float(latest[place]) if place < len(latest) else math.inf
 
     def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
         rules, conditions = self._rules, self.conditions
         return Situation(
-            self._costs[view.lane].cautious,
+            self._cost(view.lane).cautious,
             self._sizes(view.lane, view.rate),
             rules.budget - conditions.delivery,
             conditions.delivery,
@@ -201,7 +215,7 @@ class Batcher:
             size = size_by_load(self._rules.base, conditions.device, limits)
             limits = SizeLimits(size, size, automatic=False)
         return sizes(
-            self._costs[lane].curve,
+            self._cost(lane).curve,
             rate,
             limits,
             pressure=conditions.pressure,
@@ -228,7 +242,7 @@ class Batcher:
         """Now and then half a batch, while all were of one size: a line needs two."""
         self._closed += 1
         portion = close.portion
-        if portion.count < 2 or self._closed % _EXPLORE or not self._costs[lane].narrow:
+        if portion.count < 2 or self._closed % _EXPLORE or not self._cost(lane).narrow:
             return close
         return replace(close, portion=Portion(portion.skip, (portion.count + 1) // 2, portion.aside))
 
@@ -252,12 +266,12 @@ class Batcher:
             at.sizes.target,
             at.sizes.most,
             self.conditions.pressure,
-            1_000.0 * self._costs[view.lane].curve.seconds(count),
+            1_000.0 * self._cost(view.lane).curve.seconds(count),
             0.0,
         )
 
     def _report(self, lane: int, view: LaneView | None, latest: Sequence[Decision]) -> LaneReport:
-        identity, cost = self._models.identity(lane), self._costs[lane]
+        identity, cost = self._models.identity(lane), self._cost(lane)
         mine = [each for each in latest if (each.model, each.version) == (identity.name, identity.version)]
         rate = view.rate if view is not None else 0.0
         aims, (predicted, actual) = self._sizes(lane, rate), typical(mine)

@@ -72,6 +72,11 @@ class CostModel:
         return self._off.value if len(self._off) else None
 
     @property
+    def learned(self) -> bool:
+        """Whether enough batches were seen to tell others."""
+        return self._seen >= _LEARNING
+
+    @property
     def narrow(self) -> bool:
         """Whether batches were so much of one size that the line through them is a guess."""
         return self._seen >= _LEARNING and self._spread() < _NARROW * self._weight * self._nn

@@ -38,6 +38,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
         assembly.worker.start()
         Correspondence(assembly, connection, clock).until_stop()
         unfinished = assembly.worker.stop()
+        assembly.speeds.remember(assembly.batcher.speeds())
         assembly.loader.close()
         assembly.cache.close()
     except Exception as error:

@@ -282,7 +282,7 @@ class Stage:
         ]
 
     def step(self, *names: str) -> None:
-        for name in names or ("loading", "intake", "scoring", "output"):
+        for name in names or ("loading", "intake", "scoring", "slow_scoring", "output"):
             getattr(self.pipeline, name)(self.clock.now())
 
     def run(self, rounds: int = 40) -> None:

@@ -12,9 +12,10 @@ from models import ModelIdentity
 from stream.batch_policy import Wait
 from stream.batch_sizer import DeviceLoad, SizeLimits
 from stream.batching import Batcher, BatchingRules, Chosen
-from stream.cost_model import CostModel, LatencyCurve
+from stream.cost_model import LatencyCurve
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
+from stream.speeds import name_of
 
 FAST = LatencyCurve(0.002, 0.0001)
 SLOW = LatencyCurve(0.010, 0.020)
@@ -50,8 +51,8 @@ class Desk:
 
     def __init__(self, *curves: LatencyCurve, rules: BatchingRules = RULES) -> None:
         self.lanes, self.models, self.metrics = Lanes(len(curves)), Models(), StageMetrics()
-        costs = {lane: CostModel(curve) for lane, curve in enumerate(curves)}
-        self.batcher = Batcher(self.lanes, self.models, rules, self.metrics, costs)  # type: ignore[arg-type]
+        speeds = {name_of(self.models.identity(lane)): curve for lane, curve in enumerate(curves)}
+        self.batcher = Batcher(self.lanes, self.models, rules, self.metrics, speeds)  # type: ignore[arg-type]
         self._rows = 0
 
     def push(self, lane: int, deadlines: Sequence[float], now: float = 0.0) -> None:
@@ -128,7 +129,7 @@ def test_a_lane_whose_model_is_away_gathers_and_is_told() -> None:
     assert desk.batcher.lacking == {0}
 
 
-def test_a_slow_model_beside_others_is_scored_apart() -> None:
+def test_a_slow_model_is_scored_apart_until_it_is_fast_again() -> None:
     desk = Desk(FAST, FAST)
     desk.took(1, 0.150, times=12)
     assert desk.batcher.has_slow
@@ -139,12 +140,6 @@ def test_a_slow_model_beside_others_is_scored_apart() -> None:
     assert isinstance(desk.batcher.next(0.0), Wait)
     assert desk.next(slow=True).batch.lane == 1
     desk.took(1, 0.010, times=40)
-    assert not desk.batcher.has_slow
-
-
-def test_a_slow_model_alone_needs_no_loop_of_its_own() -> None:
-    desk = Desk(FAST)
-    desk.took(0, 0.150, times=12)
     assert not desk.batcher.has_slow
 
 
@@ -173,6 +168,14 @@ def test_the_load_policy_shrinks_its_base_and_pressure_shrinks_it_further() -> N
     desk.batcher.conditions.device = DeviceLoad(available=8.0, total=16.0, load=50.0)
     desk.push(0, [1e9] * 500)
     assert len(desk.next().batch.rows) == 100
+
+
+def test_what_was_learned_is_told_for_the_next_run() -> None:
+    desk = Desk(FAST, SLOW)
+    assert desk.batcher.speeds() == {}
+    desk.took(0, 0.004, times=30)
+    (name,) = desk.batcher.speeds()
+    assert name == "model0:1.0.0:fp32:cpu"
 
 
 def test_memory_is_a_ceiling() -> None:

@@ -10,6 +10,7 @@ from stream.cli.models.preload import preload
 from stream.cli.models.pushing import push, verify
 from stream.cli.models.rollout import promote, rollback
 from stream.cli.models.train import train_command
+from stream.cli.models.tune import tune
 
 
 @click.group()
@@ -17,5 +18,17 @@ def command() -> None:
     """Train, publish and roll out models."""
 
 
-for _command in (train_command, list_command, show, push, verify, promote, rollback, remove, gc, preload):
+for _command in (
+    train_command,
+    list_command,
+    show,
+    push,
+    verify,
+    promote,
+    rollback,
+    remove,
+    gc,
+    preload,
+    tune,
+):
     command.add_command(_command)
