@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.broker import loaded_broker
+from bench.load import at_rate, await_scores, flood
 from bench.offline import offline
 from bench.plots import latency_plot
 from bench.report import Figure
@@ -79,43 +78,15 @@ def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.N
     receiver = Receiver(client, quiet.scores, SystemClock())
     receiver.start()
     with running(stage(quiet, _MODEL, 1, 0)):
-        _publish(quiet, _FIRST_CLAIMS, 1.0).wait()
-        _await(receiver, _FIRST_CLAIMS)
-        capacity = _flood(quiet, receiver, rate, seconds)
+        at_rate(quiet, _FIRST_CLAIMS, 1.0).wait()
+        await_scores(receiver, _FIRST_CLAIMS)
+        capacity = flood(quiet, receiver, rate, seconds)
         started = time.time()
         claims = receiver.count + int(_LOAD * capacity * seconds)
-        _publish(quiet, _LOAD * capacity, seconds).wait()
-        _await(receiver, claims)
+        at_rate(quiet, _LOAD * capacity, seconds).wait()
+        await_scores(receiver, claims)
     receiver.stop()
     times = receiver.times()
     settled = times[times[:, 0] > started + _LEFT_OUT]
     found: npt.NDArray[np.float64] = settled[:, 1] - settled[:, 0]
     return capacity, found
-
-
-def _flood(route: Route, receiver: Receiver, rate: float, seconds: float) -> float:
-    """Claims a second that come out while more are going in; returns when all have come out."""
-    first = receiver.count
-    publishing = _publish(route, rate, seconds)
-    _await(receiver, first + int(rate * seconds / 4))
-    before, then = receiver.count, time.monotonic()
-    publishing.wait()
-    capacity = (receiver.count - before) / (time.monotonic() - then)
-    _await(receiver, first + int(rate * seconds))
-    return capacity
-
-
-def _publish(route: Route, rate: float, seconds: float) -> subprocess.Popen[bytes]:
-    count, pace = str(int(rate * seconds)), f"{rate:.0f}"
-    what = ["publish", "--generate", count, "--rate", pace, "--topic", route.claims]
-    command = [sys.executable, "-m", "stream", *what, "--bootstrap", route.bootstrap]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _await(receiver: Receiver, claims: int) -> None:
-    """Raises RuntimeError when the scores do not come within a minute."""
-    deadline = time.monotonic() + 60.0
-    while receiver.count < claims:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{receiver.count} of {claims} scores came within a minute")
-        time.sleep(0.05)

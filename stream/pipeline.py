@@ -269,7 +269,8 @@ class Pipeline:
         conditions.pressure = self.pressure.update(
             {
                 "output": max(self.outbox.fill, self.producer.fill),
-                "delivery": self.delivery.predicted / self.bounds.budget,
+                # Never more than half: batches that are shorter still would deliver fewer claims, not sooner ones.
+                "delivery": min(self.delivery.predicted / self.bounds.budget, 0.75),
                 "claims": claims,
                 "memory": memory,
             },
