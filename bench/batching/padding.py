@@ -46,16 +46,18 @@ class _DenseBlock(nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`x` (n, length, width), `mask` (n, length)."""
+    def forward(self, x: Tensor, mask: Tensor, *, only_first: bool) -> Tensor:
+        """`x` (n, length, width), `mask` (n, length); with `only_first` the first tokens alone, (n, 1, width)."""
         n, length, width = x.shape[0], x.shape[1], x.shape[2]
         heads = self.block.heads
         parts = self.block.inward(self.block.norm_attention(x)).view(n, length, 3, heads, width // heads)
         parts = parts.permute(2, 0, 3, 1, 4)
+        query = parts[0][:, :, :1] if only_first else parts[0]
         seen = functional.scaled_dot_product_attention(
-            parts[0], parts[1], parts[2], attn_mask=mask[:, None, None, :]
+            query, parts[1], parts[2], attn_mask=mask[:, None, None, :]
         )
-        x = x + self.block.outward(seen.transpose(1, 2).reshape(n, length, width))
+        attended = seen.transpose(1, 2).reshape(n, -1, width)
+        x = (x[:, :1] if only_first else x) + self.block.outward(attended)
         fed: Tensor = self.block.narrow(functional.gelu(self.block.widen(self.block.norm_feed(x))))
         return x + fed
 
@@ -75,8 +77,9 @@ class _DenseTransformer(nn.Module):
         mask = token != 0
         x = self.token(token) + self.token(revenue) + self.amount(amount)
         x[:, 0] += self.number(number)
-        for block in self.blocks:
-            x = block(x, mask)
+        last = len(self.blocks) - 1
+        for place, block in enumerate(self.blocks):
+            x = block(x, mask, only_first=place == last)
         logits: Tensor = self.head(self.norm(x[:, 0])).squeeze(1)
         return logits
 

@@ -33,16 +33,21 @@ class Block(nn.Module):
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
 
-    def forward(self, x: Tensor, places: Tensor, mask: Tensor) -> Tensor:
-        """`x` (tokens, width) holds only real tokens, `places` their index in the padded grid, `mask` (n, length)."""
+    def forward(self, x: Tensor, places: Tensor, mask: Tensor, first: Tensor | None = None) -> Tensor:
+        """`x` (tokens, width) holds only real tokens, `places` their index in the padded grid, `mask` (n, length).
+
+        With `first`, the index of each claim's first token in `x`: these alone, (n, width).
+        """
         n, length, width = mask.shape[0], mask.shape[1], x.shape[1]
         grid = x.new_zeros(n * length, 3 * width)
         grid[places] = self.inward(self.norm_attention(x))
         parts = grid.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query = parts[0] if first is None else parts[0][:, :, :1]
         seen = functional.scaled_dot_product_attention(
-            parts[0], parts[1], parts[2], attn_mask=mask[:, None, None, :]
+            query, parts[1], parts[2], attn_mask=mask[:, None, None, :]
         )
-        x = x + self.outward(seen.transpose(1, 2).reshape(n * length, width)[places])
+        attended = seen.transpose(1, 2).reshape(-1, width)
+        x = x + self.outward(attended[places]) if first is None else x[first] + self.outward(attended)
         fed: Tensor = self.narrow(functional.gelu(self.widen(self.norm_feed(x))))
         return x + fed
 
@@ -75,7 +80,9 @@ class ClaimsTransformer(nn.Module):
         lengths = mask.sum(1)
         first = lengths.cumsum(0) - lengths
         x = x.index_add(0, first, self.number(number))
-        for block in self.blocks:
-            x = block(x, places, mask)
-        logits: Tensor = self.head(self.norm(x[first])).squeeze(1)
+        last = len(self.blocks) - 1
+        for place, block in enumerate(self.blocks):
+            # Nobody reads the other tokens of the last layer; training goes on as it made what ships, bit for bit.
+            x = block(x, places, mask, first if place == last and not self.training else None)
+        logits: Tensor = self.head(self.norm(x[first] if self.training else x)).squeeze(1)
         return logits
