@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,13 +58,14 @@ class Batcher:
         models: LaneModels,
         rules: BatchingRules,
         metrics: StageMetrics,
+        costs: Mapping[int, CostModel] | None = None,
     ) -> None:
         self._lanes = lanes
         self._name = name
         self._models = models
         self._rules = rules
         self._metrics = metrics
-        self._costs: defaultdict[int, CostModel] = defaultdict(CostModel)
+        self._costs: defaultdict[int, CostModel] = defaultdict(CostModel, costs or {})
         self.draining = False
         self.pressure = 0.0
         self.crowded = False
