@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stream.batch_sizer import SizeLimits
 from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Floats, first_times
 from stream.publishing.patterns import Bursts, Diurnal, OnOff, Pattern, Poisson, Ramp
@@ -13,7 +14,9 @@ CURVES = (LatencyCurve(0.005, 0.000_1), LatencyCurve(0.001, 0.000_05))
 BUDGETS = (0.020, 0.067, 0.130)
 LOADS = (0.3, 0.6, 0.8, 0.95)
 OVERLOADS = (1.3, 2.0)
-LARGEST = 512
+# The sizes of batches that a stage has unless told otherwise.
+LIMITS = SizeLimits(32, 512)
+LARGEST = LIMITS.largest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.batching.cases import BUDGETS, CURVES, LARGEST, Case, capacity, cases
+from bench.batching.cases import BUDGETS, CURVES, LARGEST, LIMITS, Case, capacity, cases
 from bench.batching.optimum import most_on_time
 from bench.batching.overload import Course, overload
 from bench.batching.plot import goodput_plot, latencies_plot, sizes_plot
@@ -18,7 +18,6 @@ from bench.batching.rivals import Best, best_rivals
 from bench.batching.showcase import STAGE, bursty, loads, with_policy
 from bench.batching.simulator import World, simulate
 from bench.report import Figure
-from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.cost_model import LatencyCurve
 from stream.publishing.workload import Mix, workload
@@ -91,7 +90,7 @@ def _uneven(case: Case) -> float:
 
 
 def _rules(case: Case) -> BatchingRules:
-    return BatchingRules(SizeLimits(1, LARGEST), case.budget, 0.0)
+    return BatchingRules(LIMITS, case.budget, 0.0)
 
 
 def goodput(outcomes: list[Outcome]) -> list[Figure]:
@@ -209,7 +208,7 @@ def _decisions(timed: Decisions) -> list[Figure]:
 
 
 def _plots(plots: Path, *, quick: bool) -> None:
-    case, served, rivals = bursty(2_000 if quick else 6_000)
+    case, served, rivals = bursty(2_000)
     latencies_plot({STAGE: served} | rivals, case.budget, plots / "batching_latency.png")
     sizes_plot(served, capacity(case.curve, case.budget), plots / "batching_sizes.png")
     goodput_plot(loads(600 if quick else 2_000, quick=quick), plots / "batching_goodput.png")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.batching.cases import LARGEST, capacity
+from bench.batching.cases import LARGEST, LIMITS, capacity
 from bench.batching.simulator import Reading, World, simulate
-from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.cost_model import CostModel, LatencyCurve
 from stream.publishing.arrivals import Steps, poisson_times, times_within
@@ -48,7 +47,7 @@ def overload(curve: LatencyCurve, budget: float, course: Course, reading: Readin
     rates = np.array([course.overload * most, course.afterwards * capacity(curve, budget)])
     steps = Steps(np.array([course.lasts, 2 * course.rest]), rates)
     times = times_within(poisson_times(iter([steps]), np.random.default_rng(1)), course.lasts + course.rest)
-    rules = BatchingRules(SizeLimits(1, LARGEST), budget, 0.0)
+    rules = BatchingRules(LIMITS, budget, 0.0)
     served = simulate(times, World((curve,)), rules, reading, {0: CostModel(curve)})
     late = times[served.latencies > budget]
     half = course.lasts / 2

@@ -20,7 +20,7 @@ from bench.batching.simulator import Simulated
 _BINS = 150
 _STYLES: Mapping[str, dict[str, Any]] = {
     BOUND: {"color": "0.4", "ls": "--"},
-    STAGE: {"lw": 2.5, "color": "C3"},
+    STAGE: {"color": "black", "lw": 2.5},
 }
 
 
@@ -32,9 +32,10 @@ def latencies_plot(served: Mapping[str, Served], budget: float, path: Path) -> N
         label = f"{name} ({each.on_time(budget):.0%} on time)"
         axes.plot(np.sort(each.latencies) * 1_000, share, label=label, **_style(name))
     axes.axvline(budget * 1_000, color="0.4", ls="--", lw=1)
-    axes.annotate(f"budget {budget * 1_000:g} ms", (budget * 1_000, 2), (4, 0), textcoords="offset points")
+    axes.annotate(f"budget {budget * 1_000:g} ms", (budget * 1_000, 94), (4, 0), textcoords="offset points")
     axes.set(xlabel="latency, ms", ylabel="claims, %", xscale="log", ylim=(0, 100), xlim=(5, None))
-    axes.legend(loc="upper left", fontsize="small")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(loc="lower right", fontsize="small")
     _save(figure, axes, path)
 
 
@@ -57,7 +58,8 @@ def sizes_plot(served: Simulated, capacity: float, path: Path) -> None:
             color="C3" if label != "batch" else "C0",
         )
     sizes.set(xlabel="seconds", ylabel="claims in a batch", yscale="log")
-    sizes.legend(loc="lower right", fontsize="small")
+    sizes.yaxis.set_major_formatter("{x:g}")
+    sizes.legend(loc="upper left", fontsize="small")
     rates.grid(visible=True, alpha=0.3)
     _save(figure, sizes, path)
 

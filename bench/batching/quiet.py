@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.batching.cases import BUDGETS, CURVES, LARGEST, capacity
+from bench.batching.cases import BUDGETS, CURVES, LIMITS, capacity
 from bench.batching.simulator import Reading, Simulated, World, simulate
-from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.cost_model import CostModel, LatencyCurve
 from stream.publishing.arrivals import first_times
@@ -43,5 +42,5 @@ def decisions(*, quick: bool) -> Decisions:
 
 def _served(rate: float, budget: float, claims: int) -> Simulated:
     times = first_times(Poisson().arrivals(rate, 1), claims)
-    rules = BatchingRules(SizeLimits(1, LARGEST), budget, 0.0)
+    rules = BatchingRules(LIMITS, budget, 0.0)
     return simulate(times, World((CURVES[1],)), rules, _READING, {0: CostModel(CURVES[1])})

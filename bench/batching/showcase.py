@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.batching.cases import BUDGETS, CURVES, LARGEST, Case, case
+from bench.batching.cases import BUDGETS, CURVES, LARGEST, LIMITS, Case, case
 from bench.batching.optimum import most_on_time
 from bench.batching.replay import Served
 from bench.batching.rivals import best_rivals
 from bench.batching.simulator import Simulated, World, simulate
-from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.cost_model import CostModel
 
@@ -29,13 +28,13 @@ class Loads:
 
 def with_policy(case: Case) -> Simulated:
     """The policy knows the curve, and delivery takes no time."""
-    rules = BatchingRules(SizeLimits(1, LARGEST), case.budget, 0.0)
+    rules = BatchingRules(LIMITS, case.budget, 0.0)
     return simulate(case.times, World((case.curve,)), rules, costs={0: CostModel(case.curve)})
 
 
 def bursty(claims: int) -> tuple[Case, Simulated, dict[str, Served]]:
     """A trace whose bursts no server carries: the stage, and the best setting of each rule."""
-    chosen = case("bursts", 0.6, CURVES[0], BUDGETS[1], claims, _SEED)
+    chosen = case("bursts", 0.8, CURVES[0], BUDGETS[0], claims, _SEED)
     rivals = best_rivals(chosen.times, chosen.curve, chosen.budget, LARGEST)
     named = {f"{rule}: {best.setting}": best.served for rule, best in rivals.items()}
     return chosen, with_policy(chosen), named
