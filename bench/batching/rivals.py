@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench.batching.replay import Policy, Serve, replay
+from bench.batching.replay import Policy, Serve, Served, replay
 from stream.batch_policy import Wait
 from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Floats
@@ -62,21 +62,22 @@ class Aimd:
             self._limit = min(self._limit + self._increase, self._largest)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Best:
-    """The setting of a rule with the greatest share of claims on time."""
+    """The setting of a rule with the greatest share of claims on time, and what it did."""
 
     on_time: float
     setting: str
+    served: Served
 
 
 def best_rivals(times: Floats, curve: LatencyCurve, budget: float, largest: int) -> dict[str, Best]:
     """Each rule on claims that arrive at `times`; no batch holds more than `largest` claims."""
 
     def best(settings: Mapping[str, Callable[[], Policy]]) -> Best:
-        shares = {name: replay(times, make(), curve).on_time(budget) for name, make in settings.items()}
-        name = max(shares, key=shares.__getitem__)
-        return Best(shares[name], name)
+        served = {name: replay(times, make(), curve) for name, make in settings.items()}
+        name = max(served, key=lambda name: served[name].on_time(budget))
+        return Best(served[name].on_time(budget), name, served[name])
 
     return {rule: best(settings) for rule, settings in _settings(budget, largest).items()}
 

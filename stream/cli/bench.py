@@ -18,6 +18,7 @@ _NAMES = {
     "stages": "stages",
     "scaling": "scaling",
     "models": "models",
+    "batching": "batching",
 }
 
 
