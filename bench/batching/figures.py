@@ -53,7 +53,7 @@ class Outcome:
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """What is timed comes first, on a quiet machine. Quick: fewer and shorter traces."""
     timed = decisions(quick=quick)
-    outcomes = [outcome(each) for each in cases(800 if quick else 2_500, _SEED, quick=quick)]
+    outcomes = [outcome(each) for each in cases(800 if quick else 1_200, _SEED, quick=quick)]
     overloads = _overloads(quick=quick)
     _plots(plots, quick=quick)
     return [*goodput(outcomes), *overloads, *_decisions(timed)]

@@ -23,9 +23,9 @@ class Course:
     """
 
     overload: float = 1.5
-    lasts: float = 10.0
+    lasts: float = 5.0
     afterwards: float = 0.5
-    rest: float = 20.0
+    rest: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
