@@ -30,7 +30,7 @@ class ArrivalRate:
     that stands still.
     """
 
-    def __init__(self, quick: float = 0.05, slow: float = 0.5) -> None:
+    def __init__(self, quick: float = 0.02, slow: float = 0.5) -> None:
         self._quick = _Count(quick)
         self._slow = _Count(slow)
         self._first: float | None = None

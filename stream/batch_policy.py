@@ -22,6 +22,9 @@ from stream.cost_model import LatencyCurve
 from stream.lanes import LaneView, Portion
 from stream.records import CloseReason
 
+# Where the fixed cost is no more of a batch than this, no claim is given up for a longer one.
+_FIXED_SHARE = 0.15
+
 
 @dataclass(frozen=True, slots=True)
 class Close:
@@ -95,7 +98,9 @@ def _perhaps_wait(
         return Close(portion, CloseReason.IDLE)
     if gap >= slack - at.curve.seconds(portion.count + 1):
         return Close(portion, CloseReason.DEADLINE)
-    return Wait(now + gap)
+    # Once nobody has come for so long, waiting no longer pays.
+    silent = now - lane.silence + at.curve.fixed / portion.count - at.curve.each
+    return Wait(min(now + gap, silent))
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:
@@ -110,11 +115,13 @@ def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situati
 
 
 def worth_waiting_for(curve: LatencyCurve, rate: float, budget: float, most: int) -> float:
-    """Seconds of the batch for which older claims are given up: the shortest that keeps up, or the best on time."""
+    """Seconds of the batch for which older claims are given up: the shortest that keeps up, or is as good as any, or
+    the best on time.
+    """
     busy = curve.each * rate
     keeps_up = curve.fixed / (1.0 - busy) if busy < 1.0 else math.inf
     oldest = max(budget - curve.fixed, 0.0) / (1.0 + busy)
-    return min(keeps_up, curve.fixed + busy * oldest, curve.seconds(most))
+    return min(keeps_up, curve.fixed + busy * oldest, curve.fixed / _FIXED_SHARE, curve.seconds(most))
 
 
 def _oldest_first(lane: LaneView, most: int) -> Portion:

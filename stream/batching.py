@@ -144,7 +144,8 @@ class Batcher:
         """Learn from how long a batch took."""
         count, decision, cost = len(chosen.batch.rows), chosen.decision, self._cost(chosen.batch.lane)
         cost.observe(count, seconds)
-        self._judge(chosen.batch.lane, cost.curve.seconds(1))
+        if (single := cost.single) is not None:
+            self._judge(chosen.batch.lane, single)
         self.decided.note(decision._replace(actual_ms=1_000.0 * seconds))
         self._metrics.count("batches_closed_total", 1, decision.model, decision.reason)
         if decision.given_up:

@@ -81,6 +81,13 @@ class CostModel:
         """Whether batches were so much of one size that the line through them is a guess."""
         return self._seen >= _LEARNING and self._spread() < _NARROW * self._weight * self._nn
 
+    @property
+    def single(self) -> float | None:
+        """Seconds of a batch of one; None while nothing sound is known of it."""
+        if not self.learned or (self.narrow and self._n > 2.0 * self._weight):
+            return None
+        return self.curve.seconds(1)
+
     def observe(self, count: int, seconds: float) -> None:
         """Learn from a batch of `count` claims that took `seconds`."""
         if self._seen >= _LEARNING and (predicted := self.curve.seconds(count)) > 0.0:
@@ -117,7 +124,7 @@ class CostModel:
     def _fitted(self) -> LatencyCurve:
         spread = self._spread()
         if spread <= 1e-9 * self._weight * self._nn:
-            return LatencyCurve(0.0, self._t / self._n)
+            return LatencyCurve(self._t / self._weight, 0.0)
         each = (self._weight * self._nt - self._n * self._t) / spread
         if each <= 0.0:
             return LatencyCurve(self._t / self._weight, 0.0)

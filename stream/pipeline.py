@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,11 +152,7 @@ class Pipeline:
         if isinstance(choice, Wait):
             return choice.until
         self.signals.intake()
-        # A slow forward would keep everybody from taking a turn.
-        turn: AbstractContextManager[object] = (
-            nullcontext() if slow else self.turns.take(len(choice.batch.rows))
-        )
-        with choice.lease as model, turn:
+        with choice.lease as model:
             outcome = self._score(choice, model)
         self.outbox.put(outcome)
         self.signals.output()

@@ -71,6 +71,22 @@ def test_caution_comes_from_its_own_errors() -> None:
     assert CostModel().error is None
 
 
+def test_one_size_tells_nothing_of_a_single_claim() -> None:
+    model = CostModel()
+    for _ in range(20):
+        model.observe(400, 0.15)
+    assert model.narrow
+    assert model.single is None
+    assert model.curve.seconds(800) == pytest.approx(0.15)
+    for _ in range(20):
+        model.observe(1, 0.03)
+    assert model.single == pytest.approx(0.03, rel=0.2)
+    alone = CostModel()
+    for _ in range(20):
+        alone.observe(1, 0.03)
+    assert alone.single == pytest.approx(0.03)
+
+
 def test_starts_from_what_an_earlier_run_learned_and_learns_on() -> None:
     model = CostModel(LINE)
     assert model.curve.seconds(100) == pytest.approx(LINE.seconds(100), rel=1e-6)

@@ -143,6 +143,14 @@ def test_a_slow_model_is_scored_apart_until_it_is_fast_again() -> None:
     assert not desk.batcher.has_slow
 
 
+def test_a_first_large_batch_makes_no_model_slow() -> None:
+    desk = Desk(LatencyCurve(0.0, 0.0))
+    for _ in range(20):
+        desk.push(0, [0.0] * 400)
+        desk.batcher.observe(desk.next(), 0.15)
+    assert not desk.batcher.has_slow
+
+
 def test_a_model_beyond_its_budget_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(FAST)
     with caplog.at_level(logging.WARNING):
