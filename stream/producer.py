@@ -46,6 +46,7 @@ class ClaimProducer:
         self._limit = queue_limit
         self._backlog: deque[Shipment] = deque()
         self._outstanding = 0
+        self._held_back = 0
         self._failure: FatalError | None = None
 
     @property
@@ -55,9 +56,11 @@ class ClaimProducer:
 
     @property
     def fill(self) -> float:
-        """Messages that are not acknowledged yet, as a share of what the client's queue holds; above 1 what waits."""
-        waiting = sum(len(shipment.messages) for shipment in self._backlog)
-        return (len(self._client) + waiting) / self._limit
+        """Messages that are not acknowledged yet, as a share of what the client's queue holds; above 1 what waits.
+
+        For any thread.
+        """
+        return (len(self._client) + self._held_back) / self._limit
 
     @property
     def blocked(self) -> bool:
@@ -67,6 +70,7 @@ class ClaimProducer:
     def send(self, shipments: Sequence[Shipment]) -> None:
         """Hand shipments to the client, in order, as far as its queue has room; the rest follows in `serve`."""
         self._outstanding += len(shipments)
+        self._held_back += sum(len(shipment.messages) for shipment in shipments)
         self._backlog.extend(shipments)
         self.serve()
 
@@ -74,6 +78,7 @@ class ClaimProducer:
         """Take delivery reports and go on with what waits for room. Raises FatalError after a failed delivery."""
         self._client.poll(0)
         while self._backlog and len(self._client) + len(self._backlog[0].messages) <= self._limit:
+            self._held_back -= len(self._backlog[0].messages)
             self._ship(self._backlog.popleft())
         if self._failure is not None:
             raise self._failure
@@ -82,7 +87,7 @@ class ClaimProducer:
         """Wait for acknowledgements; the number of messages that are still unacknowledged."""
         remaining = int(self._client.flush(seconds))
         self.serve()
-        return remaining + sum(len(shipment.messages) for shipment in self._backlog)
+        return remaining + self._held_back
 
     def _ship(self, shipment: Shipment) -> None:
         report = self._report(shipment)

@@ -79,10 +79,12 @@ def test_a_full_queue_holds_shipments_back_in_order() -> None:
     assert [value for _, _, value in client.sent] == [b"a0", b"a1", b"a2", b"a3"]
     assert producer.blocked
     assert producer.outstanding == 3
+    assert producer.fill == 8 / 5
     client.acknowledge(4)
     producer.serve()
     assert [value for _, _, value in client.sent[4:]] == [b"b0", b"b1", b"b2", b"c0"]
     assert not producer.blocked
+    assert producer.fill == 4 / 5
 
 
 def test_a_failed_delivery_is_fatal_and_acknowledges_nothing() -> None:
