@@ -5,29 +5,26 @@ Publisher, broker, stage and receiver share the machine's cores, so that capacit
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from bench.broker import loaded_broker
 from bench.load import at_rate, await_scores, drained, flood, replayed
+from bench.plots import latency_plot
 from bench.report import Figure
 from bench.windows import Route, running, stage
 from stream.clock import SystemClock
 from stream.demonstration.receiver import Receiver
-from stream.embedded.ports import free_ports
 from stream.publishing.arrivals import Floats
 from stream.publishing.recording import write_recording
 from stream.topics import ensure_topics, stage_topics
 
 _MODEL = "claims_filter_v2.1"
-_BUDGETS = (67.0, 130.0)
+_BUDGETS = (67.0, 200.0)
 _LOAD = 0.7
 _FIRST_CLAIMS = 40_000
 _LEFT_OUT = 2.0
@@ -45,7 +42,6 @@ class Loaded:
     capacity: float
     latency: Floats
     burst: Burst
-    batching: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +55,13 @@ class Burst:
     recovery: float
 
 
-def measure_live(*, quick: bool) -> list[Figure]:
-    """`on_time_at_70` for the budgets that were asked for, and what a burst does."""
+def measure(*, quick: bool, plots: Path) -> list[Figure]:
+    """`on_time_at_70` for two budgets, and what a burst does."""
     seconds = 4.0 if quick else 20.0
     with loaded_broker(0) as route:
-        found = [_loaded(route, budget, seconds) for budget in (_BUDGETS[:1] if quick else _BUDGETS)]
+        found = [_loaded(route, budget, seconds) for budget in (_BUDGETS[-1:] if quick else _BUDGETS)]
+    for each in found:
+        latency_plot(each.latency, plots / f"latency-at-70-{each.budget:g}ms.png")
     return [figure for each in found for figure in _figures(each)]
 
 
@@ -89,18 +87,16 @@ def _loaded(route: Route, budget: float, seconds: float) -> Loaded:
     name = f"live-{budget:g}"
     own = Route(route.bootstrap, f"{name}-claims", f"{name}-scores", f"{name}-dead", route.partitions)
     receiver = _receiving(own)
-    (port,) = free_ports(1)
-    with running(stage(own, _MODEL, 1, port, CLAIMSTREAM_LATENCY__BUDGET_MS=f"{budget:g}")):
+    with running(stage(own, _MODEL, 1, 0, CLAIMSTREAM_LATENCY__BUDGET_MS=f"{budget:g}")):
         capacity = flood(own, receiver, drained(own, receiver, _FIRST_CLAIMS), seconds)
         started = time.time()
         count = receiver.count + int(_LOAD * capacity * seconds)
         at_rate(own, _LOAD * capacity, seconds).wait()
         await_scores(receiver, count)
         latency = 1_000 * _latencies(receiver.times(), started + _LEFT_OUT)
-        batching = _status(port)
         burst = _burst(own, receiver, capacity, budget / 1_000)
     receiver.stop()
-    return Loaded(budget, capacity, latency, burst, batching)
+    return Loaded(budget, capacity, latency, burst)
 
 
 def _receiving(route: Route) -> Receiver:
@@ -154,9 +150,3 @@ def _recovered(times: Floats, capacity: float, budget: float) -> tuple[float, fl
         if len(window) and np.percentile(window, 99) <= budget:
             return float(drained / capacity), float(start - last)
     return float(drained / capacity), float("inf")
-
-
-def _status(port: int) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/ml/batching", timeout=5) as answer:
-        document: dict[str, Any] = json.load(answer)
-    return document

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +128,7 @@ class _Programs:
     claims: Tensors
 
 
-def measure_padding(*, quick: bool) -> list[Figure]:
+def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - nothing here is drawn
     """Shares of padding, `padding_gain`, and the error of a cost by claims against one by claims and tokens."""
     programs = _programs()
     _check_equal(programs)

@@ -19,6 +19,8 @@ _NAMES = {
     "scaling": "scaling",
     "models": "models",
     "batching": "batching",
+    "padding": "batching.padding",
+    "under-load": "batching.live",
 }
 
 
