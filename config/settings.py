@@ -161,7 +161,7 @@ class Batching(Section):
         "cache folder.",
     )
     late_max_s: float = Field(
-        default=10.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
+        default=2.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
     )
 
     @model_validator(mode="after")

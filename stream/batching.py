@@ -55,7 +55,7 @@ class BatchingRules:
     limits: SizeLimits
     budget: float
     spare: bool = True
-    latest: float = 10.0
+    latest: float = 2.0
     base: int | None = None
 
 

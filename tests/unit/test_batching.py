@@ -19,7 +19,7 @@ from stream.speeds import name_of
 
 FAST = LatencyCurve(0.002, 0.0001)
 SLOW = LatencyCurve(0.010, 0.020)
-RULES = BatchingRules(SizeLimits(8, 512), budget=0.2)
+RULES = BatchingRules(SizeLimits(8, 512), budget=0.2, latest=10.0)
 
 
 class NoModel:
