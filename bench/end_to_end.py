@@ -10,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.broker import loaded_broker
-from bench.load import at_rate, await_scores, flood
+from bench.load import at_rate, await_scores, flood, receiving
 from bench.offline import offline
 from bench.plots import latency_plot
 from bench.report import Figure
 from bench.windows import Meter, PausedStage, Route, Slices, running, spread, stage
-from stream.clock import SystemClock
-from stream.demonstration.receiver import Receiver
-from stream.topics import ensure_topics, stage_topics
 
 _MODEL = "claims_filter_v2.1"
 _LOAD = 0.7
@@ -73,10 +70,7 @@ def _in_turn(route: Route, slices: Slices, rounds: int) -> tuple[list[float], li
 def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.NDArray[np.float64]]:
     """Capacity while claims are being published on the same cores, and latencies (s) at 70 % of it."""
     quiet = Route(route.bootstrap, "quiet-claims", "quiet-scores", "quiet-dead-letters", route.partitions)
-    client = {"bootstrap.servers": route.bootstrap}
-    ensure_topics(client, stage_topics(quiet.claims, quiet.scores, quiet.dead_letters, route.partitions, 1))
-    receiver = Receiver(client, quiet.scores, SystemClock())
-    receiver.start()
+    receiver = receiving(quiet)
     with running(stage(quiet, _MODEL, 1, 0)):
         at_rate(quiet, _FIRST_CLAIMS, 1.0).wait()
         await_scores(receiver, _FIRST_CLAIMS)

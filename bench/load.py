@@ -8,9 +8,20 @@ import time
 from pathlib import Path
 
 from bench.windows import Route
+from stream.clock import SystemClock
 from stream.demonstration.receiver import Receiver
+from stream.topics import ensure_topics, stage_topics
 
 _PATIENCE = 60.0
+
+
+def receiving(route: Route) -> Receiver:
+    """A receiver of the scores, at work; the topics are made when they are not there."""
+    client = {"bootstrap.servers": route.bootstrap}
+    ensure_topics(client, stage_topics(route.claims, route.scores, route.dead_letters, route.partitions, 1))
+    receiver = Receiver(client, route.scores, SystemClock())
+    receiver.start()
+    return receiver
 
 
 def publishing(route: Route, count: int, *pace: str) -> subprocess.Popen[bytes]:

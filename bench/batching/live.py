@@ -13,15 +13,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.broker import loaded_broker
-from bench.load import at_rate, await_scores, drained, flood, replayed
+from bench.load import at_rate, await_scores, drained, flood, receiving, replayed
 from bench.plots import latency_plot
 from bench.report import Figure
 from bench.windows import Route, running, stage
-from stream.clock import SystemClock
 from stream.demonstration.receiver import Receiver
 from stream.publishing.arrivals import Floats
 from stream.publishing.recording import write_recording
-from stream.topics import ensure_topics, stage_topics
 
 _MODEL = "claims_filter_v2.1"
 _BUDGETS = (67.0, 200.0)
@@ -86,7 +84,7 @@ def _figures(loaded: Loaded) -> list[Figure]:
 def _loaded(route: Route, budget: float, seconds: float) -> Loaded:
     name = f"live-{budget:g}"
     own = Route(route.bootstrap, f"{name}-claims", f"{name}-scores", f"{name}-dead", route.partitions)
-    receiver = _receiving(own)
+    receiver = receiving(own)
     with running(stage(own, _MODEL, 1, 0, CLAIMSTREAM_LATENCY__BUDGET_MS=f"{budget:g}")):
         capacity = flood(own, receiver, drained(own, receiver, _FIRST_CLAIMS), seconds)
         started = time.time()
@@ -97,14 +95,6 @@ def _loaded(route: Route, budget: float, seconds: float) -> Loaded:
         burst = _burst(own, receiver, capacity, budget / 1_000)
     receiver.stop()
     return Loaded(budget, capacity, latency, burst)
-
-
-def _receiving(route: Route) -> Receiver:
-    client = {"bootstrap.servers": route.bootstrap}
-    ensure_topics(client, stage_topics(route.claims, route.scores, route.dead_letters, route.partitions, 1))
-    receiver = Receiver(client, route.scores, SystemClock())
-    receiver.start()
-    return receiver
 
 
 def _latencies(times: Floats, after: float) -> Floats:
