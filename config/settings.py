@@ -184,8 +184,8 @@ class Limits(Section):
         description="Megabytes (10^6 bytes) that those claims retain, raw bytes included.",
     )
     poll_max_claims: int = Field(default=2_000, ge=1, le=100_000, description="Claims of one poll.")
-    output_queue_batches: int = Field(
-        default=8, ge=1, description="Scored micro-batches that may wait to be produced."
+    output_queue_claims: int = Field(
+        default=4_096, ge=1, description="Scored claims that may wait to be produced."
     )
     record_max_bytes: int = Field(
         default=1_000_000, ge=1, description="Bytes of a value; a larger record becomes a dead letter."

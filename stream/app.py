@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 _AT_START = ("high", "critical")
 _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
-_LONGEST_COALESCE = 0.005
+_LONGEST_COALESCE = 0.012
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         batcher=_batcher(settings, rooms, loader, scorer),
         scorer=scorer,
         loader=loader,
-        outbox=Outbox(limits.output_queue_batches, limits.poll_max_claims),
+        outbox=Outbox(limits.output_queue_claims, limits.poll_max_claims),
         delivery=_delivery(settings, rooms, producer, shape),
         producer=producer,
         ledger=rooms.ledger,
@@ -314,7 +314,7 @@ def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimCons
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
     options["logger"] = logging.getLogger("librdkafka")
     limits = PollLimits(
-        settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.05 * rooms.budget)
+        settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.15 * rooms.budget)
     )
     topic = kafka.topics.input
     wrapped.append(

@@ -24,6 +24,8 @@ from stream.records import CloseReason
 
 # Where the fixed cost is no more of a batch than this, no claim is given up for a longer one.
 _FIXED_SHARE = 0.15
+# Up to this share of the device nobody is given up.
+_CALM = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class Wait:
 class Situation:
     """What decides beside the lane. Times in seconds.
 
-    `budget` from a claim's timestamp to the end of its forward; `delivery` from there to acknowledgement, predicted.
+    `budget` from when a claim comes to the end of its forward; `delivery` from there to acknowledgement. `curve` and
+    `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. Waiting for
+    more allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
     `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
     set aside; otherwise all are served by deadline. `crowded`: so much is set aside that it has to go first.
     """
@@ -54,6 +58,8 @@ class Situation:
     sizes: Sizes
     budget: float
     delivery: float
+    margin: float = 0.0
+    reserve: float = 0.0
     cap: float = math.inf
     spare: bool = True
     crowded: bool = False
@@ -73,11 +79,13 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
     slack = lane.deadlines.item(hopeless) - start
     if at.curve.seconds(count) > slack:
         if not at.spare:
-            return Close(Portion(0, max(at.curve.fitting(slack), 1)), CloseReason.DEADLINE)
+            return _all_in_turn(at, count, slack)
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
     if lane.waiting - hopeless >= min(at.sizes.target, most):
         return Close(Portion(hopeless, count), CloseReason.SIZE)
-    return _perhaps_wait(lane, at, Portion(hopeless, count), slack, most, now)
+    return _perhaps_wait(
+        lane, at, Portion(hopeless, count), (slack - at.reserve) / (1.0 + at.margin), most, now
+    )
 
 
 def _perhaps_wait(
@@ -101,6 +109,23 @@ def _perhaps_wait(
     # Once nobody has come for so long, waiting no longer pays.
     silent = now - lane.silence + at.curve.fixed / portion.count - at.curve.each
     return Wait(min(now + gap, silent))
+
+
+def _all_in_turn(at: Situation, count: int, slack: float) -> Close:
+    """The oldest on time, unless so short a batch would not keep up and make the next ones late as well."""
+    on_time, enough = at.curve.fitting(slack), min(at.sizes.target, count)
+    if on_time >= enough:
+        return Close(Portion(0, on_time), CloseReason.DEADLINE)
+    return Close(Portion(0, enough), CloseReason.LATE)
+
+
+def strained(curve: LatencyCurve, rate: float, most: int) -> bool:
+    """Whether so much of the device is taken that being late would last.
+
+    Behind by some claims, a device that is busy for a share s of the time makes 1 / (1 - s) times as many late until
+    it has caught up. Where that is few, none is worth giving up: short batches and a second look cost more.
+    """
+    return rate * curve.seconds(most) > _CALM * most
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:
@@ -133,5 +158,7 @@ def _breather(lane: LaneView, at: Situation, most: int) -> int:
     """Late claims at once, so that one that comes meanwhile can still be on time; all when none could be anyway."""
     if at.crowded or lane.waiting:
         return most
-    longest = max(at.budget - at.curve.fixed, 0.0) / (1.0 + at.curve.each * lane.rate)
+    longest = (at.budget - at.curve.fixed) / (1.0 + at.curve.each * lane.rate)
+    if longest <= 0.0:
+        return most
     return max(min(most, at.curve.fitting(longest)), 1)

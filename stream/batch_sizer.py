@@ -52,15 +52,16 @@ def sizes(
 ) -> Sizes:
     """On time the smallest size that keeps up with `rate` claims a second; behind, the one of most claims a second.
 
-    Batches of n, one after the other, score n / (fixed + each * n) a second. `pressure`, 0 to 1, shrinks both;
-    `ceiling` is the largest size that memory is known to allow.
+    Batches of n, one after the other, score n / (fixed + each * n) a second. `pressure`, 0 to 1, shrinks both, but not
+    below a size that keeps up: claims that stay behind would only add to what presses. `ceiling` is the largest size
+    that memory is known to allow.
     """
-    most = limits.largest
-    target = most
+    most, target, least = limits.largest, limits.largest, limits.smallest
     if limits.automatic and curve.seconds(1) > 0.0:
         most = _clamped(_of_most_a_second(curve), limits)
         target = min(_clamped(_keeping_up(curve, rate), limits), most)
-    most = min(most, max(limits.smallest, int(most * (1.0 - pressure))))
+        least = target if target < most else least
+    most = min(most, max(least, int(most * (1.0 - pressure))))
     if ceiling is not None:
         most = max(min(most, ceiling), 1)
     return Sizes(min(target, most), most)

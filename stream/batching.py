@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from models import ModelIdentity
-from stream.batch_policy import Close, Situation, Wait, decide
+from stream.batch_policy import Close, Situation, Wait, decide, strained
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel, LatencyCurve
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
@@ -63,11 +63,13 @@ class BatchingRules:
 class Conditions:
     """What the rest of the stage knows and batching heeds; whoever knows it writes it down here.
 
-    `delivery`: predicted seconds from the end of a forward to acknowledgement. `crowded`: too much is set aside.
+    `delivery`: seconds from the end of a forward to acknowledgement that are to be expected; nine times in ten it takes
+    no more than `reserve` longer. `crowded`: too much is set aside.
     `device`: how busy it is. `ceilings`: claims that memory allows, by lane.
     """
 
     delivery: float = 0.0
+    reserve: float = 0.0
     pressure: float = 0.0
     crowded: bool = False
     draining: bool = False
@@ -198,14 +200,17 @@ class Batcher:
         return float(latest[place]) if place < len(latest) else math.inf
 
     def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
-        rules, conditions = self._rules, self.conditions
+        rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
+        sizes = self._sizes(view.lane, view.rate)
         return Situation(
-            self._cost(view.lane).cautious,
-            self._sizes(view.lane, view.rate),
-            rules.budget - conditions.delivery,
+            cost.curve,
+            sizes,
+            min(rules.budget, view.left) - conditions.delivery,
             conditions.delivery,
+            cost.margin,
+            conditions.reserve,
             cap,
-            spare=rules.spare,
+            spare=rules.spare and strained(cost.curve, view.rate, sizes.most),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )

@@ -33,7 +33,7 @@ _HOPELESS = {
 
 @dataclass(frozen=True, slots=True)
 class PollLimits:
-    """`wait` seconds for a first record; when records are flowing, `coalesce` seconds for `claims` of them."""
+    """`wait` seconds for a first record; when records are flowing, at most `coalesce` seconds for `claims` of them."""
 
     claims: int
     wait: float
@@ -70,8 +70,11 @@ class ClaimConsumer:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
-    def receive(self) -> list[Message]:
-        """The next messages, possibly none. Waits for the client and serves the group."""
+    def receive(self, patience: float) -> list[Message]:
+        """The next messages, possibly none. Waits for the client and serves the group.
+
+        `patience`: seconds to wait for more of them while they are flowing.
+        """
         if self._pause_again:
             self._client.pause(self._owned())
             self._pause_again = False
@@ -79,8 +82,8 @@ class ClaimConsumer:
         if first is None:
             self._flowing = False
             return []
-        patience = self._limits.coalesce if self._flowing else 0.0
-        messages = [first, *self._client.consume(self._limits.claims - 1, patience)]
+        more = min(patience, self._limits.coalesce) if self._flowing else 0.0
+        messages = [first, *self._client.consume(self._limits.claims - 1, more)]
         self._flowing = len(messages) > 1
         return messages
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.arrivals import ArrivalRate
+from stream.recent import RecentQuantile
 from stream.records import Rows
 
 Deadlines = npt.NDArray[np.float64]
@@ -23,7 +24,7 @@ class LaneView:
 
     `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them with
     deadline `aside_since`. `rate`: claims a second that come. `silence`: seconds since the last came. `since`: when the
-    lane was last served, or began to wait.
+    lane was last served, or began to wait. `left`: seconds that a claim still has when it comes, typically.
     """
 
     lane: int
@@ -33,6 +34,7 @@ class LaneView:
     since: float
     aside: int = 0
     aside_since: float = float("inf")
+    left: float = float("inf")
 
     @property
     def waiting(self) -> int:
@@ -115,6 +117,7 @@ class Lane:
         self._waiting = RowQueue()
         self._aside = RowQueue()
         self._rate = ArrivalRate()
+        self._left = RecentQuantile(0.5, start=float("inf"))
         self._since = 0.0
         self._serving = True
         self._used = False
@@ -136,6 +139,8 @@ class Lane:
             self._since = now
         self._waiting.push(rows, deadlines)
         self._rate.note(len(rows), now)
+        if len(rows):
+            self._left.note(deadlines.item(len(rows) // 2) - now)
         self._used = True
 
     def take(self, portion: Portion, now: float) -> Rows:
@@ -166,6 +171,7 @@ class Lane:
             self._since,
             len(late),
             float(late[0]) if len(late) else float("inf"),
+            self._left.value,
         )
 
 

@@ -105,7 +105,7 @@ DEFINITIONS = {
     ),
     "claims_in_flight": Definition("Claims between poll and acknowledgement.", gauge=True),
     "bytes_in_flight": Definition("Raw bytes retained for claims in flight.", gauge=True),
-    "output_queue_batches": Definition("Outcomes that wait for the output.", gauge=True),
+    "output_queue_claims": Definition("Scored claims that wait for the output.", gauge=True),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
 }

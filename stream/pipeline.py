@@ -35,6 +35,7 @@ from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import ClaimProducer
+from stream.recent import RecentQuantile
 from stream.records import Integers, Outcome, Polled, Rows
 from stream.scoring import Scorer, ScoringModel
 from stream.turns import Turns
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 _TOLD = 64
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Pipeline:
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
+    _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
     _next_retry: float = field(default=0.0, init=False)
@@ -125,12 +128,15 @@ class Pipeline:
         if flow is Flow.HOLD:
             return now + self.rhythm.hold
         messages = self._receive()
+        started = self.clock.now()
         with self.turns.take(len(messages)):
             if (polled := self.consumer.columns(messages)) is not None:
                 self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
                 self._read.append(polled)
             if self._may_admit(now):
                 self._admit(now)
+        if messages:
+            self._effort.note(self.clock.now() - started)
         return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
 
     def scoring(self, now: float) -> float:
@@ -210,7 +216,8 @@ class Pipeline:
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()
-        messages = self.consumer.receive()
+        # To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
+        messages = self.consumer.receive(_PATIENCE * self._effort.value)
         if messages:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
             self.metrics.count("claims_consumed_total", len(messages))
@@ -259,7 +266,8 @@ class Pipeline:
         """Tell batching what presses."""
         conditions = self.batcher.conditions
         # However slow delivery is, half of the budget is for scoring: nothing would be worth it otherwise.
-        conditions.delivery = min(self.delivery.predicted, 0.5 * self.bounds.budget)
+        conditions.delivery = min(self.delivery.typical, 0.5 * self.bounds.budget)
+        conditions.reserve = min(self.delivery.predicted, 0.5 * self.bounds.budget) - conditions.delivery
         claims, memory = self._fills()
         conditions.pressure = self.pressure.update(
             {
@@ -329,7 +337,7 @@ class Pipeline:
     def _read_gauges(self) -> None:
         self.metrics.set("claims_in_flight", self.ledger.pending())
         self.metrics.set("bytes_in_flight", self.arena.bytes_held)
-        self.metrics.set("output_queue_batches", len(self.outbox))
+        self.metrics.set("output_queue_claims", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
         if self.host is not None:
             self.batcher.conditions.device = self.host.read()

@@ -224,7 +224,7 @@ class Stage:
             batcher=Batcher(lanes, loader, BatchingRules(SizeLimits(8, 64), 0.2), self.metrics),
             scorer=Scorer(self.arena, self.clock),
             loader=loader,
-            outbox=Outbox(4, 200),
+            outbox=Outbox(256, 200),
             delivery=Delivery(
                 self.arena,
                 orders,

@@ -149,8 +149,10 @@ def test_gives_up_the_oldest_where_serving_them_would_make_all_late() -> None:
     # To keep up with nine thousand a second takes batches of 450; the largest that can be on time takes every second.
     assert decision.portion.skip in (149, 150)
     assert decision.portion.count in (150, 151)
-    kept = decide(lane, situation(curve, most=512, spare=False), NOW)
+    kept = decide(lane, situation(curve, target=2, most=512, spare=False), NOW)
     assert kept == Close(Portion(0, 2), CloseReason.DEADLINE)
+    enough = decide(lane, situation(curve, target=32, most=512, spare=False), NOW)
+    assert enough == Close(Portion(0, 32), CloseReason.LATE)
 
 
 @given(curves, st.floats(1.0, 1e5), st.floats(0.01, 1.0), st.integers(1, 512))
@@ -225,6 +227,14 @@ def test_pressure_shrinks_down_to_the_smallest() -> None:
         Sizes(256, 256),
         Sizes(32, 32),
     ]
+
+
+@given(curves, st.floats(1.0, 1e5), st.floats(0, 1))
+def test_no_pressure_takes_away_what_keeps_up(curve: LatencyCurve, rate: float, pressure: float) -> None:
+    limits = SizeLimits(1, 512)
+    free = sizes(curve, rate, limits)
+    pressed = sizes(curve, rate, limits, pressure=pressure)
+    assert pressed.target == free.target or free.target == free.most
 
 
 def test_nothing_known_of_a_model_means_large_batches() -> None:

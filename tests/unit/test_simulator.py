@@ -94,8 +94,9 @@ def test_claims_stay_in_the_log_while_the_gate_does_not_read() -> None:
 
 def test_no_more_waits_in_a_lane_than_what_it_may_hold_and_one_poll() -> None:
     served = run(reading=Reading(ahead=32, poll=16))
-    # Late claims that were set aside may come on top.
-    assert served.sizes[~np.isin(served.reasons, (CloseReason.LATE, CloseReason.IDLE))].max() <= 32 + 16
+    # Late claims that were set aside might come on top.
+    assert served.given_up.sum() == 0
+    assert served.sizes.max() <= 32 + 16
     assert run().sizes.max() > 32 + 16
 
 
