@@ -26,6 +26,8 @@ from stream.records import CloseReason
 _FIXED_SHARE = 0.15
 # Up to this share of the device nobody is given up.
 _CALM = 0.7
+# Late claims take this share of the time that those who come meanwhile can spare: no prediction is exact.
+_BREATH = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ def _breather(lane: LaneView, at: Situation, most: int) -> int:
     """Late claims at once, so that one that comes meanwhile can still be on time; all when none could be anyway."""
     if at.crowded or lane.waiting:
         return most
-    longest = (at.budget - at.curve.fixed) / (1.0 + at.curve.each * lane.rate)
+    spare = (at.budget - at.reserve) / (1.0 + at.margin) - at.curve.fixed
+    longest = _BREATH * spare / (1.0 + at.curve.each * lane.rate)
     if longest <= 0.0:
         return most
     return max(min(most, at.curve.fitting(longest)), 1)

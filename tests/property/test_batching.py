@@ -180,9 +180,9 @@ def test_late_claims_fill_room_that_is_left_and_leave_time_for_who_comes() -> No
     assert decide(view([0.0090] * 10, aside=100), situation(curve, target=64), NOW) == Close(
         Portion(0, 10, 30), CloseReason.IDLE
     )
-    # Alone, they may take no longer than a claim that comes meanwhile can wait: 195 ms of 200 at no arrivals.
+    # Alone, they take half of what a claim that comes meanwhile can wait: of 195 ms of 200 at no arrivals.
     alone = decide(view([], rate=0.0, aside=5_000), situation(curve, most=4_000), NOW)
-    assert alone == Close(Portion(0, 0, 1_900), CloseReason.LATE)
+    assert alone == Close(Portion(0, 0, 925), CloseReason.LATE)
 
 
 @given(curves, rates, st.integers(1, 100), st.integers(0, 1_000), st.floats(0, 1))
