@@ -12,6 +12,7 @@ import numpy as np
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Encoder
+from stream.letters import Reason, attempt_of
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
@@ -164,14 +165,15 @@ class Delivery:
         return acknowledged
 
     def _letter(self, row: int, lane: int, error: Any) -> DeadLetter:
-        arena = self._arena
+        arena, identity = self._arena, self._roster.lanes[lane].identity
         return DeadLetter(
             arena.key[row],
             arena.value[row],
             arena.headers.get(row, []),
             arena.position(row),
             error,
-            model=self._roster.lanes[lane].identity.name,
+            model=identity.name,
+            version=identity.version,
         )
 
     def _dead_letter(self, letter: DeadLetter) -> Shipment:
@@ -181,20 +183,20 @@ class Delivery:
             topic=self._topics.dead_letters,
             partition=ANY_PARTITION,
             messages=[{"value": letter.value, "key": letter.key}],
-            headers={0: [*letter.headers, *self._reasons(letter)]},
+            headers={0: [*letter.headers, *self._reason(letter).headers()]},
             acknowledged=lambda: self._ledger.complete(
                 np.array([position.partition]), np.array([position.offset]), np.array([position.epoch])
             ),
         )
 
-    def _reasons(self, letter: DeadLetter) -> Headers:
-        reasons = {
-            "error-class": type(letter.error).__name__,
-            "error-message": str(letter.error),
-            "topic": self._topics.input,
-            "partition": str(letter.position.partition),
-            "offset": str(letter.position.offset),
-            "model": letter.model,
-            "attempt": str(letter.attempt),
-        }
-        return [(f"claimstream-{name}", text.encode()) for name, text in reasons.items()]
+    def _reason(self, letter: DeadLetter) -> Reason:
+        return Reason(
+            type(letter.error).__name__,
+            str(letter.error),
+            self._topics.input,
+            letter.position.partition,
+            letter.position.offset,
+            letter.model,
+            letter.version,
+            attempt_of(letter.headers),
+        )
