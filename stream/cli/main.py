@@ -21,6 +21,7 @@ COMMANDS = {
     "publish": "Publish claims from a file or a generator.",
     "status": "Show what a running stage does, and why.",
     "tail": "Print scores as they arrive.",
+    "audit": "Check that every claim has exactly one answer.",
     "dlq": "List, show and replay dead letters.",
     "topics": "Create topics.",
     "broker": "Run an embedded Kafka in the foreground.",
