@@ -27,6 +27,10 @@ class FatalError(ClaimstreamError):
     """The worker leaves its group in bounded time; nothing uncommitted is lost."""
 
 
+class StopError(FatalError):
+    """Another worker or another start would meet the same: the whole stage stops until a person has looked."""
+
+
 class RetryError(ClaimstreamError):
     """Something outside is unavailable for now: the work stays where it is and is tried again."""
 

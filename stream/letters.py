@@ -8,7 +8,7 @@ the number of the attempt and the letter that it comes from.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stream.records import Headers
@@ -108,6 +108,24 @@ def size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Bytes of a record that carries these, the broker's own of record and batch included, rounded up."""
     own = sum(len(name.encode()) + len(text or b"") + 10 for name, text in headers)
     return len(key or b"") + len(value or b"") + own + 128
+
+
+def fitted(
+    key: bytes | None, value: bytes | None, headers: Headers, reason: Reason, limit: int
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and headers of a letter; of a record that is too large for its topic, what fits into `limit` bytes.
+
+    The reason names what was left out then, and where the record lies.
+    """
+    for omitted in ("", "value", "key,value,headers"):
+        if omitted:
+            value, reason = None, replace(reason, omitted=omitted)
+        if omitted == "key,value,headers":
+            key, headers = None, []
+        whole = [*headers, *reason.headers()]
+        if size(key, value, whole) <= limit:
+            break
+    return key, value, whole
 
 
 def _is_replayed(headers: Headers) -> bool:

@@ -60,6 +60,9 @@ DEFINITIONS = {
     "claims_scored_total": Definition("Scores given, by model.", ("model", "version")),
     "claims_delivered_total": Definition("Results acknowledged by the broker."),
     "dead_letters_total": Definition("Records sent to the dead letters, by error.", ("error",)),
+    "dead_letters_incomplete_total": Definition(
+        "Dead letters without what was too large for their topic; the record lies where their headers say."
+    ),
     "deadline_missed_total": Definition("Results acknowledged after their deadline."),
     "stale_results_total": Definition(
         "Results dropped because their partition had moved on; its new owner scores them."

@@ -168,10 +168,19 @@ class Service:
     def _checked_topics(self) -> TopicShape:
         kafka = self._settings.kafka
         names = [kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters]
-        found = topics.describe({"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}, names)
+        client = {**kafka.client, "bootstrap.servers": kafka.bootstrap_servers}
+        found = topics.describe(client, names)
         if missing := [name for name in names if found[name] is None]:
             raise UsageError(
                 f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
                 f"claimstream topics create --bootstrap {kafka.bootstrap_servers} {' '.join(missing)}"
             )
-        return TopicShape(found[names[0]] or 0, found[names[1]] or 0)
+        largest = topics.largest_records(client, names)
+        if largest[names[2]] < min(largest[names[0]], self._settings.limits.record_max_bytes):
+            log.warning(
+                "%s takes records of %d bytes: dead letters that are larger go there without their value; "
+                "raise its max.message.bytes",
+                names[2],
+                largest[names[2]],
+            )
+        return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])

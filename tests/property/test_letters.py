@@ -66,3 +66,25 @@ def test_no_headers_of_others_make_it_fail(headers: letters.Headers) -> None:
 def test_a_note_of_a_replay_is_no_letter(offset: int) -> None:
     assert letters.marked(letters.marker(offset)) == offset
     assert letters.read(letters.marker(offset)) is None
+
+
+@given(
+    original=HEADERS,
+    reason=REASONS,
+    key=st.none() | st.binary(max_size=3_000),
+    value=st.none() | st.binary(max_size=3_000),
+    limit=st.integers(1_000, 8_000),
+)
+def test_a_letter_that_is_too_large_says_what_it_leaves_out(
+    original: letters.Headers, reason: Reason, key: bytes | None, value: bytes | None, limit: int
+) -> None:
+    reason = replace(reason, omitted="")
+    sent = letters.fitted(key, value, original, reason, limit)
+    read = letters.read(sent[2])
+    assert read is not None
+    kept = {"": (key, value, original), "value": (key, None, original), "key,value,headers": (None, None, [])}
+    assert (sent[0], sent[1], read[0]) == kept[read[1].omitted]
+    assert replace(read[1], omitted="") == reason
+    whole = letters.size(key, value, [*original, *reason.headers()])
+    assert (read[1].omitted == "") == (whole <= limit)
+    assert letters.size(*sent) <= max(limit, letters.size(None, None, reason.headers()) + 100)

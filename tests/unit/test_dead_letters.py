@@ -1,13 +1,19 @@
-"""What a dead letter says, from the first step of the stage to its headers."""
+"""What becomes a dead letter, and what it says, from the first step of the stage to its headers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+import schemas
 from stream import letters
+from stream.codec import Decoder, Encoder
+from stream.delivery import OutputTopics
+from stream.errors import StopError
 from stream.letters import Reason
+from stream.publishing import generate
 from tests.scripted_stage import Record, RecordingClient, Stage
 
 
@@ -60,3 +66,74 @@ def test_a_claim_that_its_model_fails_on_says_model_and_version(sent: list[dict[
     assert read is not None
     assert (read[1].error_class, read[1].model, read[1].version) == ("ScoringError", "null", "1.0.0")
     assert stage.ledger.pending() == 0
+
+
+def test_too_many_dead_letters_stop_the_stage_before_they_go_out(sent: list[dict[str, Any]]) -> None:
+    stage = Stage()
+    stage.publish(400)
+    stage.run()
+    for start in range(400, 2_000, 200):
+        stage.consumer.records += [Record(0, start + i, b"no claim", b"key", 0) for i in range(200)]
+        try:
+            stage.run(1)
+        except StopError as error:
+            assert "dead letters (DecodeError" in str(error)  # noqa: PT017 - the others go on
+            break
+    else:
+        pytest.fail("it did not stop")
+    assert len([message for message in sent if message["topic"] == "dead"]) <= 600
+    assert stage.ledger.pending() >= 200
+
+
+@pytest.mark.parametrize("absent", ["claim_id", "claim_type"])
+def test_a_claim_that_does_not_say_who_or_what_it_is_becomes_one(
+    sent: list[dict[str, Any]], absent: str
+) -> None:
+    schema = schemas.load("claim_event")
+    for field in schema["fields"]:
+        if field["name"] == absent:
+            field["type"] = ["null", "string"]
+    stage = Stage()
+    stage.pipeline.admission._decoder = Decoder(schema)
+    (batch,) = generate(3, 3)
+    encoder = Encoder(schema)
+    columns = [
+        pa.array(["a", None, "b"]) if name == absent else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    values = encoder.encode(pa.RecordBatch.from_arrays(columns, schema=encoder.arrow_schema))
+    stage.consumer.records += [Record(0, i, value, b"key", 0) for i, value in enumerate(values)]
+    stage.run(10)
+    read = letters.read(only_letter(sent)["headers"])
+    assert read is not None
+    assert (read[1].error_class, read[1].offset) == ("DecodeError", 1)
+    assert read[1].message == f"the claim has no {absent}, which identifies or routes it"
+    assert len([each for each in stage.producer.sent if each[0] == "scores"]) == 2
+
+
+@pytest.mark.parametrize("all_large", [False, True])
+def test_a_result_that_the_broker_would_refuse_becomes_one(
+    sent: list[dict[str, Any]], all_large: bool
+) -> None:
+    stage = Stage()
+    stage.pipeline.delivery._topics = OutputTopics("claims", "scores", "dead", True, result_bytes=2_000)
+    stage.publish(10)
+    for record in [*stage.consumer.records][:: 1 if all_large else 4]:
+        record._answers["key"] = b"k" * 3_000
+    stage.run()
+    found = [letters.read(message["headers"]) for message in sent if message["topic"] == "dead"]
+    large = range(10) if all_large else (0, 4, 8)
+    assert sorted(read[1].offset for read in found if read) == [*large]
+    assert {(read[1].error_class, read[1].model) for read in found if read} == {("OversizeError", "null")}
+    assert len([each for each in stage.producer.sent if each[0] == "scores"]) == 10 - len(large)
+    assert stage.ledger.pending() == 0
+
+
+def test_a_trace_of_unreasonable_length_is_not_carried_over(sent: list[dict[str, Any]]) -> None:
+    stage = Stage()
+    stage.publish(2)
+    for record, length in zip(stage.consumer.records, (55, 5_000), strict=True):
+        record._answers["headers"] = [("traceparent", b"0" * length)]
+    stage.run()
+    headers = [message["headers"] for message in sent if message["topic"] == "scores"]
+    assert headers == [[("traceparent", b"0" * 55)], None]
