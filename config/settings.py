@@ -202,6 +202,12 @@ class Limits(Section):
         ge=1,
         description="Records, of each worker, over which dead_letter_share counts; fewer stop nothing.",
     )
+    step_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds after which a forward, or another step of a worker, counts as hung: the worker ends and "
+        "is started again. At least twice latency.drain_timeout_s is waited.",
+    )
 
 
 class Cache(Section):

@@ -35,13 +35,16 @@ class CacheDesk(Protocol):
 
 def application(
     snapshot: Callable[[], Snapshot],
-    ready: Callable[[], bool],
+    unready: Callable[[], str],
     healthy: Callable[[], bool],
     cache: CacheDesk,
     batching: Callable[[], dict[str, Any]],
     token: str | None,
 ) -> Starlette:
-    """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token."""
+    """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token.
+
+    `unready` says why the stage is not ready, nothing when it is.
+    """
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshot))
 
@@ -49,7 +52,8 @@ def application(
         return _state(healthy(), "healthy", "no worker is alive")
 
     async def readyz(_: Request) -> Response:
-        return _state(ready(), "ready", "workers are starting or stopping")
+        reason = unready()
+        return _state(not reason, "ready", reason)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -20,6 +20,7 @@ from config.secrets import without_secrets
 from models import GIGABYTE, CacheOptions, ModelError, ModelPriority, SyncModelCacheManager, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
+from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
@@ -134,6 +135,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         signals=progress.signals(),
         clock=clock,
         metrics=rooms.metrics,
+        backoff=Backoff(),
     )
     worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
     return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))

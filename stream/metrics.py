@@ -109,6 +109,10 @@ DEFINITIONS = {
     "claims_in_flight": Definition("Claims between poll and acknowledgement.", gauge=True),
     "bytes_in_flight": Definition("Raw bytes retained for claims in flight.", gauge=True),
     "output_queue_batches": Definition("Outcomes that wait for the output.", gauge=True),
+    "worker_restarts_total": Definition("Worker processes that ended by themselves and were started again."),
+    "workers_crash_looping": Definition(
+        "Workers that ended three times or more, each time within a minute of their start.", gauge=True
+    ),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
 }

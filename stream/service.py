@@ -15,18 +15,15 @@ from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
 from stream.app import TopicShape, cache_options, check_clients, model_catalog
+from stream.backoff import Backoff
 from stream.batching_view import batching_view
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
-from stream.process import configure_logging, spawner
+from stream.process import LEAVE_SECONDS, configure_logging, spawner
 from stream.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-
-_FIRST_BACKOFF = 1.0
-_LONGEST_BACKOFF = 30.0
-_LEAVE_SECONDS = 5.0
 
 
 class CacheDesk:
@@ -78,7 +75,11 @@ class Service:
             self.supervisor.kill()
 
     def run(self) -> int:
-        """Serve until asked to stop. Readiness goes first, then the workers drain, then HTTP ends."""
+        """Serve until asked to stop, or a worker met what all would meet. The exit code is that of `stream.errors`.
+
+        Readiness goes first, so that nobody counts on a stage that ends; then the workers drain and leave the group;
+        HTTP ends last, because until then it tells how far they are.
+        """
         configure_logging(self._settings)
         self._check_promises()
         check_clients(self._settings)
@@ -93,7 +94,7 @@ class Service:
         http = self._settings.http
         app = application(
             supervisor.snapshot,
-            lambda: supervisor.ready,
+            lambda: supervisor.unready,
             lambda: supervisor.alive > 0,
             CacheDesk(supervisor, self._settings.cache.load_timeout_s),
             lambda: batching_view(supervisor.batching(), supervisor.snapshot()),
@@ -104,14 +105,16 @@ class Service:
         self.address = server.address
         log.info("endpoints at %s", server.address)
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not supervisor.hopeless:
                 supervisor.step(0.1)
-            supervisor.stop(self._settings.latency.drain_timeout_s + _LEAVE_SECONDS)
+            if supervisor.hopeless:
+                log.error("the stage stops: %s", supervisor.errors[-1])
+            supervisor.stop(self._settings.latency.drain_timeout_s + LEAVE_SECONDS)
         finally:
             supervisor.kill()
             server.stop()
         log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
-        return 0 if supervisor.unfinished == 0 else 1
+        return supervisor.exit_code or (1 if supervisor.unfinished else 0)
 
     def _pool(self) -> Pool:
         try:
@@ -155,14 +158,14 @@ class Service:
 
     def _await_topics(self) -> TopicShape | None:
         """Shapes of the topics; waits, with back-off, for a cluster that is not there. None when asked to stop."""
-        backoff = _FIRST_BACKOFF
+        backoff = Backoff()
         while not self._stop.is_set():
             try:
                 return self._checked_topics()
             except topics.UnreachableError as error:
-                log.error("%s; next try in %.0f s", error, backoff)  # noqa: TRY400 - the place is no news
-                self._stop.wait(backoff)
-                backoff = min(2 * backoff, _LONGEST_BACKOFF)
+                wait = backoff.failed()
+                log.error("%s; next try in %.1f s", error, wait)  # noqa: TRY400 - the place is no news
+                self._stop.wait(wait)
         return None
 
     def _checked_topics(self) -> TopicShape:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
+from stream.errors import FatalError
 from stream.loops import StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
@@ -108,6 +109,20 @@ class Worker:
     def batching(self) -> BatchingStatus:
         """What batching does and why."""
         return self._pipeline.batching(self._clock.now())
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended a loop."""
+        return self._error is not None
+
+    def check(self, limit: float) -> None:
+        """Raises FatalError when a step has not come back for `limit` seconds: it hangs, and would for ever."""
+        now = self._clock.now()
+        for loop in self._loops.values():
+            if (seconds := loop.stuck(now)) > limit:
+                raise FatalError(
+                    f"a step of {loop.name} has not come back for {seconds:.0f} s, limits.step_timeout_s is {limit:g}"
+                )
 
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""
