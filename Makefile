@@ -5,13 +5,17 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test test-fault lint bench lock clean
 
 demo: .venv/run
 	$(BIN)/claimstream demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
+
+# Faults on real brokers and processes, one after the other: they measure time and kill what they start.
+test-fault: .venv/dev
+	$(BIN)/python -m pytest -m slow tests/fault
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from stream.allocator import keep_freed_memory
 from stream.app import Assembly, TopicShape, assemble
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
-from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Ready
+from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
     clock = SystemClock()
     try:
         assembly = assemble(settings, shape, clock)
+        _tell(connection, Joining())
         assembly.worker.start()
         Correspondence(assembly, connection, clock, _patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))

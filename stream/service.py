@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 from collections.abc import Sequence
@@ -100,6 +101,12 @@ class Service:
             lambda: batching_view(supervisor.batching(), supervisor.snapshot()),
             http.token,
         )
+        if not _is_loopback(http.host):
+            log.warning(
+                "http.host: %s can be reached by other machines, without TLS: whoever listens on the way reads%s",
+                http.host,
+                " http.token" if http.token else " it all",
+            )
         server = AdminServer(app, http.host, http.port)
         server.start()
         self.address = server.address
@@ -187,3 +194,10 @@ class Service:
                 largest[names[2]],
             )
         return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

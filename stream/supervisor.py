@@ -29,6 +29,11 @@ _ERRORS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Joining:
+    """A worker has its models warm and joins the group: from now on it may hold claims."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A worker has its models warm and has joined the group."""
 
@@ -63,7 +68,7 @@ class CacheAnswer:
     failed: bool
 
 
-Report = Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
+Report = Joining | Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -74,6 +79,7 @@ class _Slot:
     number: int
     process: BaseProcess | None = None
     connection: Connection | None = None
+    joining: bool = False
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
@@ -193,8 +199,18 @@ class Supervisor:
             self._receive(busy[connection])  # type: ignore[index]
 
     def stop(self, timeout: float) -> None:
-        """Ask every worker to drain and leave; end those that have not after `timeout` seconds."""
+        """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
+
+        A worker that is still on its way into the group holds no claim, and hears nothing while it loads its models:
+        it is ended at once.
+        """
         self._stopping = True
+        self.step(0.0)
+        for slot in self._slots:
+            if slot.process is not None and not slot.joining:
+                log.info("worker %d was still starting; it is ended", slot.number)
+                slot.process.kill()
+                self._bury(slot)
         for slot in self._slots:
             self._tell(slot, STOP)
         deadline = self._clock.now() + timeout
@@ -216,8 +232,8 @@ class Supervisor:
         ours, theirs = multiprocessing.Pipe()
         slot.process = self._spawn(slot.number, theirs)
         theirs.close()
-        slot.connection, slot.ready, slot.started, slot.start_at = ours, False, now, None
-        slot.ended = None
+        slot.connection, slot.started, slot.start_at = ours, now, None
+        slot.joining, slot.ready, slot.ended = False, False, None
 
     def _receive(self, slot: _Slot) -> None:
         if slot.connection is None:
@@ -242,7 +258,7 @@ class Supervisor:
             self.exit_code = report.exit_code
 
     def _take(
-        self, slot: _Slot, report: Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
+        self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
     ) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
@@ -250,8 +266,10 @@ class Supervisor:
             slot.cache = report
         elif isinstance(report, BatchingStatus):
             slot.batching = report
+        elif isinstance(report, Joining):
+            slot.joining = True
         elif isinstance(report, Ready):
-            slot.ready = True
+            slot.joining = slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
             asked.set_result(report)
 

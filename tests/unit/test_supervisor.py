@@ -13,7 +13,7 @@ import pytest
 from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import StageMetrics
-from stream.supervisor import CacheAnswer, CacheCommand, Ended, Ready, Supervisor
+from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
 
 
 class PretendProcess:
@@ -174,15 +174,29 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     assert hanging.exit_code == 1
     silent = Supervisor(fleet, 1, ManualClock())
     silent.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.close()
     silent.stop(1.0)
     assert silent.exit_code == 1
     good = Supervisor(fleet, 1, ManualClock())
     good.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.send(Ended(0))
     fleet.spawned[-1][1].connection.close()
     good.stop(1.0)
     assert good.exit_code == 0
+
+
+def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock)
+    supervisor.step(0.0)
+    joined = fleet.spawned[0][1].connection
+    joined.send(Joining())
+    joined.send(Ended(0))
+    joined.close()
+    supervisor.stop(60.0)
+    assert (supervisor.alive, supervisor.exit_code, supervisor.unready) == (0, 0, "workers are stopping")
 
 
 def asked_of(fleet: Fleet, count: int) -> tuple[Supervisor, list[Future[CacheAnswer]], CacheCommand]:
