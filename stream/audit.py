@@ -77,11 +77,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """An input record as far as it is compared; `claim_id` is None where it is no claim of the shipped schema."""
+    """An input record as far as it is compared.
+
+    `readable`: it says of itself that it is a claim of the shipped schema; `claim_id` is None where it is not.
+    """
 
     key: bytes | None
     timestamp: int
     digest: bytes
+    readable: bool
     claim_id: str | None
     message: Message | None
 
@@ -172,7 +176,7 @@ class Ledger:
             return "another key"
         if int(score["input_timestamp"].timestamp() * 1_000 + 0.5) != origin.timestamp:
             return "another timestamp"
-        if origin.claim_id is None or origin.claim_id != score["claim_id"]:
+        if origin.readable and origin.claim_id != score["claim_id"]:
             return f"claim {score['claim_id']!r}, not {origin.claim_id!r}"
         if not score["scores"] or not all(map(_is_complete, score["scores"])):
             return "a score without its model or version, or none that is a number"
@@ -239,7 +243,8 @@ def _origin(message: Message, *, keep: bool) -> Origin:
     return Origin(
         message.key(),
         message.timestamp()[1],
-        _digest(message.key(), value, message.headers() or []),
+        _digest(message.key(), value, _headers(message)),
+        readable,
         _claim_id(message) if readable else None,
         message if keep and readable else None,
     )
@@ -250,6 +255,14 @@ def _claim_id(message: Message) -> str | None:
         return str(_decoded(message, "claim_event")["claim_id"])
     except (ValueError, LookupError, EOFError, TypeError, OverflowError):
         return None
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """None that match anything where the client cannot read them: a name that is no UTF-8."""
+    try:
+        return message.headers() or []
+    except SystemError:
+        return [("", None)]
 
 
 def _is_complete(entry: Claim) -> bool:
@@ -274,7 +287,7 @@ def _name(message: Message) -> str:
 
 def _is_letter(message: Message) -> bool:
     """Notes that letters were sent back lie among them."""
-    return any(name == "claimstream-offset" for name, _ in message.headers() or [])
+    return any(name == "claimstream-offset" for name, _ in _headers(message))
 
 
 def _sender(letter: Message) -> Place:

@@ -15,6 +15,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.errors import FatalError
+from stream.letters import UNREADABLE
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.records import Headers, Polled, distinct
@@ -196,5 +197,16 @@ def _numbers(partitions: list[TopicPartition]) -> list[int]:
 
 
 def _headers(messages: list[Message]) -> dict[int, Headers]:
-    given = [message.headers() for message in messages]
+    given = [_headers_of(message) for message in messages]
     return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}
+
+
+def _headers_of(message: Message) -> Headers | None:
+    """The client cannot give a header whose name is no UTF-8; one such record must not end every worker in turn."""
+    try:
+        headers: Headers | None = message.headers()
+    except SystemError:
+        # Not to be asked again: the client's second answer holds a null pointer.
+        log.warning("the headers of %d@%d cannot be read", message.partition(), message.offset())
+        return [(UNREADABLE, None)]
+    return headers

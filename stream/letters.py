@@ -17,6 +17,7 @@ PREFIX = "claimstream-"
 ATTEMPT = f"{PREFIX}attempt"
 REPLAY_OF = f"{PREFIX}replay-of"
 REPLAYED = f"{PREFIX}replayed"
+UNREADABLE = f"{PREFIX}headers-unreadable"
 
 _FIRST = f"{PREFIX}error-class"
 _LONGEST_MESSAGE = 2_000

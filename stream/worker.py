@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
-from stream.errors import FatalError
+from stream.errors import FatalError, StopError
 from stream.loops import StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
@@ -151,6 +151,7 @@ class Worker:
         return unfinished
 
     def _fail(self, error: BaseException) -> None:
-        log.error("a loop ended: %s", error, exc_info=error)
+        # What is meant for a person needs no traceback.
+        log.error("a loop ended: %s", error, exc_info=None if isinstance(error, StopError) else error)
         self._error = self._error or error
         self._ended.set()

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from stream.audit import Finding, Topics, audit
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
-from stream.cli.kafka_options import client_config, refused_config
+from stream.cli.kafka_options import client_config
 from stream.cli.output import emit_json, progress, table
 from stream.cli.topic_check import partitions_of
 from stream.errors import FatalError
@@ -82,8 +82,6 @@ def _audited(config: dict[str, str], topics: Topics, group: str | None) -> Findi
         with progress("reading records", None) as bar:
             return audit(config, topics, group=group, advance=bar.advance)
     except KafkaException as error:
-        if error.args[0].code() < 0:
-            raise refused_config(error, config) from error
         raise FatalError(f"the audit could not read on: {error.args[0].str()}") from error
     except ValueError as error:
         raise FatalError(f"{error}; OUTPUT is to be a topic of scores") from error

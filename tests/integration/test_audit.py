@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import schemas
-from stream.audit import Finding, Topics, audit
+from stream.audit import Finding, Ledger, Topics, _decoded, _origin, audit
 from stream.cli.main import run
 from stream.codec.framing import single_object_prefix
 
@@ -172,6 +172,25 @@ def test_answers_to_records_that_are_gone_are_not_judged(judge: Bench) -> None:
     admin.delete_records([place])[place].result(10)
     finding = judge([])
     assert (finding.published, finding.unjudged, finding.sound) == (3, 3, True)
+
+
+class Read:
+    """A record as the client gives it."""
+
+    def __init__(self, offset: int, key: bytes | None, value: bytes, stamp: int = 0) -> None:
+        self._of = {"topic": "in", "partition": 0, "offset": offset, "key": key, "value": value}
+        self._of |= {"headers": None, "timestamp": (1, stamp)}
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self._of[name]
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(b"\x00\x00\x00\x00\x07other framing", 0), (claim(3)[:-4], 1)])
+def test_claims_of_other_schemas_are_told_apart_from_broken_ones(value: bytes, wrong: int) -> None:
+    origin = _origin(Read(3, None, value, 1_700_000_000_003), keep=False)
+    ledger = Ledger(Topics("in", "out", "dead"), {(0, 3): origin}, {0: (0, 4)}, None)
+    answer = Read(0, None, result("in", 3, {}))
+    assert ledger.compare([(answer, _decoded(answer, "claim_score"))], [], None).wrong_lineage == wrong
 
 
 def test_the_command_says_it_by_its_exit_code(judge: Bench) -> None:

@@ -25,5 +25,5 @@ def test_nothing_but_dead_letters_stops_the_stage_and_says_why(kafka: Any, topic
     assert time.monotonic() - started < 40
     assert "records are dead letters (DecodeError" in said
     assert "the stage stops: StopError" in said
-    assert "Traceback" not in said.partition("a loop ended")[0]
+    assert "Traceback" not in said
     assert len(read(kafka, topics.dead_letters)) <= 1_000

@@ -137,3 +137,21 @@ def test_a_trace_of_unreasonable_length_is_not_carried_over(sent: list[dict[str,
     stage.run()
     headers = [message["headers"] for message in sent if message["topic"] == "scores"]
     assert headers == [[("traceparent", b"0" * 55)], None]
+
+
+class BadlyNamed(Record):
+    """The client's answer where a header's name is no UTF-8."""
+
+    def headers(self) -> Any:
+        raise SystemError("returned a result with an exception set")
+
+
+def test_headers_that_the_client_cannot_read_end_no_worker(sent: list[dict[str, Any]]) -> None:
+    stage = Stage()
+    stage.consumer.records.append(BadlyNamed(0, 0, b"no claim", b"key", 0))
+    stage.publish(5, start=1)
+    stage.run()
+    read = letters.read(only_letter(sent)["headers"])
+    assert read is not None
+    assert (read[0], read[1].error_class) == ([(letters.UNREADABLE, None)], "DecodeError")
+    assert stage.consumer.commits[-1] == {0: 6}

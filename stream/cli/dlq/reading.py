@@ -72,7 +72,7 @@ class LetterTopic:
         """Places of the letters that were sent back already."""
         found = set()
         for message in self._messages("looking for what was replayed"):
-            if (offset := letters.marked(message.headers())) is not None:
+            if (offset := letters.marked(_headers(message))) is not None:
                 found.add((message.partition(), offset))
         return found
 
@@ -80,7 +80,7 @@ class LetterTopic:
         """All letters; `foreign` counts the records that are none."""
         self.foreign = 0
         for message in self._messages(description):
-            headers = message.headers()
+            headers = _headers(message)
             if letters.marked(headers) is not None:
                 continue
             if (read := letters.read(headers)) is None:
@@ -95,7 +95,7 @@ class LetterTopic:
         if not begin <= offset < end:
             return None
         for message in self._read({partition: (offset, offset + 1)}):
-            if message.offset() == offset and (read := letters.read(message.headers())) is not None:
+            if message.offset() == offset and (read := letters.read(_headers(message))) is not None:
                 return _letter(message, *read)
         return None
 
@@ -160,6 +160,14 @@ def _batch(consumer: Consumer) -> list[Message]:
     """What is there, once something is; `consume` alone would wait for a full batch."""
     first = consumer.poll(_POLL_SECONDS)
     return [] if first is None else [first, *consumer.consume(_POLL_RECORDS, 0)]
+
+
+def _headers(message: Message) -> Headers | None:
+    try:
+        headers: Headers | None = message.headers()
+    except SystemError:  # A name that is no UTF-8: no letter of ours.
+        return None
+    return headers
 
 
 def _letter(message: Message, headers: Headers, reason: Reason) -> Letter:
