@@ -111,7 +111,7 @@ class Supervisor:
         self._restarts = 0
         self.unfinished = 0
         self.errors: list[str] = []
-        # Of the stage: 1 when a worker had to be ended by force, 2 or 3 when one said that all are to end.
+        # Of the stage: 1 when a worker failed to drain or was killed, 2 or 3 when one said that all are to end.
         self.exit_code = 0
 
     @property
@@ -256,6 +256,8 @@ class Supervisor:
             log.error("worker %d: %s", slot.number, report.error)
         if report.exit_code > 1 and not self.hopeless:
             self.exit_code = report.exit_code
+        elif report.error and self._stopping:
+            self.exit_code = self.exit_code or 1
 
     def _take(
         self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer

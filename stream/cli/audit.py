@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from stream.audit import Finding, Topics, audit
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
-from stream.cli.kafka_options import client_config
+from stream.cli.kafka_options import configured_client
 from stream.cli.output import emit_json, progress, table
 from stream.cli.topic_check import partitions_of
 from stream.errors import FatalError
@@ -61,11 +61,7 @@ def command(
     """Compare INPUT with OUTPUT and the dead letters, record by record; exit code 1 when something is wrong."""
     given = {"kafka.bootstrap_servers": bootstrap, "kafka.topics.dead_letters": dead_letters}
     kafka = effective(config_file, given).kafka
-    shared = {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in kafka.client.items()
-    }
-    config = {**shared, **client_config(kafka.bootstrap_servers, client_options)}
+    config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
     topics = Topics(claims, scores, kafka.topics.dead_letters)
     for name in (topics.claims, topics.scores, topics.dead_letters):
         partitions_of(config, name)

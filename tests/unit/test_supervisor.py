@@ -178,6 +178,14 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     fleet.spawned[-1][1].connection.close()
     silent.stop(1.0)
     assert silent.exit_code == 1
+    failing = Supervisor(fleet, 1, ManualClock())
+    failing.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
+    failing.step(0.0)
+    failing._stopping = True
+    fleet.spawned[-1][1].connection.send(Ended(0, "no commit", 1))
+    failing.step(0.0)
+    assert failing.exit_code == 1
     good = Supervisor(fleet, 1, ManualClock())
     good.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())

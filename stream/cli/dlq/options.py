@@ -14,7 +14,7 @@ import click
 
 from stream.cli.configuration import config_option, effective
 from stream.cli.dlq.reading import Letter, Place
-from stream.cli.kafka_options import client_config
+from stream.cli.kafka_options import configured_client
 from stream.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -78,8 +78,8 @@ def connection(
     """The client's options, and the topic of dead letters. Raises ConfigurationError, UsageError."""
     given = {"kafka.bootstrap_servers": bootstrap, "kafka.topics.dead_letters": topic}
     kafka = effective(config_file, given).kafka
-    shared = {key: _text(value) for key, value in kafka.client.items()}
-    return {**shared, **client_config(kafka.bootstrap_servers, client_options)}, kafka.topics.dead_letters
+    config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
+    return config, kafka.topics.dead_letters
 
 
 def choice_options(command: Command) -> Command:
@@ -131,7 +131,3 @@ def _moment(option: str, text: str | None, now: float) -> int | None:
     except ValueError as error:
         raise UsageError(f"{option} {text!r} is no time; such as 2026-01-31T08:00, or 2h for ago") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -114,7 +114,10 @@ def _report(
 
 
 class Sender:
-    """Sends letters and their notes in transactions of some hundred. Opening it fences every other replay."""
+    """Sends letters and their notes in transactions of some hundred. Opening it fences every other replay.
+
+    Whether a commit that failed was applied after all need not be known: the next replay sees it by the notes.
+    """
 
     def __init__(self, config: Mapping[str, str], topic: str) -> None:
         self._config = config
@@ -126,7 +129,7 @@ class Sender:
         self._client = self._connected()
 
     def send(self, letter: Letter) -> None:
-        """Raises FatalError when the cluster refuses; nothing of the open transaction is visible then."""
+        """Raises FatalError when the cluster refuses, UsageError when the letter's topic is gone."""
         reason = letter.reason
         headers = letters.replayed(
             letter.headers, reason, f"{self._topic}[{letter.partition}]@{letter.offset}"
@@ -201,5 +204,5 @@ class Sender:
             self._client.abort_transaction(_ANSWER_SECONDS)
         reason = self._refusal or (error.args[0].str() if isinstance(error, KafkaException) else str(error))
         return FatalError(
-            f"the replay stopped: {reason}; what it did not finish was not sent, a new replay goes on there"
+            f"the replay stopped: {reason}; call it again: it goes on with the letters that are not noted as replayed"
         )
