@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import methodcaller
 
 import numpy as np
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Sequence[int]], None]
 
-# In this way the interpreter looks whether the client failed. A plain call, once it is optimised, gives back the half
-# of an answer that the client has then, and the process ends by it.
+# The client fails at a header whose name is no UTF-8, and in this way the interpreter looks whether it did. A plain
+# call, once it is optimised, gives back the half of an answer that there is then, and the process ends by it.
 _ask_for_headers = methodcaller("headers")
 
 _HOPELESS = {
@@ -202,16 +203,13 @@ def _numbers(partitions: list[TopicPartition]) -> list[int]:
 
 
 def _headers(messages: list[Message]) -> dict[int, Headers]:
-    given = [_headers_of(message) for message in messages]
+    given: list[Headers | None] = []
+    while len(given) < len(messages):
+        try:
+            given.extend(map(_ask_for_headers, islice(messages, len(given), None)))
+        except SystemError:
+            # `given` ends before the message at fault, which is not asked again: its next answer holds a null pointer.
+            bad = messages[len(given)]
+            log.warning("the headers of %d@%d cannot be read", bad.partition(), bad.offset())
+            given.append([(UNREADABLE, None)])
     return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}
-
-
-def _headers_of(message: Message) -> Headers | None:
-    """The client fails at a header whose name is no UTF-8; one such record must not end every worker in turn."""
-    try:
-        headers: Headers | None = _ask_for_headers(message)
-    except SystemError:
-        # Not to be asked again: the client's second answer holds a null pointer.
-        log.warning("the headers of %d@%d cannot be read", message.partition(), message.offset())
-        return [(UNREADABLE, None)]
-    return headers

@@ -148,10 +148,17 @@ class BadlyNamed(Record):
 
 def test_headers_that_the_client_cannot_read_end_no_worker(sent: list[dict[str, Any]]) -> None:
     stage = Stage()
-    stage.consumer.records.append(BadlyNamed(0, 0, b"no claim", b"key", 0))
-    stage.publish(5, start=1)
+    stage.publish(3)
+    stage.consumer.records += [BadlyNamed(0, offset, b"no claim", b"key", 0) for offset in (3, 4)]
+    stage.publish(5, start=5)
+    stage.consumer.records[-1]._answers["headers"] = [("traceparent", b"00-abc")]
     stage.run()
-    read = letters.read(only_letter(sent)["headers"])
-    assert read is not None
-    assert (read[0], read[1].error_class) == ([(letters.UNREADABLE, None)], "DecodeError")
-    assert stage.consumer.commits[-1] == {0: 6}
+    found = [letters.read(message["headers"]) for message in sent if message["topic"] == "dead"]
+    assert [(read[0], read[1].offset) for read in found if read] == [
+        ([(letters.UNREADABLE, None)], 3),
+        ([(letters.UNREADABLE, None)], 4),
+    ]
+    assert [message["headers"] for message in sent if message["topic"] == "scores"][-1] == [
+        ("traceparent", b"00-abc")
+    ]
+    assert stage.consumer.commits[-1] == {0: 10}
