@@ -1,17 +1,31 @@
 # Two commands do everything: `make demo` and `make test`. Both install what they need into .venv.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+PIP_AUDIT_VERSION := 2.9.0
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test test-fault fuzz audit lint bench lock clean
 
 demo: .venv/run
 	$(BIN)/claimstream demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
+
+# Faults on real brokers and processes, one after the other: they measure time and kill what they start.
+test-fault: .venv/dev
+	$(BIN)/python -m pytest -m slow tests/fault
+
+# More than a million inputs of every kind that comes from outside.
+fuzz: .venv/dev
+	CLAIMSTREAM_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/fuzz --timeout 3600
+
+# Known vulnerabilities of what the lock names. Needs pypi.org's JSON interface, which mirrors mostly lack.
+audit: .venv/uv
+	$(BIN)/uv tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --require-hashes --disable-pip \
+		--requirement requirements-dev.txt
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -190,6 +190,24 @@ class Limits(Section):
     record_max_bytes: int = Field(
         default=1_000_000, ge=1, description="Bytes of a value; a larger record becomes a dead letter."
     )
+    dead_letter_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Part of the records finished last that may become dead letters; the stage stops when more do, "
+        "instead of emptying the topic into them. 1 lets all through.",
+    )
+    dead_letter_window: int = Field(
+        default=1_000,
+        ge=1,
+        description="Records, of each worker, over which dead_letter_share counts; fewer stop nothing.",
+    )
+    step_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds after which a forward, or another step of a worker, counts as hung: the worker ends and "
+        "is started again. At least twice latency.drain_timeout_s is waited.",
+    )
 
 
 class Cache(Section):

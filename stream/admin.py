@@ -13,11 +13,12 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from stream.errors import UsageError
+from stream.http_guard import BODY_BYTES, BodyTooLargeError, body_of, limits
 from stream.metrics import Snapshot, SnapshotCollector
 
 CacheAction = Literal["preload", "evict"]
@@ -35,13 +36,16 @@ class CacheDesk(Protocol):
 
 def application(
     snapshot: Callable[[], Snapshot],
-    ready: Callable[[], bool],
+    unready: Callable[[], str],
     healthy: Callable[[], bool],
     cache: CacheDesk,
     batching: Callable[[], dict[str, Any]],
     token: str | None,
 ) -> Starlette:
-    """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token."""
+    """The routes. What changes something wants `Authorization: Bearer <token>`, and is closed without a token.
+
+    `unready` says why the stage is not ready, nothing when it is.
+    """
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshot))
 
@@ -49,7 +53,8 @@ def application(
         return _state(healthy(), "healthy", "no worker is alive")
 
     async def readyz(_: Request) -> Response:
-        return _state(ready(), "ready", "workers are starting or stopping")
+        reason = unready()
+        return _state(not reason, "ready", reason)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -79,7 +84,12 @@ def _order(
     async def handle(request: Request) -> Response:
         if (refusal := _refusal(request, token)) is not None:
             return refusal
-        models = _models(await request.body())
+        try:
+            models = _models(await body_of(request))
+        except BodyTooLargeError:
+            return _problem(413, f"a body has at most {BODY_BYTES:,} bytes")
+        except ClientDisconnect:
+            return _problem(400, "the body did not come whole")
         if not models:
             return _problem(400, 'the body is {"models": ["claims_filter_v2.1", ...]}, at least one name')
         lines, good = await run_in_threadpool(cache.order, action, models)
@@ -94,9 +104,7 @@ class AdminServer:
     def __init__(self, app: Starlette, host: str, port: int) -> None:
         self._socket = _bound(host, port)
         self.address = f"http://{host}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_keep_alive=5, lifespan="off"
-        )
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **limits())
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
 

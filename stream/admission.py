@@ -13,7 +13,7 @@ from models import FeatureEncoder
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Decoded, Decoder
-from stream.errors import RecordError, RetryError
+from stream.errors import DecodeError, RecordError, RetryError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.ordering import KeyOrder
@@ -99,12 +99,11 @@ class Admission:
             self._arena.keep_specs({lanes[lane].spec_digest for lane in serving | self._arena.lanes()})
 
     def _admit_decoded(self, polled: Polled, decoded: Decoded) -> list[DeadLetter]:
-        claims, source = decoded.claims, decoded.rows
+        claims, source, letters = self._named(polled, decoded)
         routing = self._router.route(claims.column(self._fields.kind))
         types, routes = routing.types, routing.routes
-        letters: list[DeadLetter] = []
         if (lost := routes < 0).any():
-            letters = [
+            letters += [
                 self._letter(polled, int(row), self._router.no_route(str(kind)))
                 for row, kind in zip(source[lost], types[lost], strict=True)
             ]
@@ -118,6 +117,19 @@ class Admission:
         for number in distinct(routes):
             self._enter(number, routes == number, rows, claims, polled, source)
         return letters
+
+    def _named(self, polled: Polled, decoded: Decoded) -> tuple[pa.RecordBatch, Integers, list[DeadLetter]]:
+        """The claims that say who and of what type they are, their rows, and dead letters of the others."""
+        claims, source = decoded.claims, decoded.rows
+        letters: list[DeadLetter] = []
+        for name in (self._fields.identity, self._fields.kind):
+            column = claims.column(name)
+            if column.null_count:
+                present = column.is_valid().to_numpy(zero_copy_only=False)
+                error = DecodeError(f"the claim has no {name}, which identifies or routes it")
+                letters += [self._letter(polled, int(row), error) for row in source[~present]]
+                claims, source = claims.filter(pa.array(present)), source[present]
+        return claims, source, letters
 
     def _enter(
         self,

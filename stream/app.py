@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
@@ -19,10 +20,11 @@ from config.secrets import without_secrets
 from models import GIGABYTE, CacheOptions, ModelError, ModelPriority, SyncModelCacheManager, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
+from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
-from stream.clients import consumer_options, producer_options
+from stream.clients import consumer_options, largest_message, producer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
@@ -30,6 +32,7 @@ from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.host_load import HostLoad
 from stream.lanes import Lanes
+from stream.letter_limit import LetterRules
 from stream.loader import Loader, Schedule
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
@@ -42,6 +45,7 @@ from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
+from stream.topics import MAX_MESSAGE_BYTES
 from stream.turns import Turns
 from stream.worker import Progress, Worker
 
@@ -51,14 +55,17 @@ _AT_START = ("high", "critical")
 _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
 _LONGEST_COALESCE = 0.012
+_CLIENTS_BATCH_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TopicShape:
-    """Partitions of the topics, as the broker has them."""
+    """Partitions of the topics, and the bytes that a record of the outputs may have, as the broker has them."""
 
     input: int
     output: int
+    output_bytes: int = MAX_MESSAGE_BYTES
+    dead_letter_bytes: int = MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     limits, scorer = settings.limits, Scorer(rooms.arena, clock)
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
     consumer = _consumer(settings, rooms, progress)
-    producer = _producer(settings, rooms.arena.capacity)
+    producer = _producer(settings, rooms.arena.capacity, shape)
     pipeline = Pipeline(
         consumer=consumer,
         admission=_admission(settings, rooms),
@@ -128,6 +135,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         signals=progress.signals(),
         clock=clock,
         metrics=rooms.metrics,
+        backoff=Backoff(),
     )
     worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
     return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))
@@ -184,11 +192,18 @@ def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: 
         encoder,
         producer,
         rooms.ledger,
-        OutputTopics(topics.input, topics.output, topics.dead_letters, shape.input == shape.output),
+        OutputTopics(
+            topics.input,
+            topics.output,
+            topics.dead_letters,
+            shape.input == shape.output,
+            *_record_limits(settings, shape),
+        ),
         rooms.roster,
         rooms.budget,
         rooms.clock,
         rooms.metrics,
+        LetterRules(settings.limits.dead_letter_share, settings.limits.dead_letter_window),
     )
 
 
@@ -292,6 +307,10 @@ def _decoder(settings: Settings, clock: Clock) -> Decoder:
         if name not in decoder.arrow_schema.names:
             known = ", ".join(decoder.arrow_schema.names)
             raise UsageError(f"schemas.{setting}: {chosen.input} has no field {name!r}; it has {known}")
+        if not pa.types.is_string(kind := decoder.arrow_schema.field(name).type):
+            raise UsageError(
+                f"schemas.{setting}: field {name!r} of {chosen.input} is {kind}; it must be a string"
+            )
     return decoder
 
 
@@ -323,9 +342,18 @@ def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimCons
     return wrapped[0]
 
 
-def _producer(settings: Settings, queue_limit: int) -> ClaimProducer:
+def _record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
+    """Bytes of a result and of a dead letter that neither the topics nor the client refuse."""
+    own = largest_message(settings.kafka.client, settings.kafka.producer)
+    return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
+
+
+def _producer(settings: Settings, queue_limit: int, shape: TopicShape) -> ClaimProducer:
     kafka = settings.kafka
     options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    # A topic's limit is that of a batch: one of small results must not exceed it either.
+    smallest = min(shape.output_bytes, shape.dead_letter_bytes)
+    options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
     options["logger"] = logging.getLogger("librdkafka")
     return ClaimProducer(Producer(options), queue_limit)
 

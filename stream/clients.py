@@ -63,3 +63,8 @@ def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Opt
         "queue.buffering.max.kbytes": 2_097_151,
     }
     return {**_PRODUCER, **shared, **own, **required}
+
+
+def largest_message(shared: Options, own: Options) -> int:
+    """Bytes of a message that the producer takes."""
+    return int({**_PRODUCER, **shared, **own}["message.max.bytes"])

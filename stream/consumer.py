@@ -10,11 +10,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import methodcaller
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.errors import FatalError
+from stream.letters import UNREADABLE
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.records import Headers, Polled, distinct
@@ -22,6 +25,10 @@ from stream.records import Headers, Polled, distinct
 log = logging.getLogger(__name__)
 
 Drain = Callable[[Sequence[int]], None]
+
+# The client fails at a header whose name is no UTF-8, and in this way the interpreter looks whether it did. A plain
+# call, once it is optimised, gives back the half of an answer that there is then, and the process ends by it.
+_ask_for_headers = methodcaller("headers")
 
 _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -199,5 +206,13 @@ def _numbers(partitions: list[TopicPartition]) -> list[int]:
 
 
 def _headers(messages: list[Message]) -> dict[int, Headers]:
-    given = [message.headers() for message in messages]
+    given: list[Headers | None] = []
+    while len(given) < len(messages):
+        try:
+            given.extend(map(_ask_for_headers, islice(messages, len(given), None)))
+        except SystemError:
+            # `given` ends before the message at fault, which is not asked again: its next answer holds a null pointer.
+            bad = messages[len(given)]
+            log.warning("the headers of %d@%d cannot be read", bad.partition(), bad.offset())
+            given.append([(UNREADABLE, None)])
     return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,27 +14,40 @@ import numpy as np
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Encoder
+from stream.errors import OversizeError, StopError
+from stream.letter_limit import DEFAULT_RULES, LetterLimit, LetterRules
+from stream.letters import Reason, attempt_of, fitted
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
 from stream.recent import RecentQuantile
-from stream.records import DeadLetter, Headers, Integers, Outcome, Position, Rows
+from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Rows
 from stream.results import ScoreColumns
 from stream.roster import Roster
 
+log = logging.getLogger(__name__)
+
 TRACE_HEADER = "traceparent"
+_LONGEST_TRACE = 512
+# Of a record: its header with that trace, and its share of the batch around it.
+_RECORD_OVERHEAD = 128 + _LONGEST_TRACE
 _FIRST_GUESS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class OutputTopics:
-    """Where results and dead letters go. `aligned`: the result topic has as many partitions as the input topic."""
+    """Where results and dead letters go, and the bytes that a record may have there.
+
+    `aligned`: the result topic has as many partitions as the input topic.
+    """
 
     input: str
     results: str
     dead_letters: str
     aligned: bool
+    result_bytes: int = 1_048_588
+    letter_bytes: int = 1_048_588
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class Delivery:
         budget: float,
         clock: Clock,
         metrics: StageMetrics,
+        rules: LetterRules = DEFAULT_RULES,
     ) -> None:
         self._arena = arena
         self._orders = orders
@@ -73,6 +89,7 @@ class Delivery:
         self._budget = budget
         self._clock = clock
         self._metrics = metrics
+        self._limit = LetterLimit(rules)
         self._typical = RecentQuantile(0.5, start=_FIRST_GUESS)
         self._slow = RecentQuantile(0.9, start=_FIRST_GUESS)
 
@@ -87,9 +104,15 @@ class Delivery:
         return self._slow.value
 
     def deliver(self, outcomes: Sequence[Outcome], letters: Sequence[DeadLetter]) -> None:
-        """Produce what may leave of these outcomes and of those held back for their key's order."""
+        """Produce what may leave of these outcomes and of those held back for their key's order.
+
+        Raises StopError, with nothing of these produced, when too many records become dead letters.
+        """
         failed = [failure for outcome in outcomes for failure in outcome.failures]
         letters = [*letters, *(self._letter(f.row, f.lane, f.error) for f in failed)]
+        errors = Counter(type(letter.error).__name__ for letter in letters)
+        if reason := self._limit.check(errors, sum(len(outcome.rows) for outcome in outcomes)):
+            raise StopError(reason)
         failed_rows = np.array([failure.row for failure in failed], np.int32)
         rows = self._released([*(outcome.rows for outcome in outcomes), failed_rows])
         rows = rows[~np.isin(rows, failed_rows)] if len(failed_rows) else rows
@@ -125,14 +148,32 @@ class Delivery:
         rows = rows[np.argsort(self._arena.partition[rows], kind="stable")]
         values = self._encoder.encode(self._columns.build(rows, self._clock.wall()))
         keys = self._arena.key[rows].tolist()
+        letters: list[Shipment] = []
+        if (fits := self._fits(values, keys)) is not None:
+            letters = [self._oversize(int(row)) for row in rows[~fits]]
+            rows, values, keys = rows[fits], list(compress(values, fits)), list(compress(keys, fits))
         messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
         partitions = self._arena.partition[rows]
-        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(rows)]
+        edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(rows)] if len(rows) else []
         shipments = [
             self._shipment(rows[start:end], messages[start:end], scored) for start, end in pairwise(edges)
         ]
         self._metrics.count("busy_seconds_total", self._clock.now() - started, "encode")
-        return shipments
+        return shipments + letters
+
+    def _fits(self, values: list[bytes], keys: list[bytes | None]) -> Flags | None:
+        """Which results the broker would take; None where it takes all: one refused would end the producer."""
+        most = self._topics.result_bytes - _RECORD_OVERHEAD
+        if max(map(len, values)) + max(map(len, filter(None, keys)), default=0) <= most:
+            return None
+        sizes = [len(value) + len(key or b"") for value, key in zip(values, keys, strict=True)]
+        return np.array(sizes) <= most
+
+    def _oversize(self, row: int) -> Shipment:
+        lane = int(self._arena.model[row, self._arena.hop[row] - 1])
+        most = self._topics.result_bytes
+        reason = f"its result with its key is larger than {self._topics.results!r} takes, {most:,} bytes"
+        return self._dead_letter(self._letter(row, lane, OversizeError(reason)))
 
     def _shipment(self, rows: Rows, messages: list[dict[str, Any]], scored: float) -> Shipment:
         covered = Covered(
@@ -152,7 +193,7 @@ class Delivery:
     def _traces(self, rows: Rows) -> dict[int, Headers]:
         kept = self._arena.headers
         found = {
-            index: [header for header in kept[row] if header[0] == TRACE_HEADER]
+            index: [header for header in kept[row] if _is_trace(header)]
             for index, row in enumerate(rows.tolist())
             if row in kept
         }
@@ -174,37 +215,48 @@ class Delivery:
         self._slow.note(seconds)
 
     def _letter(self, row: int, lane: int, error: Any) -> DeadLetter:
-        arena = self._arena
+        arena, identity = self._arena, self._roster.lanes[lane].identity
         return DeadLetter(
             arena.key[row],
             arena.value[row],
             arena.headers.get(row, []),
             arena.position(row),
             error,
-            model=self._roster.lanes[lane].identity.name,
+            model=identity.name,
+            version=identity.version,
         )
 
     def _dead_letter(self, letter: DeadLetter) -> Shipment:
         position = letter.position
         self._metrics.count("dead_letters_total", 1, type(letter.error).__name__)
+        key, value, headers = fitted(
+            letter.key, letter.value, letter.headers, self._reason(letter), self._topics.letter_bytes
+        )
+        if value is not letter.value:
+            log.error("the dead letter of %s is without what is too large for its topic", position)
+            self._metrics.count("dead_letters_incomplete_total")
         return Shipment(
             topic=self._topics.dead_letters,
             partition=ANY_PARTITION,
-            messages=[{"value": letter.value, "key": letter.key}],
-            headers={0: [*letter.headers, *self._reasons(letter)]},
+            messages=[{"value": value, "key": key}],
+            headers={0: headers},
             acknowledged=lambda: self._ledger.complete(
                 np.array([position.partition]), np.array([position.offset]), np.array([position.epoch])
             ),
         )
 
-    def _reasons(self, letter: DeadLetter) -> Headers:
-        reasons = {
-            "error-class": type(letter.error).__name__,
-            "error-message": str(letter.error),
-            "topic": self._topics.input,
-            "partition": str(letter.position.partition),
-            "offset": str(letter.position.offset),
-            "model": letter.model,
-            "attempt": str(letter.attempt),
-        }
-        return [(f"claimstream-{name}", text.encode()) for name, text in reasons.items()]
+    def _reason(self, letter: DeadLetter) -> Reason:
+        return Reason(
+            type(letter.error).__name__,
+            str(letter.error),
+            self._topics.input,
+            letter.position.partition,
+            letter.position.offset,
+            letter.model,
+            letter.version,
+            attempt_of(letter.headers),
+        )
+
+
+def _is_trace(header: tuple[str, bytes | None]) -> bool:
+    return header[0] == TRACE_HEADER and len(header[1] or b"") <= _LONGEST_TRACE

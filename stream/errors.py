@@ -14,17 +14,30 @@ class Disposition(Enum):
 
 
 class ClaimstreamError(Exception):
-    """Root of the tree; a message says what was wrong, where, and what to do."""
+    """Root of the tree; a message says what was wrong, where, and what to do.
+
+    `exit_code` is that of a command or a stage which ends by it: 1 failed, 2 bad usage or configuration, 3 stopped
+    because a person has to look. Only after 1 does it help to start again.
+    """
 
     disposition = Disposition.FATAL
+    exit_code = 1
 
 
 class UsageError(ClaimstreamError):
-    """A wrong option, file or configuration; the command line exits with 2."""
+    """A wrong option, file or configuration."""
+
+    exit_code = 2
 
 
 class FatalError(ClaimstreamError):
-    """The worker leaves its group in bounded time; nothing uncommitted is lost."""
+    """The worker leaves its group in bounded time, and is started again; nothing uncommitted is lost."""
+
+
+class StopError(FatalError):
+    """Another worker or another start would meet the same: the whole stage stops until a person has looked."""
+
+    exit_code = 3
 
 
 class RetryError(ClaimstreamError):

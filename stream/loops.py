@@ -22,11 +22,19 @@ class StepLoop(threading.Thread):
         self._failed = failed
         self._wake = threading.Event()
         self._stopping = False
+        self._since: float | None = None
+
+    def stuck(self, now: float) -> float:
+        """Seconds that the step under way has taken so far, 0 between steps."""
+        since = self._since
+        return 0.0 if since is None else now - since
 
     def run(self) -> None:
         try:
             while not self._stopping:
-                due = self._step(self._clock.now())
+                self._since = self._clock.now()
+                due = self._step(self._since)
+                self._since = None
                 if (wait := min(due - self._clock.now(), _LONGEST_WAIT)) > 0.0:
                     self._wake.wait(wait)
                 self._wake.clear()

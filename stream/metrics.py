@@ -60,6 +60,9 @@ DEFINITIONS = {
     "claims_scored_total": Definition("Scores given, by model.", ("model", "version")),
     "claims_delivered_total": Definition("Results acknowledged by the broker."),
     "dead_letters_total": Definition("Records sent to the dead letters, by error.", ("error",)),
+    "dead_letters_incomplete_total": Definition(
+        "Dead letters without what was too large for their topic; the record lies where their headers say."
+    ),
     "deadline_missed_total": Definition("Results acknowledged after their deadline."),
     "stale_results_total": Definition(
         "Results dropped because their partition had moved on; its new owner scores them."
@@ -106,6 +109,10 @@ DEFINITIONS = {
     "claims_in_flight": Definition("Claims between poll and acknowledgement.", gauge=True),
     "bytes_in_flight": Definition("Raw bytes retained for claims in flight.", gauge=True),
     "output_queue_claims": Definition("Scored claims that wait for the output.", gauge=True),
+    "worker_restarts_total": Definition("Worker processes that ended by themselves and were started again."),
+    "workers_crash_looping": Definition(
+        "Workers that ended three times or more, each time within a minute of their start.", gauge=True
+    ),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
 }

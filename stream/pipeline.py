@@ -20,6 +20,7 @@ import numpy as np
 
 from stream.admission import Admission
 from stream.arena import ClaimArena
+from stream.backoff import Backoff
 from stream.backpressure import Crowding, Flow, Pressure, ReadingGate
 from stream.batch_policy import Wait
 from stream.batching import Batcher, Chosen
@@ -56,7 +57,6 @@ class Rhythm:
     hold: float = 0.02
     paused_poll: float = 0.05
     delivery: float = 0.002
-    retry: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class Pipeline:
     signals: Signals
     clock: Clock
     metrics: StageMetrics
+    backoff: Backoff = field(default_factory=Backoff)
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
@@ -231,9 +232,9 @@ class Pipeline:
         try:
             letters = self.admission.admit(self._read[0])
         except RetryError as error:
-            self._put_off(error)
-            self._next_retry = now + self.rhythm.retry
+            self._next_retry = now + self._put_off(error)
             return
+        self.backoff.succeeded()
         self._read.popleft()
         if letters:
             self.outbox.put_letters(letters)
@@ -253,9 +254,12 @@ class Pipeline:
                 self.metrics.count("claims_reassigned_total", count)
                 self._wake_scoring()
 
-    def _put_off(self, error: RetryError) -> None:
-        log.warning("claims wait, the next try is in %g s: %s", self.rhythm.retry, error)
+    def _put_off(self, error: RetryError) -> float:
+        """Seconds until the next try."""
+        wait = self.backoff.failed()
+        log.warning("claims wait, the next try is in %.1f s: %s", wait, error)
         self.metrics.count("retries_total", 1, type(error).__name__)
+        return wait
 
     def _wake_scoring(self) -> None:
         self.signals.scoring()

@@ -13,12 +13,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from config import Settings
+from config import ConfigurationError, Settings
 from models import ModelError
 from stream.allocator import keep_freed_memory
 from stream.app import Assembly, TopicShape, assemble
 from stream.clock import Clock, SystemClock
-from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Ready
+from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
+from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ _SWITCH_INTERVAL = 0.0005
 _REPORT_INTERVAL = 0.5
 # Longer, because a look at the cache asks Redis and the locks of other processes.
 _STATUS_INTERVAL = 2.0
+# Beside the drain, what it takes to end loops, close the consumer and let models go.
+LEAVE_SECONDS = 5.0
 
 
 def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:
@@ -35,20 +38,49 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection) ->
     clock = SystemClock()
     try:
         assembly = assemble(settings, shape, clock)
+        _tell(connection, Joining())
         assembly.worker.start()
-        Correspondence(assembly, connection, clock).until_stop()
+        Correspondence(assembly, connection, clock, _patience(settings)).until_stop()
+        _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
         unfinished = assembly.worker.stop()
         assembly.speeds.remember(assembly.batcher.speeds())
         assembly.loader.close()
         assembly.cache.close()
     except Exception as error:
-        log.exception("the worker ends")
-        _tell(connection, Ended(0, f"{type(error).__name__}: {error}"))
+        # What is meant for a person needs no traceback.
+        log.error("the worker ends: %s", error, exc_info=not isinstance(error, UsageError | StopError))  # noqa: TRY400
+        _tell(connection, Ended(0, f"{type(error).__name__}: {error}", _exit_code(error)))
         logging.shutdown()
         # At once: an ordinary end would wait for loads in progress.
         os._exit(1)
     _tell(connection, assembly.metrics.snapshot())
     _tell(connection, Ended(unfinished))
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, ConfigurationError):
+        return UsageError.exit_code
+    return error.exit_code if isinstance(error, ClaimstreamError) else FatalError.exit_code
+
+
+def _patience(settings: Settings) -> float:
+    """Seconds after which a step counts as hung. A poll may have to drain within itself."""
+    return max(settings.limits.step_timeout_s, 2 * settings.latency.drain_timeout_s)
+
+
+def _leave_within(seconds: float) -> None:
+    """Ends the process by force then: a forward or a client that hangs must not keep its partitions for ever."""
+
+    def end() -> None:
+        log.error(
+            "not left after %g s; ended by force, the group learns of it by the end of its session", seconds
+        )
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def spawner(settings: Settings, shape: TopicShape) -> Any:
@@ -68,16 +100,21 @@ def spawner(settings: Settings, shape: TopicShape) -> Any:
 class Correspondence:
     """Reports to the supervisor and carries its orders out, until it says stop or is gone."""
 
-    def __init__(self, assembly: Assembly, connection: Connection, clock: Clock) -> None:
+    def __init__(
+        self, assembly: Assembly, connection: Connection, clock: Clock, patience: float = float("inf")
+    ) -> None:
         self._assembly = assembly
         self._connection = connection
         self._clock = clock
+        self._patience = patience
         self._answers: queue.SimpleQueue[CacheAnswer] = queue.SimpleQueue()
         self._told_ready = False
         self._next_status = 0.0
 
     def until_stop(self) -> None:
+        """Raises FatalError when a step of the worker hangs."""
         while not self._assembly.worker.wait(0.0):
+            self._assembly.worker.check(self._patience)
             if self._connection.poll(_REPORT_INTERVAL) and not self._take_order():
                 return
             if not self._report():

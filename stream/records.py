@@ -101,4 +101,4 @@ class DeadLetter:
     position: Position
     error: RecordError
     model: str = ""
-    attempt: int = 1
+    version: str = ""

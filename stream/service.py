@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 from collections.abc import Sequence
@@ -15,18 +16,15 @@ from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
 from stream.app import TopicShape, cache_options, check_clients, model_catalog
+from stream.backoff import Backoff
 from stream.batching_view import batching_view
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
-from stream.process import configure_logging, spawner
+from stream.process import LEAVE_SECONDS, configure_logging, spawner
 from stream.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-
-_FIRST_BACKOFF = 1.0
-_LONGEST_BACKOFF = 30.0
-_LEAVE_SECONDS = 5.0
 
 
 class CacheDesk:
@@ -78,7 +76,11 @@ class Service:
             self.supervisor.kill()
 
     def run(self) -> int:
-        """Serve until asked to stop. Readiness goes first, then the workers drain, then HTTP ends."""
+        """Serve until asked to stop, or a worker met what all would meet. The exit code is that of `stream.errors`.
+
+        Readiness goes first, so that nobody counts on a stage that ends; then the workers drain and leave the group;
+        HTTP ends last, because until then it tells how far they are.
+        """
         configure_logging(self._settings)
         self._check_promises()
         check_clients(self._settings)
@@ -93,25 +95,33 @@ class Service:
         http = self._settings.http
         app = application(
             supervisor.snapshot,
-            lambda: supervisor.ready,
+            lambda: supervisor.unready,
             lambda: supervisor.alive > 0,
             CacheDesk(supervisor, self._settings.cache.load_timeout_s),
             lambda: batching_view(supervisor.batching(), supervisor.snapshot()),
             http.token,
         )
+        if not _is_loopback(http.host):
+            log.warning(
+                "http.host: %s can be reached by other machines, without TLS: whoever listens on the way reads%s",
+                http.host,
+                " http.token" if http.token else " it all",
+            )
         server = AdminServer(app, http.host, http.port)
         server.start()
         self.address = server.address
         log.info("endpoints at %s", server.address)
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not supervisor.hopeless:
                 supervisor.step(0.1)
-            supervisor.stop(self._settings.latency.drain_timeout_s + _LEAVE_SECONDS)
+            if supervisor.hopeless:
+                log.error("the stage stops: %s", supervisor.errors[-1])
+            supervisor.stop(self._settings.latency.drain_timeout_s + LEAVE_SECONDS)
         finally:
             supervisor.kill()
             server.stop()
         log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
-        return 0 if supervisor.unfinished == 0 else 1
+        return supervisor.exit_code or (1 if supervisor.unfinished else 0)
 
     def _pool(self) -> Pool:
         try:
@@ -155,23 +165,39 @@ class Service:
 
     def _await_topics(self) -> TopicShape | None:
         """Shapes of the topics; waits, with back-off, for a cluster that is not there. None when asked to stop."""
-        backoff = _FIRST_BACKOFF
+        backoff = Backoff()
         while not self._stop.is_set():
             try:
                 return self._checked_topics()
             except topics.UnreachableError as error:
-                log.error("%s; next try in %.0f s", error, backoff)  # noqa: TRY400 - the place is no news
-                self._stop.wait(backoff)
-                backoff = min(2 * backoff, _LONGEST_BACKOFF)
+                wait = backoff.failed()
+                log.error("%s; next try in %.1f s", error, wait)  # noqa: TRY400 - the place is no news
+                self._stop.wait(wait)
         return None
 
     def _checked_topics(self) -> TopicShape:
         kafka = self._settings.kafka
         names = [kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters]
-        found = topics.describe({"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}, names)
+        client = {**kafka.client, "bootstrap.servers": kafka.bootstrap_servers}
+        found = topics.describe(client, names)
         if missing := [name for name in names if found[name] is None]:
             raise UsageError(
                 f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
                 f"claimstream topics create --bootstrap {kafka.bootstrap_servers} {' '.join(missing)}"
             )
-        return TopicShape(found[names[0]] or 0, found[names[1]] or 0)
+        largest = topics.largest_records(client, names)
+        if largest[names[2]] < min(largest[names[0]], self._settings.limits.record_max_bytes):
+            log.warning(
+                "%s takes records of %d bytes: dead letters that are larger go there without their value; "
+                "raise its max.message.bytes",
+                names[2],
+                largest[names[2]],
+            )
+        return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Literal
 
 from models import CacheStatus
+from stream.backoff import Backoff, Draw, by_chance
 from stream.clock import Clock
 from stream.decisions import BatchingStatus
 from stream.metrics import Snapshot
@@ -22,9 +23,14 @@ log = logging.getLogger(__name__)
 
 STOP = "stop"
 
-_FIRST_BACKOFF = 1.0
-_LONGEST_BACKOFF = 30.0
 _STEADY = 60.0
+_LOOP = 3
+_ERRORS_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A worker has its models warm and joins the group: from now on it may hold claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker left; `unfinished` claims stay uncommitted. `error` is empty after a clean end."""
+    """A worker left; `unfinished` claims stay uncommitted. `error` is empty after a clean end.
+
+    An `exit_code` other than 0 and 1 is that of an error which the next worker would meet as well.
+    """
 
     unfinished: int
     error: str = ""
+    exit_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class CacheAnswer:
     failed: bool
 
 
-Report = Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
+Report = Joining | Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -69,29 +79,40 @@ class _Slot:
     number: int
     process: BaseProcess | None = None
     connection: Connection | None = None
+    joining: bool = False
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
     batching: BatchingStatus | None = None
     started: float = 0.0
     start_at: float | None = None
-    crashes: int = 0
+    ended: Ended | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def loops(self, now: float) -> bool:
+        """Whether it keeps ending soon after its start."""
+        steady = self.process is not None and now - self.started >= _STEADY
+        return self.backoff.failures >= _LOOP and not steady
 
 
 class Supervisor:
     """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection."""
 
-    def __init__(self, spawn: Spawn, workers: int, clock: Clock) -> None:
+    def __init__(self, spawn: Spawn, workers: int, clock: Clock, draw: Draw = by_chance) -> None:
         self._spawn = spawn
         self._clock = clock
-        self._slots = [_Slot(number, start_at=0.0) for number in range(workers)]
+        self._draw = draw
+        self._slots = [self._slot(number) for number in range(workers)]
         self._departed = Snapshot()
         self._stopping = False
         self._numbers = itertools.count()
         self._asked: dict[tuple[int, int], Future[CacheAnswer]] = {}
         self._sending = threading.Lock()
+        self._restarts = 0
         self.unfinished = 0
         self.errors: list[str] = []
+        # Of the stage: 1 when a worker failed to drain or was killed, 2 or 3 when one said that all are to end.
+        self.exit_code = 0
 
     @property
     def workers(self) -> int:
@@ -99,8 +120,25 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether every worker has joined the group and none is being stopped."""
-        return not self._stopping and all(slot.ready for slot in self._slots)
+        """Whether every worker has joined the group, none keeps ending, and none is being stopped."""
+        return not self.unready
+
+    @property
+    def unready(self) -> str:
+        """Why the stage is not ready; nothing when it is."""
+        if self._stopping:
+            return "workers are stopping"
+        now = self._clock.now()
+        if looping := [slot for slot in self._slots if slot.loops(now)]:
+            slot = looping[0]
+            why = f": {self.errors[-1]}" if self.errors else ""
+            return f"worker {slot.number} ended {slot.backoff.failures} times in a row{why}"
+        return "" if all(slot.ready for slot in self._slots) else "workers are starting"
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a worker met what every other would meet: the stage is to stop."""
+        return self.exit_code > 1
 
     @property
     def alive(self) -> int:
@@ -108,7 +146,7 @@ class Supervisor:
 
     def add_worker(self) -> None:
         """One more member; it starts with the next `step`."""
-        self._slots.append(_Slot(len(self._slots), start_at=0.0))
+        self._slots.append(self._slot(len(self._slots)))
 
     def snapshot(self) -> Snapshot:
         """The sum over all workers, those that are gone included."""
@@ -116,6 +154,9 @@ class Supervisor:
         total.add(self._departed)
         for slot in self._slots:
             total.add(slot.latest)
+        total.numbers["worker_restarts_total", ()] = self._restarts
+        now = self._clock.now()
+        total.numbers["workers_crash_looping", ()] = sum(slot.loops(now) for slot in self._slots)
         return total
 
     def per_worker(self) -> list[Snapshot]:
@@ -158,8 +199,18 @@ class Supervisor:
             self._receive(busy[connection])  # type: ignore[index]
 
     def stop(self, timeout: float) -> None:
-        """Ask every worker to drain and leave; end those that have not after `timeout` seconds."""
+        """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
+
+        A worker that is still on its way into the group holds no claim, and hears nothing while it loads its models:
+        it is ended at once.
+        """
         self._stopping = True
+        self.step(0.0)
+        for slot in self._slots:
+            if slot.process is not None and not slot.joining:
+                log.info("worker %d was still starting; it is ended", slot.number)
+                slot.process.kill()
+                self._bury(slot)
         for slot in self._slots:
             self._tell(slot, STOP)
         deadline = self._clock.now() + timeout
@@ -173,6 +224,7 @@ class Supervisor:
         for slot in self._slots:
             if slot.process is not None:
                 log.error("worker %d is ended by force; what it had in flight stays uncommitted", slot.number)
+                self.exit_code = self.exit_code or 1
                 slot.process.kill()
                 self._bury(slot)
 
@@ -180,7 +232,8 @@ class Supervisor:
         ours, theirs = multiprocessing.Pipe()
         slot.process = self._spawn(slot.number, theirs)
         theirs.close()
-        slot.connection, slot.ready, slot.started, slot.start_at = ours, False, now, None
+        slot.connection, slot.started, slot.start_at = ours, now, None
+        slot.joining, slot.ready, slot.ended = False, False, None
 
     def _receive(self, slot: _Slot) -> None:
         if slot.connection is None:
@@ -191,15 +244,23 @@ class Supervisor:
             self._ended(slot)
             return
         if isinstance(report, Ended):
-            self.unfinished += report.unfinished
-            if report.error:
-                self.errors.append(report.error)
-                log.error("worker %d: %s", slot.number, report.error)
+            self._note_end(slot, report)
         else:
             self._take(slot, report)
 
+    def _note_end(self, slot: _Slot, report: Ended) -> None:
+        slot.ended = report
+        self.unfinished += report.unfinished
+        if report.error:
+            self.errors = [*self.errors[1 - _ERRORS_KEPT :], report.error]
+            log.error("worker %d: %s", slot.number, report.error)
+        if report.exit_code > 1 and not self.hopeless:
+            self.exit_code = report.exit_code
+        elif report.error and self._stopping:
+            self.exit_code = self.exit_code or 1
+
     def _take(
-        self, slot: _Slot, report: Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
+        self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
     ) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
@@ -207,26 +268,37 @@ class Supervisor:
             slot.cache = report
         elif isinstance(report, BatchingStatus):
             slot.batching = report
+        elif isinstance(report, Joining):
+            slot.joining = True
         elif isinstance(report, Ready):
-            slot.ready = True
+            slot.joining = slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
             asked.set_result(report)
 
     def _ended(self, slot: _Slot) -> None:
         code = self._bury(slot)
         if self._stopping:
+            if slot.ended is None:
+                log.error("worker %d ended with code %s without a word", slot.number, code)
+                self.exit_code = self.exit_code or 1
             return
         now = self._clock.now()
-        slot.crashes = slot.crashes + 1 if now - slot.started < _STEADY else 1
-        backoff = min(_FIRST_BACKOFF * 2 ** (slot.crashes - 1), _LONGEST_BACKOFF)
-        slot.start_at = now + backoff
+        if now - slot.started >= _STEADY:
+            slot.backoff.succeeded()
+        self._restarts += 1
+        wait = slot.backoff.failed()
+        slot.start_at = now + wait
         log.error(
-            "worker %d ended with code %s, %d times in a row; it starts again in %.0f s",
+            "worker %d ended with code %s, %d times in a row; it starts again in %.1f s%s",
             slot.number,
             code,
-            slot.crashes,
-            backoff,
+            slot.backoff.failures,
+            wait,
+            "; the stage is not ready while it goes on like this" if slot.loops(now) else "",
         )
+
+    def _slot(self, number: int) -> _Slot:
+        return _Slot(number, start_at=0.0, backoff=Backoff(draw=self._draw))
 
     def _bury(self, slot: _Slot) -> int | None:
         if slot.process is None or slot.connection is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic
 
 from stream.errors import FatalError, RetryError, UsageError
+
+log = logging.getLogger(__name__)
 
 # Kafka's own default, and how much more a dead letter may carry: headers and a wrapped record.
 MAX_MESSAGE_BYTES = 1_048_588
@@ -68,6 +71,11 @@ def describe(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int |
     return {name: len(found[name].partitions) if name in found else None for name in names}
 
 
+def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
+    """Bytes that a record of each topic may have; Kafka's default where the cluster does not let this be read."""
+    return _Cluster(client).largest_records(names)
+
+
 def ensure_topics(client: Mapping[str, Any], topics: Sequence[TopicSpec]) -> list[str]:
     """Create what is missing and wait until it can be used; the names created.
 
@@ -96,6 +104,22 @@ class _Cluster:
         except KafkaException as error:
             self._admin.poll(0)
             raise self._explained(error, f"the topics at {self._addresses} could not be listed") from error
+
+    def largest_records(self, names: Sequence[str]) -> dict[str, int]:
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        found = {}
+        for place, answer in self._admin.describe_configs(asked, request_timeout=_ANSWER_SECONDS).items():
+            try:
+                found[place.name] = int(answer.result(_ANSWER_SECONDS)["max.message.bytes"].value)
+            except (KafkaException, TimeoutError) as error:
+                log.warning(
+                    "%s: its max.message.bytes cannot be read (%s), %d is assumed",
+                    place.name,
+                    error,
+                    MAX_MESSAGE_BYTES,
+                )
+                found[place.name] = MAX_MESSAGE_BYTES
+        return found
 
     def create(self, topics: Sequence[TopicSpec]) -> list[str]:
         """The names of those that did not appear meanwhile by another hand."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
+from stream.errors import FatalError, StopError
 from stream.loops import StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
@@ -109,6 +110,20 @@ class Worker:
         """What batching does and why."""
         return self._pipeline.batching(self._clock.now())
 
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended a loop."""
+        return self._error is not None
+
+    def check(self, limit: float) -> None:
+        """Raises FatalError when a step has not come back for `limit` seconds: it hangs, and would for ever."""
+        now = self._clock.now()
+        for loop in self._loops.values():
+            if (seconds := loop.stuck(now)) > limit:
+                raise FatalError(
+                    f"a step of {loop.name} has not come back for {seconds:.0f} s, limits.step_timeout_s is {limit:g}"
+                )
+
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""
         return self._ended.wait(timeout)
@@ -136,6 +151,7 @@ class Worker:
         return unfinished
 
     def _fail(self, error: BaseException) -> None:
-        log.error("a loop ended: %s", error, exc_info=error)
+        # What is meant for a person needs no traceback.
+        log.error("a loop ended: %s", error, exc_info=None if isinstance(error, StopError) else error)
         self._error = self._error or error
         self._ended.set()

@@ -15,6 +15,7 @@ from models import Model, VersionKey, open_model
 from models.errors import ArtifactError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
+from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
@@ -250,6 +251,7 @@ class Stage:
             signals=Signals(*[lambda: None] * 6),
             clock=self.clock,
             metrics=self.metrics,
+            backoff=Backoff(draw=lambda: 0.0),
         )
         member.join()
         self.assign(0, 1)

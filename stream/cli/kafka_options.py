@@ -48,6 +48,16 @@ def client_config(bootstrap: str, client_options: tuple[str, ...]) -> dict[str, 
     return config
 
 
+def configured_client(
+    options: Mapping[str, Any], bootstrap: str, client_options: tuple[str, ...]
+) -> dict[str, str]:
+    """The same, over `options` of the configuration. Raises UsageError."""
+    shared = {
+        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in options.items()
+    }
+    return {**shared, **client_config(bootstrap, client_options)}
+
+
 def refused_config(error: KafkaException, config: Mapping[str, str]) -> UsageError:
     """What librdkafka said against the options, without the values that nobody should read."""
     text = str(error.args[0].str()) if error.args and hasattr(error.args[0], "str") else str(error)

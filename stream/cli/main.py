@@ -11,7 +11,7 @@ import click
 
 from config.errors import ConfigurationError
 from stream.cli.examples import example
-from stream.errors import ClaimstreamError, UsageError
+from stream.errors import ClaimstreamError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -21,6 +21,8 @@ COMMANDS = {
     "publish": "Publish claims from a file or a generator.",
     "status": "Show what a running stage does, and why.",
     "tail": "Print scores as they arrive.",
+    "audit": "Check that every claim has exactly one answer.",
+    "dlq": "List, show and replay dead letters.",
     "topics": "Create topics.",
     "broker": "Run an embedded Kafka in the foreground.",
     "config": "Check the configuration.",
@@ -57,7 +59,7 @@ def claimstream() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 (failed), 2 (bad usage or configuration) or 130 (interrupted)."""
+    """Run a command and exit: 0, 1 (failed), 2 (bad usage or configuration), 3 (stopped) or 130 (interrupted)."""
     sys.exit(run(arguments))
 
 
@@ -68,10 +70,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return USAGE
-    except (UsageError, ConfigurationError) as error:
+    except ConfigurationError as error:
         return _say(error, USAGE)
     except ClaimstreamError as error:
-        return _say(error, FAILED)
+        return _say(error, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:

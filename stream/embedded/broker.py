@@ -12,7 +12,7 @@ from stream.embedded.downloads import fetched
 from stream.embedded.java import java_executable
 from stream.embedded.ports import free_ports, require_free
 from stream.embedded.process import GuardedProcess
-from stream.embedded.properties import Node
+from stream.embedded.properties import Node, Security
 from stream.embedded.readiness import await_until, serves
 from stream.embedded.service import EmbeddedService
 from stream.embedded.storage import node_folders, prepare
@@ -28,7 +28,7 @@ class EmbeddedKafka(EmbeddedService):
 
     Without `directory` the data lie in a temporary folder that goes with the broker. With `port` the brokers
     listen there and on the ports after it. `overrides` are broker settings; `cache` is where the downloaded
-    Kafka is kept.
+    Kafka is kept. With `security` there is a second listener for clients with TLS and a password.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class EmbeddedKafka(EmbeddedService):
         port: int | None = None,
         cache: Path | None = None,
         start_timeout: float = 60.0,
+        security: Security | None = None,
     ) -> None:
         if brokers not in {1, 3}:
             raise UsageError(f"an embedded Kafka has 1 or 3 brokers, not {brokers}")
@@ -48,6 +49,7 @@ class EmbeddedKafka(EmbeddedService):
         self._port = port
         self._overrides = overrides or {}
         self._cache = cache
+        self._security = security
         self._timeout = start_timeout
         self._java: list[str] = []
         self._nodes: list[Node] = []
@@ -57,6 +59,11 @@ class EmbeddedKafka(EmbeddedService):
     def bootstrap(self) -> str:
         """Addresses for `bootstrap.servers`."""
         return ",".join(node.address for node in self._nodes)
+
+    @property
+    def secure_bootstrap(self) -> str:
+        """Addresses of the listener that `security` opened."""
+        return ",".join(node.secure_address for node in self._nodes)
 
     @property
     def folder(self) -> Path:
@@ -73,8 +80,11 @@ class EmbeddedKafka(EmbeddedService):
         ports = self._ports()
         folder = self._directory or Path(tempfile.mkdtemp(prefix="claimstream-kafka-"))
         folders = node_folders(folder.absolute(), self._count)
-        self._nodes = [Node(i + 1, ports[i], ports[self._count + i], folders[i]) for i in range(self._count)]
-        prepare(self._java, self._nodes, self._overrides)
+        count = self._count
+        self._nodes = [
+            Node(i + 1, ports[i], ports[count + i], folders[i], ports[2 * count + i]) for i in range(count)
+        ]
+        prepare(self._java, self._nodes, self._overrides, self._security)
         for index in range(self._count):
             self._launch(index)
         self._await(range(self._count))
@@ -121,11 +131,11 @@ class EmbeddedKafka(EmbeddedService):
 
     def _ports(self) -> list[int]:
         if self._port is None:
-            return free_ports(2 * self._count)
+            return free_ports(3 * self._count)
         wanted = range(self._port, self._port + self._count)
         for port in wanted:
             require_free(port)
-        return [*wanted, *(port for port in free_ports(2 * self._count) if port not in wanted)]
+        return [*wanted, *(port for port in free_ports(3 * self._count) if port not in wanted)]
 
     def _launch(self, index: int) -> None:
         node, temporary = self._nodes[index], self._directory is None

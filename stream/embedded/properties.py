@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_MECHANISM = "SCRAM-SHA-512"
+_SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -15,11 +18,17 @@ class Node:
     port: int
     controller_port: int
     folder: Path
+    secure_port: int = 0
 
     @property
     def address(self) -> str:
         """For `bootstrap.servers`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_address(self) -> str:
+        """The same, for clients with TLS and a password."""
+        return f"127.0.0.1:{self.secure_port}"
 
     @property
     def data(self) -> Path:
@@ -32,9 +41,22 @@ class Node:
         return self.folder / "server.properties"
 
 
-def server_properties(node: Node, nodes: Sequence[Node], overrides: Mapping[str, str]) -> str:
+@dataclass(frozen=True, slots=True)
+class Security:
+    """A second listener, with TLS and SCRAM. `certificate` is a PEM file of a private key and its chain."""
+
+    certificate: Path
+    passwords: Mapping[str, str]
+
+
+def server_properties(
+    node: Node, nodes: Sequence[Node], overrides: Mapping[str, str], security: Security | None = None
+) -> str:
     """server.properties of `node` in a cluster of `nodes`; overrides win."""
-    values = {**_place(node, nodes), **_replication(len(nodes)), **_manners(), **overrides}
+    values = {**_place(node, nodes), **_replication(len(nodes)), **_manners()}
+    if security is not None:
+        _secure(values, node, security)
+    values |= overrides
     return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items())
 
 
@@ -50,6 +72,29 @@ def _place(node: Node, nodes: Sequence[Node]) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(node.data),
     }
+
+
+def _secure(values: dict[str, str], node: Node, security: Security) -> None:
+    """Clients of the first listener, the brokers among them, stay as they are."""
+    for name in ("listeners", "advertised.listeners"):
+        values[name] += f",SECURE://{node.secure_address}"
+    values["listener.security.protocol.map"] += ",SECURE:SASL_SSL"
+    of_listener = {
+        "sasl.enabled.mechanisms": _MECHANISM,
+        f"{_MECHANISM.lower()}.sasl.jaas.config": f"{_SCRAM_MODULE} required;",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(security.certificate),
+    }
+    values |= {f"listener.name.secure.{name}": value for name, value in of_listener.items()}
+    values["sasl.enabled.mechanisms"] = _MECHANISM
+
+
+def scram_users(security: Security) -> list[str]:
+    """Options of the formatting that makes the users."""
+    return [
+        f"--add-scram={_MECHANISM}=[name={name},password={password}]"
+        for name, password in security.passwords.items()
+    ]
 
 
 def _replication(brokers: int) -> dict[str, str]:

@@ -20,23 +20,32 @@ _NAMES = ("redis-server", "valkey-server")
 class EmbeddedRedis(EmbeddedService):
     """Starts on entering, ends on leaving or with this process, even when that is killed; keeps nothing.
 
-    `maxmemory` is in bytes, None for no bound; `policy` is what Redis does when that is reached.
+    `maxmemory` is in bytes, None for no bound; `policy` is what Redis does when that is reached. With `password` it
+    speaks only to whoever gives that.
     """
 
     def __init__(
-        self, *, maxmemory: int | None = None, policy: str = "noeviction", start_timeout: float = 10.0
+        self,
+        *,
+        maxmemory: int | None = None,
+        policy: str = "noeviction",
+        start_timeout: float = 10.0,
+        password: str = "",
     ) -> None:
         self._limits = (
             () if maxmemory is None else ("--maxmemory", str(maxmemory), "--maxmemory-policy", policy)
         )
+        self._password = password
         self._timeout = start_timeout
+        self._guard = ("--requirepass", password) if password else ()
         self._folder: Path | None = None
         self._process: GuardedProcess | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        user = f":{self._password}@" if self._password else ""
+        return f"redis://{user}127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start and wait for the first answer. Raises FatalError with the end of the log."""
@@ -45,7 +54,7 @@ class EmbeddedRedis(EmbeddedService):
         if self.port == 0:
             (self.port,) = free_ports(1)
         self._process = GuardedProcess(
-            [executable, *_options(self.port, self._folder), *self._limits],
+            [executable, *_options(self.port, self._folder), *self._limits, *self._guard],
             self._folder / "redis.log",
             remove=self._folder,
         )
@@ -90,7 +99,7 @@ class EmbeddedRedis(EmbeddedService):
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as probe:
                 probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
+                return probe.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from stream.embedded.properties import Node, server_properties
+from stream.embedded.properties import Node, Security, scram_users, server_properties
 from stream.errors import FatalError, UsageError
 
 _FORMAT_SECONDS = 60.0
@@ -29,15 +29,21 @@ def node_folders(folder: Path, count: int) -> list[Path]:
     return wanted
 
 
-def prepare(java: Sequence[str], nodes: Sequence[Node], overrides: Mapping[str, str]) -> None:
+def prepare(
+    java: Sequence[str],
+    nodes: Sequence[Node],
+    overrides: Mapping[str, str],
+    security: Security | None = None,
+) -> None:
     """Write every node's configuration, format new folders. Raises FatalError with Kafka's reason."""
     for node in nodes:
         node.folder.mkdir(parents=True, exist_ok=True)
-        node.configuration.write_text(server_properties(node, nodes, overrides))
+        node.configuration.write_text(server_properties(node, nodes, overrides, security))
     cluster = cluster_identity(nodes[0].folder / "cluster-id")
+    users = [] if security is None else scram_users(security)
     fresh = [node for node in nodes if not (node.data / "meta.properties").exists()]
     with ThreadPoolExecutor(len(nodes)) as pool:
-        for _ in pool.map(partial(_format, java, cluster), fresh):
+        for _ in pool.map(partial(_format, java, cluster, users), fresh):
             continue
 
 
@@ -50,8 +56,9 @@ def cluster_identity(kept: Path) -> str:
     return kept.read_text()
 
 
-def _format(java: Sequence[str], cluster: str, node: Node) -> None:
-    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(node.configuration)]
+def _format(java: Sequence[str], cluster: str, users: Sequence[str], node: Node) -> None:
+    tool = [*java, "kafka.tools.StorageTool", "format"]
+    command = [*tool, "-t", cluster, "-c", str(node.configuration), *users]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

@@ -42,6 +42,24 @@ def test_claims_wait_for_the_broker_and_none_is_lost(broker: EmbeddedKafka) -> N
     assert (finding.scored, finding.sound) == (4_000, True)
 
 
+def test_readiness_goes_first_and_a_drain_that_cannot_end_is_given_up_in_time(broker: EmbeddedKafka) -> None:
+    topics = prepared(broker, "drains", 2_000)
+    more = {"ML_BATCH_SIZE_MIN": "4", "ML_BATCH_SIZE_MAX": "4", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "2"}
+    with stage(broker.bootstrap, topics, **more) as running:
+        await_that(lambda: running.delivered() > 0)
+        broker.pause()
+        time.sleep(0.5)
+        asked = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        await_that(lambda: running.get("/readyz") == (503, "workers are stopping\n"), 2)
+        assert running.get("/healthz")[0] == 200
+        assert running.process.wait(15) == 1
+        assert 1.5 < time.monotonic() - asked < 12
+        broker.resume()
+        said = running.said()
+    assert "claims stay uncommitted" in said or "stays uncommitted" in said
+
+
 def test_a_second_signal_ends_at_once_and_says_what_is_left(broker: EmbeddedKafka) -> None:
     topics = prepared(broker, "signals", 60_000)
     more = {"ML_BATCH_SIZE_MAX": "32", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "60"}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import fastavro
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 import schemas
-from stream.audit import Finding, Topics, audit
+from stream.audit import Finding, Ledger, Topics, _decoded, _origin, audit
+from stream.cli.main import run
 from stream.codec.framing import single_object_prefix
 
 KEYS = (b"a", b"b", None)
@@ -30,90 +34,175 @@ def claim(number: int) -> bytes:
     return encoded("claim_event", {"claim_id": f"c{number}", **plain})
 
 
-def result(number: int, **more: Any) -> bytes:
-    entry = dict.fromkeys(("model", "version", "variant", "decision", "precision", "device"), "x")
+ENTRY = dict.fromkeys(("model", "version", "variant", "decision", "precision", "device"), "x")
+Answer = tuple[int, bytes | None, dict[str, Any]]
+
+
+def result(topic: str, number: int, changes: dict[str, Any]) -> bytes:
     record = {
         "claim_id": f"c{number}",
         "claim_type": "t",
-        "input_topic": "in",
+        "input_topic": topic,
         "input_partition": 0,
         "input_offset": number,
         "input_timestamp": 1_700_000_000_000 + number,
-        "scores": [entry | {"score": number / 10}],
+        "scores": [ENTRY | {"score": number / 10}],
         "outcome": "scored",
         "scored_at": 1_700_000_000_000,
         "queue_ms": 1.0,
         "inference_ms": 1.0,
         "deadline_missed": False,
     }
-    return encoded("claim_score", record | more)
+    return encoded("claim_score", record | changes)
+
+
+def letter_headers(topic: str, number: int) -> list[tuple[str, bytes]]:
+    reasons = {"error-class": "DecodeError", "topic": topic, "partition": "0", "offset": str(number)}
+    return [("own", b"1"), *((f"claimstream-{name}", text.encode()) for name, text in reasons.items())]
+
+
+class Bench:
+    """Six claims with the header `own`, and whatever answers a test gives them."""
+
+    def __init__(self, bootstrap: str, topic: Callable[..., str]) -> None:
+        self.client = {"bootstrap.servers": bootstrap}
+        self.topics = Topics(topic(), topic(), topic())
+        self.producer = Producer(self.client)
+        for number in range(6):
+            stamp = 1_700_000_000_000 + number
+            self.producer.produce(
+                self.topics.claims,
+                claim(number),
+                key=KEYS[number % 3],
+                timestamp=stamp,
+                partition=0,
+                headers=[("own", b"1")],
+            )
+
+    def __call__(self, results: list[Answer], letters: tuple[int, ...] = (), **more: Any) -> Finding:
+        for number, key, changes in results:
+            value = result(self.topics.claims, number, changes)
+            self.producer.produce(self.topics.scores, value, key=key, partition=0)
+        for number in letters:
+            self.letter(number, claim(number), KEYS[number % 3])
+        self.producer.flush(10)
+        return audit(
+            self.client,
+            self.topics,
+            reference=lambda c: [int(x["claim_id"][1:]) / 10 for x in c],
+            **more,
+        )
+
+    def letter(self, number: int, value: bytes, key: bytes | None) -> None:
+        headers = letter_headers(self.topics.claims, number)
+        self.producer.produce(self.topics.dead_letters, value, key=key, headers=headers)
 
 
 @pytest.fixture
-def judge(kafka: Any, topic: Callable[..., str]) -> Callable[..., Finding]:
-    """Publishes six claims and the given results (number, key, value), then audits."""
-
-    def run(results: list[tuple[int, bytes | None, bytes]], letters: tuple[int, ...] = ()) -> Finding:
-        topics = Topics(topic(), topic(), topic())
-        producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        for number in range(6):
-            stamp = 1_700_000_000_000 + number
-            producer.produce(topics.claims, claim(number), key=KEYS[number % 3], timestamp=stamp, partition=0)
-        for _, key, value in results:
-            producer.produce(topics.scores, value, key=key, partition=0)
-        for number in letters:
-            headers = [("claimstream-partition", b"0"), ("claimstream-offset", str(number).encode())]
-            producer.produce(topics.dead_letters, b"raw", headers=headers)
-        producer.flush(10)
-        return audit(
-            {"bootstrap.servers": kafka.bootstrap},
-            topics,
-            reference=lambda c: [int(x["claim_id"][1:]) / 10 for x in c],
-        )
-
-    return run
+def judge(kafka: Any, topic: Callable[..., str]) -> Bench:
+    return Bench(kafka.bootstrap, topic)
 
 
-def answers(*numbers: int) -> list[tuple[int, bytes | None, bytes]]:
-    return [(number, KEYS[number % 3], result(number)) for number in numbers]
+def answers(*numbers: int) -> list[Answer]:
+    return [(number, KEYS[number % 3], {}) for number in numbers]
 
 
-def test_a_sound_run_is_sound(judge: Callable[..., Finding]) -> None:
+def test_a_sound_run_is_sound(judge: Bench) -> None:
+    judge.producer.produce(judge.topics.dead_letters, None, headers=[("claimstream-replayed", b"0")])
     assert judge(answers(0, 1, 2, 3, 4), letters=(5,)) == Finding(6, 5, 1, 0, 0, 0, 0, 0)
 
 
-def test_what_is_lost_or_answered_twice_is_counted(judge: Callable[..., Finding]) -> None:
+def test_what_is_lost_or_answered_twice_is_counted_and_named(judge: Bench) -> None:
     finding = judge(answers(0, 1, 1, 2, 3), letters=(3,))
     assert (finding.lost, finding.duplicated, finding.sound) == (2, 2, False)
+    assert finding.examples["lost"] == [f"{judge.topics.claims}[0]@{number}" for number in (4, 5)]
 
 
-def test_a_different_score_is_counted(judge: Callable[..., Finding]) -> None:
-    wrong = result(
-        2,
-        scores=[
-            {
-                **dict.fromkeys(("model", "version", "variant", "decision", "precision", "device"), "x"),
-                "score": 0.3,
-            }
-        ],
-    )
-    finding = judge([*answers(0, 1, 3, 4, 5), (2, None, wrong)])
+def test_a_different_score_is_counted(judge: Bench) -> None:
+    finding = judge([*answers(0, 1, 3, 4, 5), (2, None, {"scores": [ENTRY | {"score": 0.3}]})])
     assert (finding.mismatched, finding.lost) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("key", "changes"),
-    [
-        (b"z", {}),
-        (KEYS[1], {"claim_id": "c0"}),
-        (KEYS[1], {"input_timestamp": 5}),
-        (KEYS[1], {"input_offset": 77}),
-    ],
-)
-def test_wrong_lineage_is_counted(judge: Callable[..., Finding], key: bytes, changes: dict[str, Any]) -> None:
-    finding = judge([*answers(0, 2, 3, 4, 5), (1, key, result(1, **changes))])
-    assert finding.wrong_lineage == 1
+def test_wrong_lineage_is_counted_whatever_is_wrong_with_it(judge: Bench) -> None:
+    wrong = [
+        (0, b"z", {}),
+        (1, KEYS[1], {"claim_id": "c0"}),
+        (2, KEYS[2], {"input_timestamp": 5}),
+        (3, KEYS[0], {"input_topic": "another"}),
+        (4, KEYS[1], {"scores": [ENTRY | {"score": 0.4, "model": ""}]}),
+        (5, KEYS[2], {"scores": [ENTRY | {"score": 0.5, "version": ""}]}),
+    ]
+    finding = judge([*answers(0, 1, 2, 4, 5), *wrong])
+    assert (finding.wrong_lineage, finding.lost) == (6, 1)
+    assert finding.examples["wrong_lineage"][0].endswith("another key")
 
 
-def test_a_keys_results_out_of_order_are_counted_and_null_keys_exempt(judge: Callable[..., Finding]) -> None:
+def test_an_answer_to_a_record_that_never_was_is_of_wrong_lineage(judge: Bench) -> None:
+    assert judge([*answers(0, 2, 3, 4, 5), (1, KEYS[1], {"input_offset": 77})]).wrong_lineage == 1
+
+
+def test_a_keys_results_out_of_order_are_counted_and_null_keys_exempt(judge: Bench) -> None:
     assert judge(answers(0, 5, 2, 4, 1, 3)).out_of_order == 1
+
+
+def test_an_answer_that_is_repeated_is_no_matter_of_order(judge: Bench) -> None:
+    finding = judge(answers(0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5))
+    assert (finding.out_of_order, finding.duplicated) == (0, 6)
+
+
+def test_a_dead_letter_that_is_not_its_record_is_counted(judge: Bench) -> None:
+    judge.letter(4, claim(4) + b" ", KEYS[1])
+    finding = judge(answers(0, 1, 2, 3), letters=(5,))
+    assert (finding.altered, finding.dead_letters, finding.lost, finding.sound) == (1, 2, 0, False)
+
+
+def test_what_the_group_of_a_running_stage_did_not_commit_is_waiting_not_lost(judge: Bench) -> None:
+    group = f"group-{judge.topics.claims}"
+    member = Consumer({**judge.client, "group.id": group, "enable.auto.commit": False})
+    member.commit(offsets=[TopicPartition(judge.topics.claims, 0, 4)], asynchronous=False)
+    member.close()
+    finding = judge(answers(0, 1, 2), group=group)
+    assert (finding.lost, finding.waiting) == (1, 2)
+
+
+def test_answers_to_records_that_are_gone_are_not_judged(judge: Bench) -> None:
+    judge(answers(0, 1, 2, 3, 4, 5))
+    place = TopicPartition(judge.topics.claims, 0, 3)
+    admin = AdminClient(judge.client)
+    admin.delete_records([place])[place].result(10)
+    finding = judge([])
+    assert (finding.published, finding.unjudged, finding.sound) == (3, 3, True)
+
+
+class Read:
+    """A record as the client gives it."""
+
+    def __init__(self, offset: int, key: bytes | None, value: bytes, stamp: int = 0) -> None:
+        self._of = {"topic": "in", "partition": 0, "offset": offset, "key": key, "value": value}
+        self._of |= {"headers": None, "timestamp": (1, stamp)}
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self._of[name]
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(b"\x00\x00\x00\x00\x07other framing", 0), (claim(3)[:-4], 1)])
+def test_claims_of_other_schemas_are_told_apart_from_broken_ones(value: bytes, wrong: int) -> None:
+    origin = _origin(Read(3, None, value, 1_700_000_000_003), keep=False)
+    ledger = Ledger(Topics("in", "out", "dead"), {(0, 3): origin}, {0: (0, 4)}, None)
+    answer = Read(0, None, result("in", 3, {}))
+    assert ledger.compare([(answer, _decoded(answer, "claim_score"))], [], None).wrong_lineage == wrong
+
+
+def test_the_command_says_it_by_its_exit_code(judge: Bench) -> None:
+    judge(answers(0, 1, 2, 3, 4))
+    names = [judge.topics.claims, judge.topics.scores, "--dead-letters", judge.topics.dead_letters]
+    command = ["audit", *names, "--bootstrap", judge.client["bootstrap.servers"]]
+    for more, code, lost in (([], 1, 1), (["--group", "nobody", "--json"], 0, 0)):
+        out = io.StringIO()
+        with redirect_stdout(out):
+            assert run([*command, *more]) == code
+        if "--json" in more:
+            assert json.loads(out.getvalue())["lost"] == lost
+        else:
+            assert f"lost: {judge.topics.claims}[0]@5" in out.getvalue()
+    assert run(["audit", "absent", "absent", *command[5:]]) == 2

@@ -45,7 +45,7 @@ def address(state: State) -> Iterator[str]:
     metrics.observe("batch_size", np.array([1, 3, 5_000]), "null")
     app = application(
         metrics.snapshot,
-        lambda: state.ready,
+        lambda: "" if state.ready else "workers are starting",
         lambda: state.healthy,
         state,
         lambda: {"on_time": 0.5, "workers": []},
@@ -77,7 +77,7 @@ def get(address: str) -> tuple[int, str]:
 
 def test_health_and_readiness_follow_the_workers(address: str, state: State) -> None:
     assert get(f"{address}/healthz") == (200, "healthy\n")
-    assert get(f"{address}/readyz")[0] == 503
+    assert get(f"{address}/readyz") == (503, "workers are starting\n")
     state.ready, state.healthy = True, False
     assert get(f"{address}/readyz") == (200, "ready\n")
     assert get(f"{address}/healthz") == (503, "no worker is alive\n")
@@ -133,7 +133,7 @@ def test_an_order_of_another_form_is_refused(address: str, state: State, body: s
 
 def test_without_a_token_nobody_orders(state: State) -> None:
     server = AdminServer(
-        application(StageMetrics().snapshot, lambda: True, lambda: True, state, dict, None), "127.0.0.1", 0
+        application(StageMetrics().snapshot, str, lambda: True, state, dict, None), "127.0.0.1", 0
     )
     server.start()
     status, answer = post(f"{server.address}/ml/cache/evict", '{"models": ["a"]}', "")
@@ -149,7 +149,7 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"cannot listen on 127\.0\.0\.1:{port}.*another http\.port"):
             AdminServer(
-                application(StageMetrics().snapshot, lambda: True, lambda: True, State(), dict, None),
+                application(StageMetrics().snapshot, str, lambda: True, State(), dict, None),
                 "127.0.0.1",
                 port,
             )

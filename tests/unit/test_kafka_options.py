@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.cli.kafka_options import client_config, refused_config
+from stream.cli.kafka_options import client_config, configured_client, refused_config
 from stream.errors import UsageError
 
 
@@ -26,3 +26,8 @@ def test_a_refused_configuration_hides_secrets() -> None:
     refused = refused_config(error, {"sasl.password": "hunter2", "linger.ms": "5"})
     assert "hunter2" not in str(refused)
     assert "sasl.password" in str(refused)
+
+
+def test_given_options_win_over_those_of_the_configuration() -> None:
+    config = configured_client({"enable.idempotence": True, "linger.ms": 5}, "k:1", ("linger.ms=7",))
+    assert config == {"bootstrap.servers": "k:1", "enable.idempotence": "true", "linger.ms": "7"}

@@ -100,8 +100,11 @@ def test_claims_wait_while_the_registry_is_away() -> None:
     assert stage.producer.sent == []
     assert stage.consumer.commits == []
     assert stage.pipeline.gate.flow is Flow.PAUSE
-    stage.run(400)
+    stage.run(650)
+    assert stage.producer.sent == []
+    stage.run(200)
     assert len(stage.producer.sent) == 300
+    assert stage.pipeline.backoff.failures == 0
     assert stage.count("retries_total", "RetryError") == 3
     assert stage.consumer.commits[-1] == {0: 300}
 

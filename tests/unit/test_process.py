@@ -5,15 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from config import ConfigurationError
 from models import UnknownModelError
 from stream.clock import ManualClock
-from stream.process import Correspondence
+from stream.errors import FatalError, StopError, UsageError
+from stream.loops import StepLoop
+from stream.process import Correspondence, _exit_code
 from stream.supervisor import CacheAnswer, CacheCommand
+from stream.worker import Worker
 
 FAILING = """
 import multiprocessing, threading, time
@@ -47,6 +52,57 @@ def test_an_order_is_answered_whatever_becomes_of_it(error: Exception) -> None:
     correspondence._obey(CacheCommand(7, "preload", ("a", "b")))
     assert correspondence._answers.get_nowait() == CacheAnswer(7, (f"a: {error}", f"b: {error}"), failed=True)
     ours.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no such field"), 2),
+        (ConfigurationError("no such key"), 2),
+        (StopError("too many dead letters"), 3),
+        (FatalError("fenced"), 1),
+        (RuntimeError("a defect"), 1),
+    ],
+)
+def test_a_worker_says_whether_it_helps_to_start_again(error: Exception, code: int) -> None:
+    assert _exit_code(error) == code
+
+
+class Slow:
+    """Worker parts of which only a loop is real."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock, self.begun, self.go_on = clock, threading.Event(), threading.Event()
+
+    def step(self, _: float) -> float:
+        self.begun.set()
+        self.go_on.wait(10)
+        return float("inf")
+
+
+def test_a_step_that_hangs_is_found_and_named() -> None:
+    slow = Slow(ManualClock())
+    idle = SimpleNamespace(stuck=lambda _: 0.0)
+    loop = StepLoop("scoring", slow.step, slow.clock, lambda _: None)
+    worker = SimpleNamespace(_clock=slow.clock, _loops={"intake": idle, "scoring": loop})
+    loop.start()
+    slow.begun.wait(10)
+    Worker.check(worker, 60.0)  # type: ignore[arg-type]
+    slow.clock.advance(61.0)
+    with pytest.raises(
+        FatalError, match=r"a step of scoring has not come back for 61 s.*step_timeout_s is 60"
+    ):
+        Worker.check(worker, 60.0)  # type: ignore[arg-type]
+    slow.go_on.set()
+    loop.stop()
+    loop.join(10)
+    assert loop.stuck(slow.clock.now()) == 0.0
+
+
+def test_a_worker_that_cannot_leave_is_ended_by_force() -> None:
+    code = "import time; from stream.process import _leave_within; _leave_within(0.1); time.sleep(60)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=40, check=False)
+    assert (ended.returncode, b"not left after 0.1 s" in ended.stderr) == (1, True)
 
 
 def test_a_worker_that_fails_ends_at_once_whatever_its_threads_do() -> None:

@@ -10,7 +10,7 @@ import pytest
 from config import load_settings
 from stream.clock import SystemClock
 from stream.errors import UsageError
-from stream.service import Service
+from stream.service import Service, _is_loopback
 
 ENTRY = "{type: transformer, framework: pytorch, input_size: %s, memory_mb: 850}"
 
@@ -47,3 +47,14 @@ def test_an_empty_repository_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     empty.mkdir()
     service(tmp_path, "[24, 64]", **{"cache.repository": str(empty)})._check_promises()
     assert f"{empty} is empty; the models that ship are served" in caplog.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_these_addresses_are_of_this_machine_alone(host: str) -> None:
+    assert _is_loopback(host)
+    assert _is_loopback(load_settings(None, {}, {}).http.host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
+def test_these_are_warned_of(host: str) -> None:
+    assert not _is_loopback(host)

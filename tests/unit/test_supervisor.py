@@ -13,7 +13,7 @@ import pytest
 from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import StageMetrics
-from stream.supervisor import CacheAnswer, CacheCommand, Ended, Ready, Supervisor
+from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
 
 
 class PretendProcess:
@@ -84,7 +84,7 @@ def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None
 
 def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
     pauses = []
     for crash in range(1, 8):
         supervisor.step(0.0)
@@ -114,6 +114,97 @@ def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock.advance(60.0)
     supervisor.step(0.0)
     assert len(fleet.spawned) == 1
+
+
+def crash(supervisor: Supervisor, fleet: Fleet, clock: ManualClock, error: str) -> None:
+    """The latest worker starts, gets ready and ends with an error; the pause is over after that."""
+    supervisor.step(0.0)
+    worker = fleet.spawned[-1][1].connection
+    worker.send(Ready())
+    supervisor.step(0.0)
+    worker.send(Ended(0, error, 1))
+    supervisor.step(0.0)
+    worker.close()
+    supervisor.step(0.0)
+    clock.advance(31.0)
+
+
+def test_a_crash_loop_is_reported_and_ends_when_a_worker_stays(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock)
+    for number in (1, 2, 3):
+        assert total(supervisor, "workers_crash_looping") == 0
+        crash(supervisor, fleet, clock, f"no luck {number}")
+    assert total(supervisor, "workers_crash_looping") == 1
+    assert total(supervisor, "worker_restarts_total") == 3
+    supervisor.step(0.0)
+    fleet.spawned[-1][1].connection.send(Ready())
+    supervisor.step(0.0)
+    assert supervisor.unready == "worker 0 ended 3 times in a row: no luck 3"
+    clock.advance(60.0)
+    assert (supervisor.ready, total(supervisor, "workers_crash_looping")) == (True, 0)
+
+
+def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock)
+    for _ in range(6):
+        supervisor.step(0.0)
+        clock.advance(61.0)
+        fleet.spawned[-1][1].connection.close()
+        supervisor.step(0.0)
+        clock.advance(1.0)
+    assert len(fleet.spawned) == 6
+    assert total(supervisor, "workers_crash_looping") == 0
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_what_every_worker_would_meet_ends_the_stage(fleet: Fleet, code: int) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor.step(0.0)
+    fleet.spawned[1][1].connection.send(Ended(0, "StopError: look", code))
+    supervisor.step(0.0)
+    assert (supervisor.hopeless, supervisor.exit_code, supervisor.errors) == (True, code, ["StopError: look"])
+
+
+def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(fleet: Fleet) -> None:
+    hanging = Supervisor(fleet, 1, ManualClock())
+    hanging.step(0.0)
+    hanging.kill()
+    assert hanging.exit_code == 1
+    silent = Supervisor(fleet, 1, ManualClock())
+    silent.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
+    fleet.spawned[-1][1].connection.close()
+    silent.stop(1.0)
+    assert silent.exit_code == 1
+    failing = Supervisor(fleet, 1, ManualClock())
+    failing.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
+    failing.step(0.0)
+    failing._stopping = True
+    fleet.spawned[-1][1].connection.send(Ended(0, "no commit", 1))
+    failing.step(0.0)
+    assert failing.exit_code == 1
+    good = Supervisor(fleet, 1, ManualClock())
+    good.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
+    fleet.spawned[-1][1].connection.send(Ended(0))
+    fleet.spawned[-1][1].connection.close()
+    good.stop(1.0)
+    assert good.exit_code == 0
+
+
+def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock)
+    supervisor.step(0.0)
+    joined = fleet.spawned[0][1].connection
+    joined.send(Joining())
+    joined.send(Ended(0))
+    joined.close()
+    supervisor.stop(60.0)
+    assert (supervisor.alive, supervisor.exit_code, supervisor.unready) == (0, 0, "workers are stopping")
 
 
 def asked_of(fleet: Fleet, count: int) -> tuple[Supervisor, list[Future[CacheAnswer]], CacheCommand]:

@@ -1,0 +1,208 @@
+"""`claimstream dlq replay`: letters go back to the topic that they came from, each once.
+
+That a letter was sent back is noted in the topic of dead letters itself, beside it, in the very transaction that sends
+it: either both are there or neither is. An offset that is committed for a group would say the same of all letters
+before one, and so could not go with filters; looking for replays in the input topic would mean to read all of it, and
+they leave it when its retention says so, perhaps before the letters do. A note is written after its letter, into the
+same partition, so it leaves later. All replays of one topic share a transactional id: a second one that runs at the
+same time fences the first, which fails without having sent anything that the second does not know of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from stream import letters
+from stream.cli.dlq.options import choice, choice_options, cluster_options, connection
+from stream.cli.dlq.reading import Letter, LetterTopic, Place
+from stream.cli.examples import example
+from stream.cli.kafka_options import refused_config
+from stream.cli.output import emit_json
+from stream.clock import SystemClock
+from stream.errors import FatalError, UsageError
+from stream.topics import describe
+
+_ANSWER_SECONDS = 30.0
+_LETTERS = 500
+_BYTES = 4_194_304
+_ANY_PARTITION = -1
+
+
+@click.command(
+    epilog=example(
+        "claimstream dlq replay 0@17 1@4",
+        "claimstream dlq replay --error ScoringError --since 2h --json",
+    )
+)
+@click.argument("positions", nargs=-1, metavar="[PARTITION@OFFSET]...")
+@cluster_options
+@choice_options
+@click.option("--all", "all_letters", is_flag=True, help="Every letter that was not replayed yet.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def replay(
+    positions: tuple[str, ...],
+    config_file: Path | None,
+    bootstrap: str | None,
+    client_options: tuple[str, ...],
+    topic: str | None,
+    *,
+    all_letters: bool,
+    dry_run: bool,
+    as_json: bool,
+    **filters: Any,
+) -> int:
+    """Send dead letters back to their input topic, with their key, value, headers and partition.
+
+    A letter is sent back once, however often this is called; a replayed claim
+    that fails again is a new letter, of the next attempt.
+    """
+    wanted = choice(filters, SystemClock().wall(), positions)
+    if wanted.everything != all_letters:
+        raise UsageError("name positions or filters, or --all for every letter: one of the two")
+    config, name = connection(config_file, bootstrap, client_options, topic)
+    sender = None if dry_run else Sender(config, name)
+    found = LetterTopic(config, name)
+    done = found.replayed()
+    counts: Counter[str] = Counter()
+    missing = set(wanted.places)
+    for letter in found.letters("replaying dead letters"):
+        if not wanted.takes(letter):
+            continue
+        missing.discard(letter.place)
+        outcome = _outcome(letter, done)
+        counts[outcome] += 1
+        if outcome == "replayed" and sender is not None:
+            sender.send(letter)
+    if sender is not None:
+        sender.finish()
+    _report(name, counts, missing, dry_run=dry_run, as_json=as_json)
+    return 1 if missing or counts["incomplete"] else 0
+
+
+def _outcome(letter: Letter, done: set[Place]) -> str:
+    if letter.place in done:
+        return "already"
+    return "incomplete" if letter.reason.omitted else "replayed"
+
+
+def _report(
+    topic: str, counts: Mapping[str, int], missing: set[Place], *, dry_run: bool, as_json: bool
+) -> None:
+    absent = [f"{partition}@{offset}" for partition, offset in sorted(missing)]
+    if as_json:
+        numbers = {name: counts.get(name, 0) for name in ("replayed", "already", "incomplete")}
+        emit_json({"topic": topic, "dry_run": dry_run, **numbers, "missing": absent})
+        return
+    verb = "would be replayed" if dry_run else "replayed"
+    click.echo(f"{counts.get('replayed', 0):,} dead letters {verb}, {counts.get('already', 0):,} were before")
+    if incomplete := counts.get("incomplete", 0):
+        click.echo(
+            f"{incomplete:,} are incomplete, they were too large for {topic}: their records are those at "
+            "claimstream-topic, -partition and -offset, as long as that topic keeps them",
+            err=True,
+        )
+    if absent:
+        click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
+
+
+class Sender:
+    """Sends letters and their notes in transactions of some hundred. Opening it fences every other replay.
+
+    Whether a commit that failed was applied after all need not be known: the next replay sees it by the notes.
+    """
+
+    def __init__(self, config: Mapping[str, str], topic: str) -> None:
+        self._config = config
+        self._topic = topic
+        self._partitions: dict[str, int] = {}
+        self._open = 0
+        self._bytes = 0
+        self._refusal = ""
+        self._client = self._connected()
+
+    def send(self, letter: Letter) -> None:
+        """Raises FatalError when the cluster refuses, UsageError when the letter's topic is gone."""
+        reason = letter.reason
+        headers = letters.replayed(
+            letter.headers, reason, f"{self._topic}[{letter.partition}]@{letter.offset}"
+        )
+        try:
+            if not self._open:
+                self._client.begin_transaction()
+            self._client.produce(
+                reason.topic,
+                letter.value,
+                letter.key,
+                partition=self._partition(reason.topic, reason.partition),
+                headers=headers,
+                on_delivery=self._note,
+            )
+            self._client.produce(
+                self._topic, None, None, partition=letter.partition, headers=letters.marker(letter.offset)
+            )
+        except (KafkaException, BufferError) as error:
+            raise self._given_up(error) from error
+        self._open += 1
+        self._bytes += letters.size(letter.key, letter.value, headers)
+        if self._open >= _LETTERS or self._bytes >= _BYTES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Commit what is open."""
+        if not self._open:
+            return
+        try:
+            self._client.commit_transaction(_ANSWER_SECONDS)
+        except KafkaException as error:
+            raise self._given_up(error) from error
+        self._open = self._bytes = 0
+
+    def _connected(self) -> Producer:
+        options = {
+            **self._config,
+            "transactional.id": f"claimstream-dlq-{self._topic}",
+            "partitioner": "murmur2_random",
+            "message.max.bytes": 2 * _BYTES,
+            "linger.ms": 2,
+            "retry.backoff.ms": 20,
+        }
+        try:
+            client = Producer(options)
+        except KafkaException as error:
+            raise refused_config(error, self._config) from error
+        # Asked first: it says in seconds, and clearly, when no broker answers or the topic is not there.
+        if describe(self._config, [self._topic])[self._topic] is None:
+            raise UsageError(f"there is no topic {self._topic!r}; name that of the dead letters with --topic")
+        try:
+            client.init_transactions(_ANSWER_SECONDS)
+        except KafkaException as error:
+            raise FatalError(f"the cluster allows no transaction: {error.args[0].str()}") from error
+        return client
+
+    def _partition(self, topic: str, wanted: int) -> int:
+        """The one that the record was in: that keeps it among its key's. By key where there are fewer now."""
+        if topic not in self._partitions:
+            if (count := describe(self._config, [topic])[topic]) is None:
+                raise UsageError(f"there is no topic {topic!r} any more that dead letters could go back to")
+            self._partitions[topic] = count
+        return wanted if wanted < self._partitions[topic] else _ANY_PARTITION
+
+    def _note(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and not self._refusal:
+            self._refusal = f"{message.topic()!r} took a record not: {error.str()}"
+
+    def _given_up(self, error: Exception) -> FatalError:
+        with suppress(KafkaException):
+            self._client.abort_transaction(_ANSWER_SECONDS)
+        reason = self._refusal or (error.args[0].str() if isinstance(error, KafkaException) else str(error))
+        return FatalError(
+            f"the replay stopped: {reason}; call it again: it goes on with the letters that are not noted as replayed"
+        )

@@ -1,0 +1,37 @@
+"""A stage that is told to stop at any moment of its life ends in time, and what it read is answered once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream.audit import Topics
+from tests.stage import await_that, check, publish, stage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(400)
+def test_a_stage_told_to_stop_at_any_moment_answers_each_claim_once(
+    kafka: Any, topic: Callable[..., str]
+) -> None:
+    topics = Topics(topic(partitions=4), topic(partitions=4), topic())
+    publish(kafka.bootstrap, topics.claims, 20_000)
+    for tenths in range(0, 80, 10):
+        with stage(
+            kafka.bootstrap, topics, workers=2, ML_BATCH_SIZE_MIN="16", ML_BATCH_SIZE_MAX="16"
+        ) as running:
+            time.sleep(tenths / 10)
+            asked = time.monotonic()
+            # Before its handlers are in place a signal ends it as it ends every process.
+            code = running.stop()
+            assert code in ({0} if tenths > 20 else {0, -15}), running.said()
+            assert time.monotonic() - asked < 25
+    with stage(kafka.bootstrap, topics, workers=2) as running:
+        await_that(lambda: check(kafka, topics).lost == 0, 120)
+        assert running.stop() == 0
+    finding = check(kafka, topics)
+    assert (finding.published, finding.scored, finding.sound) == (20_000, 20_000, True)
