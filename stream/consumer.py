@@ -109,7 +109,7 @@ class ClaimConsumer:
 
     def resume(self) -> None:
         self._client.resume(self._owned())
-        self._paused = False
+        self._paused = self._pause_again = False
 
     def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
         """Commit next offsets; without `wait` the answer comes through `note_commit` in a later poll."""

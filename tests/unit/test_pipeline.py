@@ -109,6 +109,18 @@ def test_claims_wait_while_the_registry_is_away() -> None:
     assert stage.consumer.commits[-1] == {0: 300}
 
 
+def test_a_pause_that_ends_before_the_next_poll_does_not_reach_partitions_assigned_in_it() -> None:
+    stage = Stage(capacity=400)
+    stage.pipeline.consumer.pause()
+    stage.lose(0, 1)
+    stage.assign(0, 1)
+    stage.pipeline.consumer.resume()
+    stage.publish(10)
+    stage.run(20)
+    assert len(stage.producer.sent) == 10
+    assert not stage.consumer.paused
+
+
 def test_partitions_assigned_during_a_pause_are_paused_too() -> None:
     stage = Stage()
     stage.pipeline.closing = True
