@@ -186,10 +186,17 @@ class ClaimConsumer:
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._ledger.forget(numbers)
+        self._unpause(partitions)
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
         self._ledger.forget(_numbers(partitions))
+        self._unpause(partitions)
+
+    def _unpause(self, partitions: list[TopicPartition]) -> None:
+        """The client keeps the pause of a partition that goes, and reads nothing from it when it comes again."""
+        if self._paused:
+            self._client.resume(partitions)
 
     def _report(self, errors: Iterable[KafkaError | None]) -> None:
         for error in errors:
