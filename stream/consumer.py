@@ -1,7 +1,9 @@
 """The input side of Kafka: polls, assignments and revocations, pause and resume, commits.
 
 One thread owns the consumer: it polls, serves the rebalance callbacks and commits, so that no commit can race the
-hand-over of a partition.
+hand-over of a partition. A partition is not read further while it is not known what its earlier owners completed, or
+while what completes of the records read might not fit into the metadata of a commit; what the client gave of it
+meanwhile is held.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from operator import methodcaller
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream import offset_metadata
 from stream.errors import FatalError
 from stream.letters import UNREADABLE
 from stream.metrics import StageMetrics
-from stream.offsets import OffsetLedger
-from stream.records import Headers, Polled, distinct
+from stream.offset_metadata import NOTHING
+from stream.offsets import OffsetLedger, Standing
+from stream.records import Flags, Headers, Integers, Polled, distinct
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,12 @@ _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.UNRELEASED_INSTANCE_ID,
 }
+_TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+_ASSIGN_SECONDS = 5.0
+_LEARN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ class ClaimConsumer:
         self._pause_again = False
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
+        self._held: dict[int, list[Message]] = {}
+        self._unknown: set[int] = set()
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -85,14 +96,17 @@ class ClaimConsumer:
         if self._pause_again:
             self._client.pause(self._owned())
             self._pause_again = False
-        first = self._client.poll(0.0 if self._flowing else self._limits.wait)
+        if self._unknown:
+            self._learn(sorted(self._unknown), _LEARN_SECONDS)
+        held = self._let_go() if self._held and not self._paused else []
+        first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
-            return []
+            return held
         more = min(patience, self._limits.coalesce) if self._flowing else 0.0
         messages = [first, *self._client.consume(self._limits.claims - 1, more)]
         self._flowing = len(messages) > 1
-        return messages
+        return held + messages
 
     def columns(self, messages: list[Message]) -> Polled | None:
         """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
@@ -108,25 +122,33 @@ class ClaimConsumer:
         self._metrics.count("reading_paused_total")
 
     def resume(self) -> None:
-        self._client.resume(self._owned())
+        self._client.resume([each for each in self._owned() if each.partition not in self._held])
         self._paused = False
 
-    def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
-        """Commit next offsets; without `wait` the answer comes through `note_commit` in a later poll."""
-        positions = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+    def commit(self, standings: Mapping[int, Standing], *, wait: bool = False) -> None:
+        """Commit; without `wait` the answer comes through `note_commit` in a later poll."""
+        positions = self.positions(standings)
+        self._ledger.committed(standings)
         try:
             self._client.commit(offsets=positions, asynchronous=not wait)
         except KafkaException as error:
             self.note_commit(error.args[0], positions)
             return
-        self._ledger.committed(offsets)
         if wait:
             self.note_commit(None, positions)
 
-    def note_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]:
+        """Standings as the clients take them."""
+        return [
+            TopicPartition(self._topic, partition, standing.offset, metadata=standing.beyond)
+            for partition, standing in standings.items()
+        ]
+
+    def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         """Count how a commit ended; one that failed is made good by the next, which covers it."""
         if error is not None:
             log.warning("a commit failed: %s", error)
+            self._ledger.uncommitted(position.partition for position in positions)
         self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
 
     def report_lag(self) -> None:
@@ -143,7 +165,7 @@ class ClaimConsumer:
         """Leave the group; the revoke callback commits what is delivered."""
         self._client.close()
 
-    def _columns(self, messages: list[Message]) -> Polled | None:
+    def _columns(self, messages: list[Message], *, fitting: bool = False) -> Polled | None:
         count = len(messages)
         partitions = np.fromiter((m.partition() for m in messages), np.int64, count)
         epochs = self._ledger.epochs(partitions)
@@ -155,6 +177,9 @@ class ClaimConsumer:
                 else None
             )
         offsets = np.fromiter((m.offset() for m in messages), np.int64, count)
+        if not fitting and not (fits := self._fitting(messages, partitions, offsets)).all():
+            kept = [m for m, fit in zip(messages, fits.tolist(), strict=True) if fit]
+            return self._columns(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
             self._positions[partition] = int(offsets[partitions == partition].max()) + 1
         return Polled(
@@ -167,12 +192,76 @@ class ClaimConsumer:
             timestamps=np.fromiter((m.timestamp()[1] for m in messages), np.int64, count),
         )
 
+    def _fitting(self, messages: list[Message], partitions: Integers, offsets: Integers) -> Flags:
+        """Which messages may be taken now; the others are held, and their partitions not read further."""
+        fitting = np.ones(len(messages), np.bool_)
+        for partition in distinct(partitions):
+            places = np.flatnonzero(partitions == partition)
+            waits = partition in self._held or partition in self._unknown
+            room = 0 if waits else self._ledger.fits(partition, offsets[places])
+            if room < len(places):
+                fitting[places[room:]] = False
+                self._hold(partition, [messages[place] for place in places[room:].tolist()])
+        return fitting
+
+    def _hold(self, partition: int, messages: list[Message]) -> None:
+        if partition not in self._held:
+            self._client.pause([TopicPartition(self._topic, partition)])
+            self._metrics.count("partitions_held_total")
+        self._held.setdefault(partition, []).extend(messages)
+
+    def _let_go(self) -> list[Message]:
+        """What was held of partitions that are read again from now on."""
+        ready = [p for p in self._held if p not in self._unknown and self._ledger.roomy(p)]
+        self._client.resume([TopicPartition(self._topic, partition) for partition in ready])
+        return [message for partition in ready for message in self._held.pop(partition)]
+
+    def _learn(self, partitions: list[int], seconds: float) -> None:
+        """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known."""
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        try:
+            answers = self._client.committed(asked, seconds)
+        except KafkaException as error:
+            self._report([error.args[0]])
+            return
+        self._report(answer.error for answer in answers if answer.error is not None)
+        for answer in answers:
+            if answer.error is None:
+                self._unknown.discard(answer.partition)
+                self._ledger.inherit(answer.partition, self._completed(answer))
+
+    def _completed(self, committed: TopicPartition) -> Integers:
+        if committed.offset < 0 or not committed.metadata:
+            return NOTHING
+        try:
+            return offset_metadata.read(committed.offset, committed.metadata)
+        except ValueError as error:
+            log.warning(
+                "partition %d: the metadata of the commit at %d are ignored: %s",
+                committed.partition,
+                committed.offset,
+                error,
+            )
+            self._metrics.count("offset_metadata_ignored_total")
+            return NOTHING
+
+    def _forget(self, partitions: list[int]) -> None:
+        self._ledger.forget(partitions)
+        self._unknown -= set(partitions)
+        for partition in partitions:
+            self._held.pop(partition, None)
+
     def _owned(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in self._ledger.owned()]
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
-        self._ledger.assign(_numbers(partitions))
+        numbers = _numbers(partitions)
+        self._forget(numbers)
+        self._ledger.assign(numbers)
+        self._unknown |= set(numbers)
+        if numbers:
+            self._learn(numbers, _ASSIGN_SECONDS)
         self.joined.set()
         # The client assigns them when this returns; only then can they be paused like the others.
         self._pause_again = self._paused
@@ -185,16 +274,21 @@ class ClaimConsumer:
             self.commit(offsets, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
-        self._ledger.forget(numbers)
+        self._forget(numbers)
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
-        self._ledger.forget(_numbers(partitions))
+        self._forget(_numbers(partitions))
 
     def _report(self, errors: Iterable[KafkaError | None]) -> None:
         for error in errors:
             if error is None:
                 continue
+            if error.code() in _TWIN:
+                raise FatalError(
+                    f"another member of the group has this one's group.instance.id: {error.str()}; give every instance "
+                    "a kafka.instance of its own"
+                )
             if error.fatal() or error.code() in _HOPELESS:
                 raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
             log.warning("the consumer reported: %s", error)

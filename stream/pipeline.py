@@ -132,8 +132,7 @@ class Pipeline:
         started = self.clock.now()
         with self.turns.take(len(messages)):
             if (polled := self.consumer.columns(messages)) is not None:
-                self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
-                self._read.append(polled)
+                self._take(polled)
             if self._may_admit(now):
                 self._admit(now)
         if messages:
@@ -224,6 +223,15 @@ class Pipeline:
             self.metrics.count("claims_consumed_total", len(messages))
             self.metrics.count("polls_total")
         return messages
+
+    def _take(self, polled: Polled) -> None:
+        """Note what is to be scored; what an earlier owner completed is not."""
+        fresh = self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
+        if not fresh.all():
+            self.metrics.count("claims_skipped_total", int((~fresh).sum()))
+            polled = polled.only(fresh)
+        if len(polled):
+            self._read.append(polled)
 
     def _may_admit(self, now: float) -> bool:
         return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self.arena.free

@@ -45,6 +45,20 @@ class Polled:
     def position(self, row: int) -> Position:
         return Position(int(self.partitions[row]), int(self.offsets[row]), int(self.epochs[row]))
 
+    def only(self, chosen: Flags) -> Polled:
+        """The chosen records alone."""
+        rows = np.flatnonzero(chosen)
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        return Polled(
+            values=[self.values[row] for row in places],
+            keys=[self.keys[row] for row in places],
+            headers={places[row]: headers for row, headers in self.headers.items() if row in places},
+            partitions=self.partitions[rows],
+            offsets=self.offsets[rows],
+            epochs=self.epochs[rows],
+            timestamps=self.timestamps[rows],
+        )
+
 
 def distinct(numbers: npt.NDArray[np.signedinteger[Any]]) -> list[int]:
     """The different values among small non-negative numbers such as partitions; far cheaper than sorting them."""
