@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -43,8 +44,8 @@ _HOPELESS = {
     KafkaError.UNRELEASED_INSTANCE_ID,
 }
 _TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
-_ASSIGN_SECONDS = 5.0
-_LEARN_SECONDS = 0.5
+_ASSIGN_SECONDS = 1.0
+_LEARN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class PollLimits:
 
 
 class ClaimConsumer:
-    """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away."""
+    """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away.
+
+    `commits`: offsets are committed here; otherwise they go with the producer's transactions.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,8 @@ class ClaimConsumer:
         metrics: StageMetrics,
         limits: PollLimits,
         drain: Drain,
+        *,
+        commits: bool = True,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -74,6 +80,7 @@ class ClaimConsumer:
         self._metrics = metrics
         self._limits = limits
         self._drain = drain
+        self._commits = commits
         self._flowing = False
         self._paused = False
         self._pause_again = False
@@ -143,6 +150,19 @@ class ClaimConsumer:
             TopicPartition(self._topic, partition, standing.offset, metadata=standing.beyond)
             for partition, standing in standings.items()
         ]
+
+    def group_metadata(self) -> Any:
+        """What the broker knows this member by; for any thread."""
+        return self._client.consumer_group_metadata()
+
+    def completed(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, Integers]]:
+        """Committed offset of each partition, and the runs beyond it; for any thread. Raises KafkaException."""
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        answers = self._client.committed(asked, seconds)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {answer.partition: (answer.offset, self._completed(answer)) for answer in answers}
 
     def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         """Count how a commit ended; one that failed is made good by the next, which covers it."""
@@ -270,8 +290,8 @@ class ClaimConsumer:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
         numbers = _numbers(partitions)
         self._drain(numbers)
-        if offsets := self._ledger.committable(numbers):
-            self.commit(offsets, wait=True)
+        if self._commits and (standings := self._ledger.committable(numbers)):
+            self.commit(standings, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._forget(numbers)

@@ -89,6 +89,11 @@ DEFINITIONS = {
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
+    "transactions_total": Definition(
+        "Transactions, by how they ended; what was aborted is produced again, without being scored again.",
+        ("result",),
+    ),
+    "transaction_commit_seconds": Definition("Duration of a transaction's commit.", (), SECONDS),
     "client_errors_total": Definition("Errors that the Kafka clients reported, by name.", ("error",)),
     "retries_total": Definition(
         "Times that work was put off because something outside was unavailable.", ("error",)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stream import offset_metadata
 from stream.offset_metadata import MOST_INTEGERS, MOST_OFFSETS, NOTHING
-from stream.records import Flags, Integers, distinct
+from stream.records import Flags, Integers, Positions, distinct
 
 _INITIAL = 1024
 
@@ -250,6 +250,20 @@ class OffsetLedger:
         with self._lock:
             chosen = self._partitions if partitions is None else partitions
             found = {p: self._news(ledger) for p in chosen if (ledger := self._partitions.get(p)) is not None}
+        return {partition: standing for partition, standing in found.items() if standing is not None}
+
+    def foreseen(self, also: Positions) -> dict[int, Standing] | None:
+        """What to commit once these records are completed; None where one of them is no longer ours."""
+        if not self.current(also.partitions, also.epochs).all():
+            return None
+        found: dict[int, Standing | None] = {}
+        with self._lock:
+            covered = set(distinct(also.partitions))
+            if not covered <= self._partitions.keys():
+                return None
+            for partition, ledger in self._partitions.items():
+                mine = also.offsets[also.partitions == partition]
+                found[partition] = ledger.standing(mine) if partition in covered else self._news(ledger)
         return {partition: standing for partition, standing in found.items() if standing is not None}
 
     def committed(self, standings: Mapping[int, Standing]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,6 +25,31 @@ class Position:
     partition: int
     offset: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The same of several records, in columns."""
+
+    partitions: Integers
+    offsets: Integers
+    epochs: Integers
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @classmethod
+    def of(cls, position: Position) -> Positions:
+        """A single one."""
+        return cls(*(np.array([number]) for number in (position.partition, position.offset, position.epoch)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Positions]) -> Positions:
+        """All of them, in order."""
+        if not parts:
+            return cls(*(np.empty(0, np.int64) for _ in range(3)))
+        columns = ((part.partitions, part.offsets, part.epochs) for part in parts)
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

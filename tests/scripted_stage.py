@@ -30,7 +30,7 @@ from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
 from stream.pipeline import Bounds, Pipeline, Rhythm, Signals
-from stream.producer import ClaimProducer
+from stream.producer import ClaimProducer, Sender
 from stream.publishing import generate
 from stream.results import ScoreColumns
 from stream.roster import Roster
@@ -199,6 +199,8 @@ class ScriptedModels:
 class Stage:
     """A whole worker, assembled around scripted clients."""
 
+    commits = True
+
     def __init__(self, capacity: int = 1_000, poison: Sequence[float] = ()) -> None:
         self.clock = ManualClock()
         self.consumer, self.producer = ScriptedConsumer(), RecordingClient()
@@ -211,10 +213,16 @@ class Stage:
         loader = Loader(self.models, roster, lanes, self.clock, self.metrics)
         loader.open()
         member = ClaimConsumer(
-            self.consumer, "claims", self.ledger, self.metrics, PollLimits(200, 0.1, 0.005), self.drain
+            self.consumer,
+            "claims",
+            self.ledger,
+            self.metrics,
+            PollLimits(200, 0.1, 0.005),
+            self.drain,
+            commits=self.commits,
         )
         encoder = Encoder(schemas.load("claim_score"))
-        sender = ClaimProducer(self.producer, 10_000)
+        sender = self.sender(member)
         self.drained: list[list[int]] = []
         columns = ScoreColumns(
             encoder.arrow_schema,
@@ -273,6 +281,9 @@ class Stage:
         )
         member.join()
         self.assign(0, 1)
+
+    def sender(self, member: ClaimConsumer) -> Sender:
+        return ClaimProducer(self.producer, 10_000)
 
     def assign(self, *partitions: int) -> None:
         self.consumer.callbacks["on_assign"](self.consumer, [TopicPartition("claims", p) for p in partitions])
