@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from stream.batching import Batcher, BatchingRules
 from stream.clients import consumer_options, largest_message, producer_options, transactional_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
-from stream.consumer import ClaimConsumer, PollLimits
+from stream.consumer import ClaimConsumer, PollLimits, read_committed
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.host_load import HostLoad
@@ -333,17 +334,10 @@ def _schema(name: str) -> dict[str, Any]:
 
 def _consumer(settings: Settings, rooms: Rooms, progress: Progress, slot: int) -> ClaimConsumer:
     kafka = settings.kafka
-    options = consumer_options(
-        kafka.bootstrap_servers,
-        kafka.group_id,
-        kafka.client,
-        kafka.consumer,
-        _place(settings, slot) if kafka.static_membership else None,
-    )
+    options = _member_options(settings, _place(settings, slot) if kafka.static_membership else None)
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
-    options["logger"] = logging.getLogger("librdkafka")
     limits = PollLimits(
         settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.15 * rooms.budget)
     )
@@ -367,6 +361,12 @@ def _record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
     return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
 
 
+def _member_options(settings: Settings, name: str | None = None) -> dict[str, Any]:
+    kafka = settings.kafka
+    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer, name)
+    return {**options, "logger": logging.getLogger("librdkafka")}
+
+
 def _producer(
     settings: Settings,
     rooms: Rooms,
@@ -385,6 +385,7 @@ def _producer(
     return TransactionalProducer(
         lambda: Producer(options),
         consumer,
+        partial(read_committed, lambda: Consumer(_member_options(settings)), settings.kafka.topics.input),
         rooms.ledger,
         TransactionLimits.of(rooms.budget, queue_limit),
         CommitTimes(rooms.budget),

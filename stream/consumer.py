@@ -81,6 +81,8 @@ class ClaimConsumer:
         self._limits = limits
         self._drain = drain
         self._commits = commits
+        # What the broker knows this member by; read by whoever commits offsets elsewhere.
+        self.membership: Any = None
         self._flowing = False
         self._paused = False
         self._pause_again = False
@@ -94,6 +96,11 @@ class ClaimConsumer:
         self._client.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
+
+    def renew(self) -> None:
+        """Bring the membership up to date, where offsets are not committed here."""
+        if not self._commits:
+            self.membership = self._client.consumer_group_metadata()
 
     def receive(self, patience: float) -> list[Message]:
         """The next messages, possibly none. Waits for the client and serves the group.
@@ -150,19 +157,6 @@ class ClaimConsumer:
             TopicPartition(self._topic, partition, standing.offset, metadata=standing.beyond)
             for partition, standing in standings.items()
         ]
-
-    def group_metadata(self) -> Any:
-        """What the broker knows this member by; for any thread."""
-        return self._client.consumer_group_metadata()
-
-    def completed(self, partitions: Sequence[int], seconds: float) -> dict[int, tuple[int, Integers]]:
-        """Committed offset of each partition, and the runs beyond it; for any thread. Raises KafkaException."""
-        asked = [TopicPartition(self._topic, partition) for partition in partitions]
-        answers = self._client.committed(asked, seconds)
-        for answer in answers:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-        return {answer.partition: (answer.offset, self._completed(answer)) for answer in answers}
 
     def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         """Count how a commit ended; one that failed is made good by the next, which covers it."""
@@ -248,13 +242,11 @@ class ClaimConsumer:
         for answer in answers:
             if answer.error is None:
                 self._unknown.discard(answer.partition)
-                self._ledger.inherit(answer.partition, self._completed(answer))
+                self._ledger.inherit(answer.partition, self._beyond(answer))
 
-    def _completed(self, committed: TopicPartition) -> Integers:
-        if committed.offset < 0 or not committed.metadata:
-            return NOTHING
+    def _beyond(self, committed: TopicPartition) -> Integers:
         try:
-            return offset_metadata.read(committed.offset, committed.metadata)
+            return _runs(committed)
         except ValueError as error:
             log.warning(
                 "partition %d: the metadata of the commit at %d are ignored: %s",
@@ -289,6 +281,7 @@ class ClaimConsumer:
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
         numbers = _numbers(partitions)
+        self.renew()
         self._drain(numbers)
         if self._commits and (standings := self._ledger.committable(numbers)):
             self.commit(standings, wait=True)
@@ -313,6 +306,30 @@ class ClaimConsumer:
                 raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
             log.warning("the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
+
+
+def read_committed(
+    new_client: Callable[[], Consumer], topic: str, partitions: Sequence[int], seconds: float
+) -> dict[int, tuple[int, Integers]]:
+    """Committed offset of each partition, and the runs beyond it, by a client of its own that joins no group.
+
+    Raises KafkaException, and ValueError for metadata that cannot be read.
+    """
+    client = new_client()
+    try:
+        answers = client.committed([TopicPartition(topic, partition) for partition in partitions], seconds)
+    finally:
+        client.close()
+    for answer in answers:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+    return {answer.partition: (answer.offset, _runs(answer)) for answer in answers}
+
+
+def _runs(committed: TopicPartition) -> Integers:
+    if committed.offset < 0 or not committed.metadata:
+        return NOTHING
+    return offset_metadata.read(committed.offset, committed.metadata)
 
 
 def _numbers(partitions: list[TopicPartition]) -> list[int]:

@@ -131,6 +131,7 @@ class Pipeline:
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
+        self.consumer.renew()
         self._reassign()
         flow = self._flow(now)
         if flow is Flow.HOLD:

@@ -8,13 +8,15 @@ Which thread calls what:
 - The output loop calls `send` and `serve`, which begin a transaction and produce; neither waits for the broker.
 - The transactions' loop calls `step`, which ends a transaction and may wait for the broker. While it does, `serve`
   leaves the client alone, and no lock is held across a call that waits.
-- The consumer belongs to the intake loop. Two of its calls are made here instead, both safe beside a poll of the client
-  because its own threads answer them: the group's metadata, and what is committed. Inside a rebalance callback the
-  intake loop waits until nothing of the partitions is pending; meanwhile the other loops go on and commit.
+- The consumer belongs to the intake loop, and a call of another thread would wait for the end of its poll. The group's
+  metadata are therefore read by the intake loop, at each of its steps and at the start of a revoke, and left for this
+  one; what is committed is read by a client of its own that joins no group. Inside a revoke callback the intake loop
+  waits until nothing of the partitions is pending; meanwhile the other loops go on, and commit.
 
-No lost partition is committed: the group's metadata are asked for first, then it is checked that all positions are
-still of the current assignment. What is lost before the check is seen by it; for what is lost after it the metadata are
-of an older generation, and the broker refuses the offsets.
+No lost partition is committed: the group's metadata are taken first, then it is checked that all positions are still of
+the current assignment. What is lost before the check is seen by it; for what is lost after it the metadata are of an
+older generation, and the broker refuses the offsets. A generation that is older without any loss is refused too; then
+the transaction is aborted, and its outcomes are produced again with the newer one.
 """
 
 from __future__ import annotations
@@ -49,20 +51,22 @@ _OFFSETS_ALONE = 0.2
 
 
 class Group(Protocol):
-    """What is asked of the consumer, from the transactions' loop."""
+    """What is asked of the consumer, without any call of its client."""
 
-    def group_metadata(self) -> Any: ...
+    @property
+    def membership(self) -> Any: ...
 
     def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]: ...
 
-    def completed(self, partitions: Sequence[int], seconds: float) -> Mapping[int, tuple[int, Integers]]:
-        """Committed offset of each partition, and the runs beyond it. Raises KafkaException."""
+
+Completed = Callable[[Sequence[int], float], Mapping[int, tuple[int, Integers]]]
 
 
 class TransactionalProducer:
     """A producer whose acknowledgement of a shipment is the commit of its transaction.
 
-    `new_client` makes a client with the transactional id of this place, which fences all earlier ones.
+    `new_client` makes a client with the transactional id of this place, which fences all earlier ones. `completed`
+    reads the committed offset of partitions, and the runs beyond it; it raises KafkaException.
     """
 
     carries_offsets = True
@@ -71,6 +75,7 @@ class TransactionalProducer:
         self,
         new_client: Callable[[], Producer],
         group: Group,
+        completed: Completed,
         ledger: OffsetLedger,
         limits: TransactionLimits,
         times: CommitTimes,
@@ -80,6 +85,7 @@ class TransactionalProducer:
     ) -> None:
         self._new_client = new_client
         self._group = group
+        self._completed_of = completed
         self._ledger = ledger
         self._limits = limits
         self._times = times
@@ -187,7 +193,7 @@ class TransactionalProducer:
 
     def _end(self) -> None:
         sent = list(self._sent)
-        metadata = self._group.group_metadata()
+        metadata = self._group.membership
         standings = self._ledger.foreseen(Positions.joined([shipment.positions for shipment in sent]))
         if self._doubt is not None:
             self._fail(self._doubt)
@@ -285,12 +291,10 @@ class TransactionalProducer:
     def _completed(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, Integers]]:
         try:
             found: Mapping[int, tuple[int, Integers]] = self._call(
-                "committed", lambda seconds: self._group.completed(partitions, seconds)
+                "committed", lambda seconds: self._completed_of(partitions, seconds)
             )
-        except KafkaException as error:
-            raise FatalError(
-                f"it cannot be told what the last transaction committed: {error.args[0].str()}"
-            ) from error
+        except (KafkaException, ValueError) as error:
+            raise FatalError(f"it cannot be told what the last transaction committed: {error}") from error
         return found
 
     def _again(self, shipments: Sequence[Shipment]) -> None:

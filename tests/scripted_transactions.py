@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from stream.consumer import ClaimConsumer
+from stream.consumer import ClaimConsumer, read_committed
 from stream.producer import Sender
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
@@ -121,11 +122,13 @@ class TransactionalStage(Stage):
     def sender(self, member: ClaimConsumer) -> Sender:
         self.log = Log(self.consumer.standing)
         self.ended: list[str] = []
+        self.consumer.close = lambda: None  # type: ignore[attr-defined]
         self.consumer.consumer_group_metadata = lambda: "generation 1"  # type: ignore[attr-defined]
         self.watchdog = Watchdog(self.clock, self.ended.append)
         sender = TransactionalProducer(
             self.log.client,
             member,
+            partial(read_committed, lambda: self.consumer, "claims"),
             self.ledger,
             LIMITS,
             CommitTimes(self.budget),
