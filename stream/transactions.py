@@ -48,6 +48,7 @@ _CLOSE_SECONDS = 2.0
 _GRACE = 5.0
 _ATTEMPTS = 5
 _OFFSETS_ALONE = 0.2
+_LOOK = 0.1
 
 
 class Group(Protocol):
@@ -85,7 +86,7 @@ class TransactionalProducer:
     ) -> None:
         self._new_client = new_client
         self._group = group
-        self._completed_of = completed
+        self._completed = completed
         self._ledger = ledger
         self._limits = limits
         self._times = times
@@ -104,6 +105,9 @@ class TransactionalProducer:
         self._failures = 0
         self._not_before = 0.0
         self._next_alone = 0.0
+        self._successor: Producer | None = None
+        self._uncertain: float | None = None
+        self._next_look = 0.0
 
     @property
     def outstanding(self) -> int:
@@ -164,6 +168,8 @@ class TransactionalProducer:
             log.warning("the open transaction was left to its time-out: %s", error.args[0].str())
 
     def _due(self, now: float) -> float:
+        if self._uncertain is not None:
+            return self._next_look
         if self._doubt is not None:
             return now
         if self._sent:
@@ -192,6 +198,9 @@ class TransactionalProducer:
                 self._doubt = error.args[0]
 
     def _end(self) -> None:
+        if self._uncertain is not None:
+            self._find_out()
+            return
         sent = list(self._sent)
         metadata = self._group.membership
         standings = self._ledger.foreseen(Positions.joined([shipment.positions for shipment in sent]))
@@ -247,7 +256,7 @@ class TransactionalProducer:
         if verdict is Meaning.ABORT or error is self._doubt:
             self._abort("aborted")
         else:
-            self._find_out()
+            self._doubted()
 
     def _abort(self, result: str) -> None:
         client = self._living()
@@ -257,28 +266,45 @@ class TransactionalProducer:
         except KafkaException as error:
             if meaning(error.args[0]) is Meaning.END:
                 self._fail(error.args[0])
-            self._find_out()
+            self._doubted()
             return
         self._again(self._sent)
 
-    def _find_out(self) -> None:
-        """Whether the transaction was committed: a new producer ends it one way or the other, the offsets tell."""
+    def _doubted(self) -> None:
+        """Nobody knows whether the transaction was committed; nothing is produced until that is found out."""
         self._metrics.count("transactions_total", 1, "uncertain")
         self._living().purge()
-        self._client = None
-        client = self._initialised()
-        done, rest = self._sorted_out(self._sent)
+        self._client, self._uncertain = None, self._clock.now()
+        self._find_out()
+
+    def _find_out(self) -> None:
+        """A new producer ends the transaction one way or the other, and the committed offsets tell which."""
+        if self._successor is None:
+            self._successor = self._initialised()
+        try:
+            done, rest = self._sorted_out(self._sent)
+        except (KafkaException, ValueError) as error:
+            # Such as a coordinator that is not there yet.
+            self._look_again(error)
+            return
         with self._lock:
-            self._client = client
+            self._client, self._successor, self._uncertain = self._successor, None, None
         self._again(rest)
         for shipment in done:
             shipment.acknowledged()
+
+    def _look_again(self, error: Exception) -> None:
+        now = self._clock.now()
+        if self._uncertain is not None and now - self._uncertain > _OPEN_SECONDS:
+            raise FatalError(f"it cannot be told what the last transaction committed: {error}") from error
+        log.warning("it cannot be told yet what the last transaction committed: %s", error)
+        self._next_look = now + _LOOK
 
     def _sorted_out(self, sent: Sequence[Shipment]) -> tuple[list[Shipment], list[Shipment]]:
         """Shipments that the committed offsets cover, and the others."""
         current = [shipment for shipment in sent if self._is_current(shipment)]
         owned = sorted({number for shipment in current for number in shipment.positions.partitions.tolist()})
-        completed = self._completed(owned) if owned else {}
+        completed = self._read(owned) if owned else {}
         done: list[Shipment] = []
         rest: list[Shipment] = []
         for shipment in current:
@@ -288,14 +314,9 @@ class TransactionalProducer:
             (done if covered.all() else rest).append(shipment)
         return done, rest
 
-    def _completed(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, Integers]]:
-        try:
-            found: Mapping[int, tuple[int, Integers]] = self._call(
-                "committed", lambda seconds: self._completed_of(partitions, seconds)
-            )
-        except (KafkaException, ValueError) as error:
-            raise FatalError(f"it cannot be told what the last transaction committed: {error}") from error
-        return found
+    def _read(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, Integers]]:
+        with self._watchdog.watching("committed", _CALL_SECONDS + _GRACE):
+            return self._completed(partitions, _CALL_SECONDS)
 
     def _again(self, shipments: Sequence[Shipment]) -> None:
         """Have them produced once more, before all others; what is no longer ours is left to its new owner."""

@@ -109,6 +109,28 @@ def test_a_commit_of_unknown_outcome_is_found_out(error: KafkaError, applied: bo
     finished(stage, 50)
 
 
+def test_nothing_is_produced_until_the_outcome_is_found_out() -> None:
+    stage = with_results(50)
+    stage.log.failing.append(("commit", KafkaError(KafkaError._TIMED_OUT), True))
+    stage.consumer.silent = True
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    stage.publish(30, start=50)
+    stage.run(20)
+    assert stage.log.transactions == [50]
+    assert stage.ledger.pending() == 80
+    stage.consumer.silent = False
+    finished(stage, 80)
+    assert len(stage.log.clients) == 2
+    stage.log.failing.append(("commit", KafkaError(KafkaError._TIMED_OUT), False))
+    stage.consumer.silent = True
+    stage.publish(10, start=80)
+    stage.run()
+    stage.clock.advance(61.0)
+    with pytest.raises(FatalError, match="cannot be told what the last transaction committed"):
+        stage.step("transactions")
+
+
 def test_a_call_that_may_be_made_again_is() -> None:
     stage = with_results(50)
     stage.log.failing.extend([("send_offsets", retriable(), False), ("commit", retriable(), False)])
