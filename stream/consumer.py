@@ -40,8 +40,7 @@ _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.UNRELEASED_INSTANCE_ID,
+    KafkaError._FATAL,  # noqa: SLF001 - the client's only name for it
 }
 _TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _ASSIGN_SECONDS = 1.0
@@ -297,7 +296,8 @@ class ClaimConsumer:
         for error in errors:
             if error is None:
                 continue
-            if error.code() in _TWIN:
+            # A fenced consumer reports _FATAL without the mark of a fatal error, and why in its text alone.
+            if error.code() in _TWIN or "group.instance.id" in error.str():
                 raise FatalError(
                     f"another member of the group has this one's group.instance.id: {error.str()}; give every instance "
                     "a kafka.instance of its own"

@@ -271,13 +271,19 @@ def test_a_commit_that_failed_is_made_again() -> None:
     assert stage.consumer.commits == [{0: 50}, {0: 50}]
 
 
-@pytest.mark.parametrize("code", [KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID])
-def test_a_second_member_of_one_name_ends(code: int) -> None:
-    class Refused(Record):
-        def error(self) -> KafkaError:
-            return KafkaError(code)
-
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID), r"kafka\.instance"),
+        (KafkaError(KafkaError.UNRELEASED_INSTANCE_ID), r"kafka\.instance"),
+        (KafkaError(KafkaError._FATAL, "fenced, with same group.instance.id"), r"kafka\.instance"),
+        (KafkaError(KafkaError._FATAL, "something else"), "cannot go on: something else"),
+    ],
+)
+def test_a_consumer_that_cannot_go_on_ends_the_worker(error: KafkaError, said: str) -> None:
+    record = Record(0, 0, None, b"", 0)
+    record._answers["error"] = error
     stage = Stage()
-    stage.consumer.records.append(Refused(0, 0, None, b"", 0))
-    with pytest.raises(FatalError, match=r"kafka\.instance"):
+    stage.consumer.records.append(record)
+    with pytest.raises(FatalError, match=said):
         stage.step("intake")

@@ -178,13 +178,16 @@ def test_failures_in_a_row_end_the_worker_after_waiting_longer_each_time() -> No
     assert stage.clock.now() - started > 3 * LIMITS.age + 0.02 + 0.04 + 0.08
 
 
-def test_a_lost_partition_aborts_the_transaction_and_the_others_are_produced_again() -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_lost_partition_aborts_the_transaction_and_the_others_are_produced_again(again: bool) -> None:
     stage = with_results(50)
     stage.publish(30, partition=1)
     stage.step("intake")
     while stage.arena.in_flight:
         stage.step("scoring", "output")
     stage.lose(1)
+    if again:
+        stage.assign(1)
     finished(stage, 50)
     assert 1 not in stage.consumer.standing
     assert stage.count("transactions_total", "stale") == 1
