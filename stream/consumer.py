@@ -43,8 +43,7 @@ _HOPELESS = {
     KafkaError._FATAL,  # noqa: SLF001 - the client's only name for it
 }
 _TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
-_ASSIGN_SECONDS = 1.0
-_LEARN_SECONDS = 0.1
+_FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,7 @@ class ClaimConsumer:
         self._positions: dict[int, int] = {}
         self._held: dict[int, list[Message]] = {}
         self._unknown: set[int] = set()
+        self._patience = _FIRST_PATIENCE
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -110,7 +110,7 @@ class ClaimConsumer:
             self._client.pause(self._owned())
             self._pause_again = False
         if self._unknown:
-            self._learn(sorted(self._unknown), _LEARN_SECONDS)
+            self._learn(sorted(self._unknown))
         held = self._let_go() if self._held and not self._paused else []
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
@@ -229,14 +229,19 @@ class ClaimConsumer:
         self._client.resume([TopicPartition(self._topic, partition) for partition in ready])
         return [message for partition in ready for message in self._held.pop(partition)]
 
-    def _learn(self, partitions: list[int], seconds: float) -> None:
-        """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known."""
+    def _learn(self, partitions: list[int]) -> None:
+        """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known.
+
+        Other partitions wait for the answer too, so each try is longer than the last, but the first is short.
+        """
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
         try:
-            answers = self._client.committed(asked, seconds)
+            answers = self._client.committed(asked, self._patience)
         except KafkaException as error:
+            self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
             self._report([error.args[0]])
             return
+        self._patience = _FIRST_PATIENCE
         self._report(answer.error for answer in answers if answer.error is not None)
         for answer in answers:
             if answer.error is None:
@@ -272,7 +277,7 @@ class ClaimConsumer:
         self._ledger.assign(numbers)
         self._unknown |= set(numbers)
         if numbers:
-            self._learn(numbers, _ASSIGN_SECONDS)
+            self._learn(numbers)
         self.joined.set()
         # The client assigns them when this returns; only then can they be paused like the others.
         self._pause_again = self._paused
