@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from stream.recent import RecentQuantile
-
 # The first commits find caches cold and coordinators loading.
 _WARM_UP = 16
-_ENOUGH = 64
+_WINDOW, _WINDOWS = 64, 8
 _COMMITS_A_BUDGET = 3.0
 _SHARE_OF_BUDGET = 0.05
 _YOUNGEST, _OLDEST = 0.005, 1.0
@@ -73,24 +71,34 @@ def backoff(failures: int) -> float:
 
 
 class CommitTimes:
-    """Judges once, when enough commits were seen, whether a budget leaves room for them."""
+    """Judges once, when enough commits were seen, whether a budget leaves room for them.
+
+    What counts is the calmest of several windows: a backlog or a busy machine makes commits slow for a while, and that
+    is no reason to end a stage that works it off.
+    """
 
     def __init__(self, budget: float) -> None:
         self._budget = budget
-        self._recent = RecentQuantile(0.95, window=_ENOUGH)
-        self._seen = 0
+        self._window: list[float] = []
+        self._calmest = float("inf")
+        self._seen = -_WARM_UP
 
     def note(self, seconds: float) -> str | None:
         """Why the budget is refused, when it is."""
         self._seen += 1
-        if self._seen <= _WARM_UP:
+        if self._seen <= 0 or self._seen > _WINDOW * _WINDOWS:
             return None
-        self._recent.note(seconds)
-        least = _COMMITS_A_BUDGET * self._recent.value
-        if self._seen != _WARM_UP + _ENOUGH or self._budget >= least:
+        self._window.append(seconds)
+        if len(self._window) < _WINDOW:
+            return None
+        self._calmest = min(self._calmest, sorted(self._window)[int(0.95 * (_WINDOW - 1))])
+        self._window.clear()
+        least = _COMMITS_A_BUDGET * self._calmest
+        if self._seen < _WINDOW * _WINDOWS or self._budget >= least:
             return None
         return (
             f"latency.budget_ms: exactly_once needs {_COMMITS_A_BUDGET:g} times what a commit takes, which is "
-            f"{1_000 * self._recent.value:.0f} ms (P95 of {_ENOUGH}) here: at least {1_000 * least:.0f} ms, and it is "
-            f"{1_000 * self._budget:g}; raise it, or set kafka.delivery to at_least_once"
+            f"{1_000 * self._calmest:.0f} ms here (P95 of {_WINDOW}, the calmest of {_WINDOWS} times): at least "
+            f"{1_000 * least:.0f} ms, and it is {1_000 * self._budget:g}; raise it or set kafka.delivery to "
+            "at_least_once"
         )
