@@ -26,7 +26,9 @@ OWN_OPTIONS = (
     "acks",
     "queue.buffering.max.messages",
     "queue.buffering.max.kbytes",
+    "group.instance.id",
     "transactional.id",
+    "transaction.timeout.ms",
     "message.timeout.ms",
     "delivery.timeout.ms",
     "metadata.broker.list",
@@ -75,6 +77,22 @@ class Kafka(Section):
         description="Consumer group that all instances of one stage share.",
     )
     topics: Topics = Topics()
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        default="at_least_once",
+        description="Offsets committed after the results that they cover, so that a crash may repeat some; or in one "
+        "transaction with them, so that readers of committed records see each claim once.",
+    )
+    instance: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of this instance, the same after a restart and unlike that of any other in the group; the "
+        "host's name when it is not set.",
+    )
+    static_membership: bool = Field(
+        default=False,
+        description="Keep partitions over a restart that is shorter than the session: workers join by the instance's "
+        "name and their number.",
+    )
     client: Options = Field(
         default={},
         description="librdkafka options of both clients, such as security.protocol or sasl.password.",
@@ -89,6 +107,14 @@ class Kafka(Section):
             if option in OWN_OPTIONS:
                 raise PydanticCustomError("own_option", "set by claimstream itself", {"key": option})
         return _with_secrets_as_text(options)
+
+    @model_validator(mode="after")
+    def _stable_offsets(self) -> Kafka:
+        """A new owner has to wait for offsets of a transaction that is being decided."""
+        if self.delivery == "exactly_once" and self.consumer.get("isolation.level") == "read_uncommitted":
+            detail = "exactly_once needs consumer.isolation.level read_committed"
+            raise PydanticCustomError("isolation", "{detail}", {"detail": detail, "key": "delivery"})
+        return self
 
 
 class Schemas(Section):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
-from stream.clients import consumer_options, largest_message, producer_options
+from stream.clients import consumer_options, largest_message, producer_options, transactional_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
-from stream.consumer import ClaimConsumer, PollLimits
+from stream.consumer import ClaimConsumer, PollLimits, read_committed
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.host_load import HostLoad
@@ -39,14 +41,17 @@ from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
 from stream.pipeline import Bounds, Pipeline, Rhythm
-from stream.producer import ClaimProducer
+from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
 from stream.topics import MAX_MESSAGE_BYTES
+from stream.transaction_policy import CommitTimes, TransactionLimits
+from stream.transactions import TransactionalProducer
 from stream.turns import Turns
+from stream.watchdog import Watchdog, end_process
 from stream.worker import Progress, Worker
 
 log = logging.getLogger(__name__)
@@ -96,16 +101,20 @@ class Rooms:
     budget: float
 
 
-def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
-    """Build one worker and load its models; nothing is connected yet. Raises ModelError."""
+def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0) -> Assembly:
+    """Build one worker and load its models; nothing is connected yet. Raises ModelError.
+
+    `slot`: its number within the instance.
+    """
     rooms = _rooms(settings, clock)
     loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
     loader.open()
     _preload(settings, rooms.cache)
     limits, scorer = settings.limits, Scorer(rooms.arena, clock)
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
-    consumer = _consumer(settings, rooms, progress)
-    producer = _producer(settings, rooms.arena.capacity, shape)
+    consumer = _consumer(settings, rooms, progress, slot)
+    watchdog = Watchdog(clock, end_process)
+    producer = _producer(settings, rooms, consumer, shape, watchdog, slot)
     pipeline = Pipeline(
         consumer=consumer,
         admission=_admission(settings, rooms),
@@ -137,7 +146,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         metrics=rooms.metrics,
         backoff=Backoff(),
     )
-    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
+    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog)
     return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))
 
 
@@ -175,7 +184,7 @@ def _admission(settings: Settings, rooms: Rooms) -> Admission:
     )
 
 
-def _delivery(settings: Settings, rooms: Rooms, producer: ClaimProducer, shape: TopicShape) -> Delivery:
+def _delivery(settings: Settings, rooms: Rooms, producer: Sender, shape: TopicShape) -> Delivery:
     topics = settings.kafka.topics
     encoder = Encoder(schemas.load("claim_score"))
     columns = ScoreColumns(
@@ -274,9 +283,7 @@ def check_clients(settings: Settings) -> None:
             consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer),
             logger=silent,
         ).close()
-        Producer(
-            producer_options(kafka.bootstrap_servers, 1_000, kafka.client, kafka.producer), logger=silent
-        )
+        Producer(_sender_options(settings, 1_000, 0), logger=silent)
     except KafkaException as error:
         reason = without_secrets(error.args[0].str())
         raise UsageError(
@@ -325,19 +332,25 @@ def _schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimConsumer:
+def _consumer(settings: Settings, rooms: Rooms, progress: Progress, slot: int) -> ClaimConsumer:
     kafka = settings.kafka
-    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
+    options = _member_options(settings, _place(settings, slot) if kafka.static_membership else None)
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
-    options["logger"] = logging.getLogger("librdkafka")
     limits = PollLimits(
         settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.15 * rooms.budget)
     )
-    topic = kafka.topics.input
     wrapped.append(
-        ClaimConsumer(Consumer(options), topic, rooms.ledger, rooms.metrics, limits, progress.drain)
+        ClaimConsumer(
+            Consumer(options),
+            kafka.topics.input,
+            rooms.ledger,
+            rooms.metrics,
+            limits,
+            progress.drain,
+            commits=kafka.delivery == "at_least_once",
+        )
     )
     return wrapped[0]
 
@@ -348,14 +361,51 @@ def _record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
     return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
 
 
-def _producer(settings: Settings, queue_limit: int, shape: TopicShape) -> ClaimProducer:
+def _member_options(settings: Settings, name: str | None = None) -> dict[str, Any]:
     kafka = settings.kafka
-    options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer, name)
+    return {**options, "logger": logging.getLogger("librdkafka")}
+
+
+def _producer(
+    settings: Settings,
+    rooms: Rooms,
+    consumer: ClaimConsumer,
+    shape: TopicShape,
+    watchdog: Watchdog,
+    slot: int,
+) -> Sender:
+    queue_limit = rooms.arena.capacity
+    options = {**_sender_options(settings, queue_limit, slot), "logger": logging.getLogger("librdkafka")}
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
-    options["logger"] = logging.getLogger("librdkafka")
-    return ClaimProducer(Producer(options), queue_limit)
+    if settings.kafka.delivery == "at_least_once":
+        return ClaimProducer(Producer(options), queue_limit)
+    return TransactionalProducer(
+        lambda: Producer(options),
+        consumer,
+        partial(read_committed, lambda: Consumer(_member_options(settings)), settings.kafka.topics.input),
+        rooms.ledger,
+        TransactionLimits.of(rooms.budget, queue_limit),
+        CommitTimes(rooms.budget),
+        watchdog,
+        rooms.clock,
+        rooms.metrics,
+    )
+
+
+def _sender_options(settings: Settings, queue_limit: int, slot: int) -> dict[str, Any]:
+    kafka = settings.kafka
+    shared = (kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    if kafka.delivery == "at_least_once":
+        return producer_options(*shared)
+    return transactional_options(*shared, f"{kafka.group_id}-{_place(settings, slot)}")
+
+
+def _place(settings: Settings, slot: int) -> str:
+    """A worker's name, the same after a restart."""
+    return f"{settings.kafka.instance or socket.gethostname()}-{slot}"
 
 
 def _speeds(settings: Settings) -> Speeds:

@@ -30,11 +30,20 @@ _PRODUCER: dict[str, Any] = {
     "message.max.bytes": 4_194_304,
 }
 
+# The broker asks to come back while it still completes the transaction before: with 100 ms that is what a commit takes.
+_TRANSACTIONAL: dict[str, Any] = {"retry.backoff.ms": 5, "retry.backoff.max.ms": 100}
+
 _KIP_848_REFUSES = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")
 
 
-def consumer_options(bootstrap: str, group: str, shared: Options, own: Options) -> dict[str, Any]:
-    """Options of the group member; offsets are committed by the ledger alone."""
+# A transaction that its producer left open blocks readers and the partition's next owner for so long.
+_TRANSACTION_MS = 10_000
+
+
+def consumer_options(
+    bootstrap: str, group: str, shared: Options, own: Options, member: str | None = None
+) -> dict[str, Any]:
+    """Options of the group member; offsets are committed by the ledger alone. `member`: its static name."""
     merged = {**_CONSUMER, **shared, **own}
     if merged.get("group.protocol") == "consumer":
         merged = {name: value for name, value in merged.items() if name not in _KIP_848_REFUSES}
@@ -44,7 +53,7 @@ def consumer_options(bootstrap: str, group: str, shared: Options, own: Options) 
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
     }
-    return {**merged, **required}
+    return {**merged, **required, **({"group.instance.id": member} if member else {})}
 
 
 def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Options) -> dict[str, Any]:
@@ -68,3 +77,20 @@ def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Opt
 def largest_message(shared: Options, own: Options) -> int:
     """Bytes of a message that the producer takes."""
     return int({**_PRODUCER, **shared, **own}["message.max.bytes"])
+
+
+def transactional_options(
+    bootstrap: str, queue_limit: int, shared: Options, own: Options, name: str
+) -> dict[str, Any]:
+    """Options of a producer that commits transactions under a name, which fences whoever had it before."""
+    required = {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "acks": "all",
+        "transactional.id": name,
+        "transaction.timeout.ms": _TRANSACTION_MS,
+        "message.timeout.ms": _TRANSACTION_MS,
+        "queue.buffering.max.messages": queue_limit,
+        "queue.buffering.max.kbytes": 2_097_151,
+    }
+    return {**_PRODUCER, **_TRANSACTIONAL, **shared, **own, **required}

@@ -1,7 +1,9 @@
 """The input side of Kafka: polls, assignments and revocations, pause and resume, commits.
 
 One thread owns the consumer: it polls, serves the rebalance callbacks and commits, so that no commit can race the
-hand-over of a partition.
+hand-over of a partition. A partition is not read further while it is not known what its earlier owners completed, or
+while what completes of the records read might not fit into the metadata of a commit; what the client gave of it
+meanwhile is held.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream import offset_metadata
 from stream.errors import FatalError
 from stream.letters import UNREADABLE
 from stream.metrics import StageMetrics
-from stream.offsets import OffsetLedger
-from stream.records import Headers, Polled, distinct
+from stream.offset_metadata import NOTHING
+from stream.offsets import OffsetLedger, Standing
+from stream.records import Flags, Headers, Integers, Polled, distinct
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,10 @@ _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._FATAL,  # noqa: SLF001 - the client's only name for it
 }
+_TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+_FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,10 @@ class PollLimits:
 
 
 class ClaimConsumer:
-    """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away."""
+    """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away.
+
+    `commits`: offsets are committed here; otherwise they go with the producer's transactions.
+    """
 
     def __init__(
         self,
@@ -58,6 +69,8 @@ class ClaimConsumer:
         metrics: StageMetrics,
         limits: PollLimits,
         drain: Drain,
+        *,
+        commits: bool = True,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -65,17 +78,28 @@ class ClaimConsumer:
         self._metrics = metrics
         self._limits = limits
         self._drain = drain
+        self._commits = commits
+        # What the broker knows this member by; read by whoever commits offsets elsewhere.
+        self.membership: Any = None
         self._flowing = False
         self._paused = False
         self._pause_again = False
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
+        self._held: dict[int, list[Message]] = {}
+        self._unknown: set[int] = set()
+        self._patience = _FIRST_PATIENCE
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
         self._client.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
+
+    def renew(self) -> None:
+        """Bring the membership up to date, where offsets are not committed here."""
+        if not self._commits:
+            self.membership = self._client.consumer_group_metadata()
 
     def receive(self, patience: float) -> list[Message]:
         """The next messages, possibly none. Waits for the client and serves the group.
@@ -85,14 +109,17 @@ class ClaimConsumer:
         if self._pause_again:
             self._client.pause(self._owned())
             self._pause_again = False
-        first = self._client.poll(0.0 if self._flowing else self._limits.wait)
+        if self._unknown:
+            self._learn(sorted(self._unknown))
+        held = self._let_go() if self._held and not self._paused else []
+        first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
-            return []
+            return held
         more = min(patience, self._limits.coalesce) if self._flowing else 0.0
         messages = [first, *self._client.consume(self._limits.claims - 1, more)]
         self._flowing = len(messages) > 1
-        return messages
+        return held + messages
 
     def columns(self, messages: list[Message]) -> Polled | None:
         """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
@@ -108,25 +135,33 @@ class ClaimConsumer:
         self._metrics.count("reading_paused_total")
 
     def resume(self) -> None:
-        self._client.resume(self._owned())
+        self._client.resume([each for each in self._owned() if each.partition not in self._held])
         self._paused = self._pause_again = False
 
-    def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
-        """Commit next offsets; without `wait` the answer comes through `note_commit` in a later poll."""
-        positions = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+    def commit(self, standings: Mapping[int, Standing], *, wait: bool = False) -> None:
+        """Commit; without `wait` the answer comes through `note_commit` in a later poll."""
+        positions = self.positions(standings)
+        self._ledger.committed(standings)
         try:
             self._client.commit(offsets=positions, asynchronous=not wait)
         except KafkaException as error:
             self.note_commit(error.args[0], positions)
             return
-        self._ledger.committed(offsets)
         if wait:
             self.note_commit(None, positions)
 
-    def note_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]:
+        """Standings as the clients take them."""
+        return [
+            TopicPartition(self._topic, partition, standing.offset, metadata=standing.beyond)
+            for partition, standing in standings.items()
+        ]
+
+    def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         """Count how a commit ended; one that failed is made good by the next, which covers it."""
         if error is not None:
             log.warning("a commit failed: %s", error)
+            self._ledger.uncommitted(position.partition for position in positions)
         self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
 
     def report_lag(self) -> None:
@@ -143,7 +178,7 @@ class ClaimConsumer:
         """Leave the group; the revoke callback commits what is delivered."""
         self._client.close()
 
-    def _columns(self, messages: list[Message]) -> Polled | None:
+    def _columns(self, messages: list[Message], *, fitting: bool = False) -> Polled | None:
         count = len(messages)
         partitions = np.fromiter((m.partition() for m in messages), np.int64, count)
         epochs = self._ledger.epochs(partitions)
@@ -155,6 +190,9 @@ class ClaimConsumer:
                 else None
             )
         offsets = np.fromiter((m.offset() for m in messages), np.int64, count)
+        if not fitting and not (fits := self._fitting(messages, partitions, offsets)).all():
+            kept = [m for m, fit in zip(messages, fits.tolist(), strict=True) if fit]
+            return self._columns(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
             self._positions[partition] = int(offsets[partitions == partition].max()) + 1
         return Polled(
@@ -167,12 +205,79 @@ class ClaimConsumer:
             timestamps=np.fromiter((m.timestamp()[1] for m in messages), np.int64, count),
         )
 
+    def _fitting(self, messages: list[Message], partitions: Integers, offsets: Integers) -> Flags:
+        """Which messages may be taken now; the others are held, and their partitions not read further."""
+        fitting = np.ones(len(messages), np.bool_)
+        for partition in distinct(partitions):
+            places = np.flatnonzero(partitions == partition)
+            waits = partition in self._held or partition in self._unknown
+            room = 0 if waits else self._ledger.fits(partition, offsets[places])
+            if room < len(places):
+                fitting[places[room:]] = False
+                self._hold(partition, [messages[place] for place in places[room:].tolist()])
+        return fitting
+
+    def _hold(self, partition: int, messages: list[Message]) -> None:
+        if partition not in self._held:
+            self._client.pause([TopicPartition(self._topic, partition)])
+            self._metrics.count("partitions_held_total")
+        self._held.setdefault(partition, []).extend(messages)
+
+    def _let_go(self) -> list[Message]:
+        """What was held of partitions that are read again from now on."""
+        ready = [p for p in self._held if p not in self._unknown and self._ledger.roomy(p)]
+        self._client.resume([TopicPartition(self._topic, partition) for partition in ready])
+        return [message for partition in ready for message in self._held.pop(partition)]
+
+    def _learn(self, partitions: list[int]) -> None:
+        """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known.
+
+        Other partitions wait for the answer too, so each try is longer than the last, but the first is short.
+        """
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        try:
+            answers = self._client.committed(asked, self._patience)
+        except KafkaException as error:
+            self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
+            self._report([error.args[0]])
+            return
+        self._patience = _FIRST_PATIENCE
+        self._report(answer.error for answer in answers if answer.error is not None)
+        for answer in answers:
+            if answer.error is None:
+                self._unknown.discard(answer.partition)
+                self._ledger.inherit(answer.partition, self._beyond(answer))
+
+    def _beyond(self, committed: TopicPartition) -> Integers:
+        try:
+            return _runs(committed)
+        except ValueError as error:
+            log.warning(
+                "partition %d: the metadata of the commit at %d are ignored: %s",
+                committed.partition,
+                committed.offset,
+                error,
+            )
+            self._metrics.count("offset_metadata_ignored_total")
+            return NOTHING
+
+    def _forget(self, partitions: list[int]) -> None:
+        self._ledger.forget(partitions)
+        self._unknown -= set(partitions)
+        for partition in partitions:
+            self._held.pop(partition, None)
+
     def _owned(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in self._ledger.owned()]
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
-        self._ledger.assign(_numbers(partitions))
+        numbers = _numbers(partitions)
+        self._forget(numbers)
+        self._ledger.assign(numbers)
+        self._unknown |= set(numbers)
+        if numbers:
+            self._learn(numbers)
         self.joined.set()
         # The client assigns them when this returns; only then can they be paused like the others.
         self._pause_again = self._paused
@@ -180,32 +285,63 @@ class ClaimConsumer:
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
         numbers = _numbers(partitions)
+        self.renew()
         self._drain(numbers)
-        if offsets := self._ledger.committable(numbers):
-            self.commit(offsets, wait=True)
+        if self._commits and (standings := self._ledger.committable(numbers)):
+            self.commit(standings, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
-        self._ledger.forget(numbers)
-        self._unpause(partitions)
+        self._let_leave(partitions)
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
-        self._ledger.forget(_numbers(partitions))
-        self._unpause(partitions)
+        self._let_leave(partitions)
 
-    def _unpause(self, partitions: list[TopicPartition]) -> None:
+    def _let_leave(self, partitions: list[TopicPartition]) -> None:
         """The client keeps the pause of a partition that goes, and reads nothing from it when it comes again."""
-        if self._paused:
-            self._client.resume(partitions)
+        paused = [each for each in partitions if self._paused or each.partition in self._held]
+        self._forget(_numbers(partitions))
+        if paused:
+            self._client.resume(paused)
 
     def _report(self, errors: Iterable[KafkaError | None]) -> None:
         for error in errors:
             if error is None:
                 continue
+            # A fenced consumer reports _FATAL without the mark of a fatal error, and why in its text alone.
+            if error.code() in _TWIN or "group.instance.id" in error.str():
+                raise FatalError(
+                    f"another member of the group has this one's group.instance.id: {error.str()}; give every instance "
+                    "a kafka.instance of its own"
+                )
             if error.fatal() or error.code() in _HOPELESS:
                 raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
             log.warning("the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
+
+
+def read_committed(
+    new_client: Callable[[], Consumer], topic: str, partitions: Sequence[int], seconds: float
+) -> dict[int, tuple[int, Integers]]:
+    """Committed offset of each partition, and the runs beyond it, by a client of its own that joins no group.
+
+    Raises KafkaException, and ValueError for metadata that cannot be read.
+    """
+    client = new_client()
+    try:
+        answers = client.committed([TopicPartition(topic, partition) for partition in partitions], seconds)
+    finally:
+        client.close()
+    for answer in answers:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+    return {answer.partition: (answer.offset, _runs(answer)) for answer in answers}
+
+
+def _runs(committed: TopicPartition) -> Integers:
+    if committed.offset < 0 or not committed.metadata:
+        return NOTHING
+    return offset_metadata.read(committed.offset, committed.metadata)
 
 
 def _numbers(partitions: list[TopicPartition]) -> list[int]:

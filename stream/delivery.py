@@ -20,9 +20,9 @@ from stream.letters import Reason, attempt_of, fitted
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
-from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
+from stream.producer import ANY_PARTITION, Sender, Shipment
 from stream.recent import RecentQuantile
-from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Rows
+from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Positions, Rows
 from stream.results import ScoreColumns
 from stream.roster import Roster
 
@@ -50,16 +50,6 @@ class OutputTopics:
     letter_bytes: int = 1_048_588
 
 
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """The input records that a shipment answers."""
-
-    partitions: Integers
-    offsets: Integers
-    epochs: Integers
-    timestamps: Integers
-
-
 class Delivery:
     """Sends results and dead letters; a row is released as soon as its result is with the client."""
 
@@ -69,7 +59,7 @@ class Delivery:
         orders: Sequence[KeyOrder],
         columns: ScoreColumns,
         encoder: Encoder,
-        producer: ClaimProducer,
+        producer: Sender,
         ledger: OffsetLedger,
         topics: OutputTopics,
         roster: Roster,
@@ -176,18 +166,15 @@ class Delivery:
         return self._dead_letter(self._letter(row, lane, OversizeError(reason)))
 
     def _shipment(self, rows: Rows, messages: list[dict[str, Any]], scored: float) -> Shipment:
-        covered = Covered(
-            self._arena.partition[rows],
-            self._arena.offset[rows],
-            self._arena.epoch[rows],
-            self._arena.timestamp[rows],
-        )
+        arena = self._arena
+        covered = Positions(arena.partition[rows], arena.offset[rows], arena.epoch[rows])
         return Shipment(
             topic=self._topics.results,
             partition=int(covered.partitions[0]) if self._topics.aligned else ANY_PARTITION,
             messages=messages,
-            headers=self._traces(rows) if self._arena.headers else {},
-            acknowledged=self._acknowledgement(covered, scored),
+            headers=self._traces(rows) if arena.headers else {},
+            acknowledged=self._acknowledgement(covered, arena.timestamp[rows], scored),
+            positions=covered,
         )
 
     def _traces(self, rows: Rows) -> dict[int, Headers]:
@@ -199,11 +186,11 @@ class Delivery:
         }
         return {index: headers for index, headers in found.items() if headers}
 
-    def _acknowledgement(self, covered: Covered, scored: float) -> Callable[[], None]:
+    def _acknowledgement(self, covered: Positions, timestamps: Integers, scored: float) -> Callable[[], None]:
         def acknowledged() -> None:
             self._note(self._clock.now() - scored)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
-            latency = self._clock.wall() - covered.timestamps / 1_000.0
+            latency = self._clock.wall() - timestamps / 1_000.0
             self._metrics.observe("stage_latency_seconds", latency)
             self._metrics.count("claims_delivered_total", len(latency))
             self._metrics.count("deadline_missed_total", int((latency > self._budget).sum()))
@@ -227,22 +214,21 @@ class Delivery:
         )
 
     def _dead_letter(self, letter: DeadLetter) -> Shipment:
-        position = letter.position
+        covered = Positions.of(letter.position)
         self._metrics.count("dead_letters_total", 1, type(letter.error).__name__)
         key, value, headers = fitted(
             letter.key, letter.value, letter.headers, self._reason(letter), self._topics.letter_bytes
         )
         if value is not letter.value:
-            log.error("the dead letter of %s is without what is too large for its topic", position)
+            log.error("the dead letter of %s is without what is too large for its topic", letter.position)
             self._metrics.count("dead_letters_incomplete_total")
         return Shipment(
             topic=self._topics.dead_letters,
             partition=ANY_PARTITION,
             messages=[{"value": value, "key": key}],
             headers={0: headers},
-            acknowledged=lambda: self._ledger.complete(
-                np.array([position.partition]), np.array([position.offset]), np.array([position.epoch])
-            ),
+            acknowledged=lambda: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
+            positions=covered,
         )
 
     def _reason(self, letter: DeadLetter) -> Reason:

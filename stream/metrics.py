@@ -67,6 +67,13 @@ DEFINITIONS = {
     "stale_results_total": Definition(
         "Results dropped because their partition had moved on; its new owner scores them."
     ),
+    "claims_skipped_total": Definition(
+        "Records that were not scored again, because an earlier owner of their partition had delivered them."
+    ),
+    "partitions_held_total": Definition(
+        "Times that a partition was not read further, because what completes of it might not fit into a commit."
+    ),
+    "offset_metadata_ignored_total": Definition("Commits whose metadata could not be read."),
     "polls_total": Definition("Polls that brought records."),
     "batches_closed_total": Definition(
         "Micro-batches, by model and by why they were closed.", ("model", "reason")
@@ -82,6 +89,11 @@ DEFINITIONS = {
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
+    "transactions_total": Definition(
+        "Transactions, by how they ended; what was aborted is produced again, without being scored again.",
+        ("result",),
+    ),
+    "transaction_commit_seconds": Definition("Duration of a transaction's commit.", (), SECONDS),
     "client_errors_total": Definition("Errors that the Kafka clients reported, by name.", ("error",)),
     "retries_total": Definition(
         "Times that work was put off because something outside was unavailable.", ("error",)

@@ -1,5 +1,7 @@
 """The way of a claim, as three steps, with a fourth beside it for models, and scoring once more for slow ones.
 
+Where each claim counts exactly once, a step of its own ends the transactions that carry results and offsets.
+
 Each does what it can at once, never waits for another, and returns the moment (monotonic seconds) at which it wants to
 be called next.
 
@@ -35,7 +37,7 @@ from stream.loader import Loader
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
-from stream.producer import ClaimProducer
+from stream.producer import Sender
 from stream.recent import RecentQuantile
 from stream.records import Integers, Outcome, Polled, Rows
 from stream.scoring import Scorer, ScoringModel
@@ -74,6 +76,10 @@ class Bounds:
     budget: float
 
 
+def _nothing() -> None:
+    """Wakes nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Wakes of the other loops, and of whoever waits for progress in a drain."""
@@ -84,6 +90,7 @@ class Signals:
     output: Callable[[], None]
     loader: Callable[[], None]
     progress: Callable[[], None]
+    transactions: Callable[[], None] = field(default=_nothing)
 
 
 @dataclass(eq=False)
@@ -100,7 +107,7 @@ class Pipeline:
     loader: Loader
     outbox: Outbox
     delivery: Delivery
-    producer: ClaimProducer
+    producer: Sender
     ledger: OffsetLedger
     gate: ReadingGate
     pressure: Pressure
@@ -124,6 +131,7 @@ class Pipeline:
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
+        self.consumer.renew()
         self._reassign()
         flow = self._flow(now)
         if flow is Flow.HOLD:
@@ -132,8 +140,7 @@ class Pipeline:
         started = self.clock.now()
         with self.turns.take(len(messages)):
             if (polled := self.consumer.columns(messages)) is not None:
-                self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
-                self._read.append(polled)
+                self._take(polled)
             if self._may_admit(now):
                 self._admit(now)
         if messages:
@@ -170,6 +177,7 @@ class Pipeline:
         was_full = self.outbox.full
         self.producer.serve()
         self.signals.progress()
+        self.signals.transactions()
         if not self.producer.blocked:
             outcomes, letters = self.outbox.take(self.bounds.output_claims)
             if outcomes or letters:
@@ -180,6 +188,14 @@ class Pipeline:
                     self._wake_scoring()
                 return now
         return now + self.rhythm.delivery if self.producer.outstanding else NEVER
+
+    def transactions(self, now: float) -> float:
+        """Where offsets go with what is produced: end the transaction that is due."""
+        due = self.producer.step(now)
+        if due <= now:
+            self.signals.output()
+            self.signals.progress()
+        return due
 
     def loading(self, now: float) -> float:
         """Bring the models that waiting claims need; follow what was promoted."""
@@ -224,6 +240,15 @@ class Pipeline:
             self.metrics.count("claims_consumed_total", len(messages))
             self.metrics.count("polls_total")
         return messages
+
+    def _take(self, polled: Polled) -> None:
+        """Note what is to be scored; what an earlier owner completed is not."""
+        fresh = self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
+        if not fresh.all():
+            self.metrics.count("claims_skipped_total", int((~fresh).sum()))
+            polled = polled.only(fresh)
+        if len(polled):
+            self._read.append(polled)
 
     def _may_admit(self, now: float) -> bool:
         return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self.arena.free
@@ -331,8 +356,8 @@ class Pipeline:
     def _housekeeping(self, now: float) -> None:
         if now >= self._next_commit:
             self._next_commit = now + self.rhythm.commit
-            if offsets := self.ledger.committable():
-                self.consumer.commit(offsets)
+            if not self.producer.carries_offsets and (standings := self.ledger.committable()):
+                self.consumer.commit(standings)
         if now >= self._next_gauges:
             self._next_gauges = now + self.rhythm.gauges
             self._read_gauges()

@@ -32,12 +32,12 @@ _STATUS_INTERVAL = 2.0
 LEAVE_SECONDS = 5.0
 
 
-def run_worker(settings: Settings, shape: TopicShape, connection: Connection) -> None:
+def run_worker(settings: Settings, shape: TopicShape, connection: Connection, slot: int = 0) -> None:
     """Life of a worker process: warm up, join, score until the supervisor says stop or is gone."""
     _prepare_process(settings)
     clock = SystemClock()
     try:
-        assembly = assemble(settings, shape, clock)
+        assembly = assemble(settings, shape, clock, slot)
         _tell(connection, Joining())
         assembly.worker.start()
         Correspondence(assembly, connection, clock, _patience(settings)).until_stop()
@@ -89,7 +89,7 @@ def spawner(settings: Settings, shape: TopicShape) -> Any:
 
     def spawn(slot: int, connection: Connection) -> BaseProcess:
         process = context.Process(
-            target=run_worker, args=(settings, shape, connection), name=f"claimstream-worker-{slot}"
+            target=run_worker, args=(settings, shape, connection, slot), name=f"claimstream-worker-{slot}"
         )
         process.start()
         return process

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from stream.errors import FatalError
-from stream.records import Headers
+from stream.records import Headers, Positions
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,9 @@ ANY_PARTITION = -1
 
 @dataclass(slots=True)
 class Shipment:
-    """Messages for one partition of one topic, in order, and what to do when the broker has them all.
+    """Messages for one partition of one topic, in order, and what to do when the broker has them for good.
+
+    `positions` are the input records that they answer, one a message.
 
     Rows of `messages` are dictionaries as `produce_batch` takes them (`value`, `key`); `headers` is by index.
     """
@@ -30,7 +32,41 @@ class Shipment:
     messages: list[dict[str, Any]]
     headers: dict[int, Headers]
     acknowledged: Callable[[], None]
+    positions: Positions = field(default_factory=lambda: Positions.joined(()))
     waiting: int = 0
+
+
+class Sender(Protocol):
+    """What the stage asks of a producer."""
+
+    @property
+    def carries_offsets(self) -> bool:
+        """Whether offsets are committed by the producer, with what it sends."""
+
+    @property
+    def outstanding(self) -> int:
+        """Shipments that are not acknowledged yet."""
+
+    @property
+    def fill(self) -> float:
+        """Messages that are not acknowledged yet, as a share of what may be; for any thread."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether no further shipment should come for now."""
+
+    def open(self) -> None:
+        """Before the first shipment, and before the group is joined."""
+
+    def send(self, shipments: Sequence[Shipment]) -> None: ...
+
+    def serve(self) -> None: ...
+
+    def step(self, now: float) -> float:
+        """What may wait for the broker; when to be called next."""
+
+    def close(self) -> None:
+        """After the last step: what is not acknowledged is given up."""
 
 
 class ClaimProducer:
@@ -48,6 +84,8 @@ class ClaimProducer:
         self._outstanding = 0
         self._held_back = 0
         self._failure: FatalError | None = None
+
+    carries_offsets = False
 
     @property
     def outstanding(self) -> int:
@@ -83,43 +121,22 @@ class ClaimProducer:
         if self._failure is not None:
             raise self._failure
 
-    def flush(self, seconds: float) -> int:
-        """Wait for acknowledgements; the number of messages that are still unacknowledged."""
-        remaining = int(self._client.flush(seconds))
-        self.serve()
-        return remaining + self._held_back
+    def open(self) -> None:
+        """Nothing to be done: the client connects by itself."""
+
+    def step(self, now: float) -> float:  # noqa: ARG002 - nothing is due at any time
+        """Nothing waits for the broker."""
+        return float("inf")
+
+    def close(self) -> None:
+        """Nothing to be done: what is not acknowledged is not committed."""
 
     def _ship(self, shipment: Shipment) -> None:
         report = self._report(shipment)
-        if shipment.partition == ANY_PARTITION or shipment.headers:
-            shipment.waiting = len(shipment.messages)
-            for index, message in enumerate(shipment.messages):
-                self._produce(shipment, message, shipment.headers.get(index), report)
-            return
-        shipment.waiting = 1
-        *leading, last = shipment.messages
-        if leading:
-            taken = self._client.produce_batch(shipment.topic, leading, partition=shipment.partition)
-            if taken < len(leading):
-                refused = next(m["_error"] for m in leading if "_error" in m)
-                raise FatalError(f"the producer refused a message for {shipment.topic!r}: {refused}")
-        self._produce(shipment, last, None, report)
-
-    def _produce(
-        self,
-        shipment: Shipment,
-        message: dict[str, Any],
-        headers: Headers | None,
-        report: Callable[..., None],
-    ) -> None:
-        self._client.produce(
-            shipment.topic,
-            value=message["value"],
-            key=message["key"],
-            partition=shipment.partition,
-            headers=headers,
-            on_delivery=report,
-        )
+        each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
+        shipment.waiting = len(shipment.messages) if each else 1
+        if (refused := hand_over(self._client, shipment, report)) is not None:
+            raise FatalError(f"the producer refused a message for {shipment.topic!r}: {refused}")
 
     def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
@@ -134,3 +151,33 @@ class ClaimProducer:
                 shipment.acknowledged()
 
         return report
+
+
+def hand_over(
+    client: Producer, shipment: Shipment, report: Callable[..., None] | None = None
+) -> KafkaError | None:
+    """Give a shipment to the client; the error of the first message that it refused.
+
+    `report` is called for the last message, or for every one where the client chooses partitions or messages have
+    headers.
+    """
+    leading: list[dict[str, Any]] = []
+    single = list(enumerate(shipment.messages))
+    if shipment.partition != ANY_PARTITION and not shipment.headers:
+        leading, single = shipment.messages[:-1], single[-1:]
+    if leading:
+        taken = client.produce_batch(shipment.topic, leading, partition=shipment.partition)
+        if taken < len(leading):
+            # Taken out again, because the same message may be produced once more.
+            refused: list[KafkaError] = [message.pop("_error") for message in leading if "_error" in message]
+            return refused[0]
+    for index, message in single:
+        client.produce(
+            shipment.topic,
+            value=message["value"],
+            key=message["key"],
+            partition=shipment.partition,
+            headers=shipment.headers.get(index),
+            on_delivery=report,
+        )
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -28,6 +28,31 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Positions:
+    """The same of several records, in columns."""
+
+    partitions: Integers
+    offsets: Integers
+    epochs: Integers
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @classmethod
+    def of(cls, position: Position) -> Positions:
+        """A single one."""
+        return cls(*(np.array([number]) for number in (position.partition, position.offset, position.epoch)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Positions]) -> Positions:
+        """All of them, in order."""
+        if not parts:
+            return cls(*(np.empty(0, np.int64) for _ in range(3)))
+        columns = ((part.partitions, part.offsets, part.epochs) for part in parts)
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
 class Polled:
     """One poll in columns; every column has one entry a record. Timestamps are milliseconds since the epoch."""
 
@@ -44,6 +69,20 @@ class Polled:
 
     def position(self, row: int) -> Position:
         return Position(int(self.partitions[row]), int(self.offsets[row]), int(self.epochs[row]))
+
+    def only(self, chosen: Flags) -> Polled:
+        """The chosen records alone."""
+        rows = np.flatnonzero(chosen)
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        return Polled(
+            values=[self.values[row] for row in places],
+            keys=[self.keys[row] for row in places],
+            headers={places[row]: headers for row, headers in self.headers.items() if row in places},
+            partitions=self.partitions[rows],
+            offsets=self.offsets[rows],
+            epochs=self.epochs[rows],
+            timestamps=self.timestamps[rows],
+        )
 
 
 def distinct(numbers: npt.NDArray[np.signedinteger[Any]]) -> list[int]:

@@ -13,11 +13,14 @@ from stream.errors import FatalError, StopError
 from stream.loops import StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
-from stream.producer import ClaimProducer
+from stream.producer import Sender
+from stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 _LOOK = 0.02
+# The intake itself waits.
+_NOT_WAITED_FOR = {"intake"}
 
 
 class Progress:
@@ -40,6 +43,7 @@ class Progress:
             lambda: self._wake("output"),
             lambda: self._wake("loader"),
             self._moved.set,
+            lambda: self._wake("transactions"),
         )
 
     def connect(self, pipeline: Pipeline, loops: dict[str, StepLoop]) -> None:
@@ -58,7 +62,7 @@ class Progress:
         self._pipeline.drained()
 
     def _alive(self) -> bool:
-        return all(self._loops[name].is_alive() for name in ("scoring", "slow scoring", "output", "loader"))
+        return all(loop.is_alive() for name, loop in self._loops.items() if name not in _NOT_WAITED_FOR)
 
     def _wake(self, name: str) -> None:
         if (loop := self._loops.get(name)) is not None:
@@ -72,10 +76,11 @@ class Worker:
         self,
         pipeline: Pipeline,
         consumer: ClaimConsumer,
-        producer: ClaimProducer,
+        producer: Sender,
         ledger: OffsetLedger,
         progress: Progress,
         clock: Clock,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._consumer = consumer
@@ -92,11 +97,19 @@ class Worker:
             "output": pipeline.output,
             "loader": pipeline.loading,
         }
+        if producer.carries_offsets:
+            steps["transactions"] = pipeline.transactions
+        if watchdog is not None:
+            steps["watchdog"] = watchdog.step
         self._loops = {name: StepLoop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
     def start(self) -> None:
-        """Join the group and begin to score."""
+        """Join the group and begin to score.
+
+        The producer opens first: it ends what a predecessor left open, which the group's offsets would wait for.
+        """
+        self._producer.open()
         self._consumer.join()
         for loop in self._loops.values():
             loop.start()
@@ -133,7 +146,8 @@ class Worker:
 
         Reading ends first, so that nothing new comes; scoring and output go on until what was read is delivered;
         then the loops end, and only then the consumer closes, because closing commits and gives the partitions away,
-        and no loop may touch it beside that. The producer goes last: its acknowledgements decide what is committed.
+        and no loop may touch it beside that. Before it the producer closes: its acknowledgements decided what is
+        committed, and a transaction that is still open is aborted, because the next owner would wait for it.
         Models are let go by whoever opened them, after this.
         Raises the error that ended a loop, if one did.
         """
@@ -145,6 +159,7 @@ class Worker:
         for loop in self._loops.values():
             loop.join()
         unfinished = self._pipeline.unfinished()
+        self._producer.close()
         self._consumer.close()
         if self._error is not None:
             raise self._error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 import schemas
 from models import Model, VersionKey, open_model
@@ -30,7 +30,7 @@ from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
 from stream.pipeline import Bounds, Pipeline, Rhythm, Signals
-from stream.producer import ClaimProducer
+from stream.producer import ClaimProducer, Sender
 from stream.publishing import generate
 from stream.results import ScoreColumns
 from stream.roster import Roster
@@ -60,25 +60,43 @@ class ScriptedConsumer:
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
         self.commits: list[dict[int, int]] = []
-        self.paused = False
+        self.standing: dict[int, TopicPartition] = {}
+        self.stopped: set[int] = set()
+        self.silent = False
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.stopped)
+
+    @paused.setter
+    def paused(self, _: bool) -> None:
+        self.stopped.clear()
 
     def subscribe(self, _: list[str], **callbacks: Any) -> None:
         self.callbacks = callbacks
 
     def poll(self, _: float) -> Record | None:
-        return self.records.popleft() if self.records and not self.paused else None
+        return next(iter(self.consume(1, 0.0)), None)
 
     def consume(self, count: int, _: float) -> list[Record]:
-        return [self.records.popleft() for _ in range(min(count, len(self.records)))]
+        given = [record for record in self.records if record.partition() not in self.stopped][:count]
+        self.records = deque(record for record in self.records if record not in given)
+        return given
+
+    def committed(self, asked: list[TopicPartition], _: float) -> list[TopicPartition]:
+        if self.silent:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [self.standing.get(each.partition, each) for each in asked]
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self.commits.append({each.partition: each.offset for each in offsets})
+        self.standing.update({each.partition: each for each in offsets})
 
-    def pause(self, _: object) -> None:
-        self.paused = True
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.stopped |= {each.partition for each in partitions}
 
-    def resume(self, _: object) -> None:
-        self.paused = False
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.stopped -= {each.partition for each in partitions}
 
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         return 0, 10**6
@@ -181,6 +199,8 @@ class ScriptedModels:
 class Stage:
     """A whole worker, assembled around scripted clients."""
 
+    commits = True
+
     def __init__(self, capacity: int = 1_000, poison: Sequence[float] = ()) -> None:
         self.clock = ManualClock()
         self.consumer, self.producer = ScriptedConsumer(), RecordingClient()
@@ -193,10 +213,16 @@ class Stage:
         loader = Loader(self.models, roster, lanes, self.clock, self.metrics)
         loader.open()
         member = ClaimConsumer(
-            self.consumer, "claims", self.ledger, self.metrics, PollLimits(200, 0.1, 0.005), self.drain
+            self.consumer,
+            "claims",
+            self.ledger,
+            self.metrics,
+            PollLimits(200, 0.1, 0.005),
+            self.drain,
+            commits=self.commits,
         )
         encoder = Encoder(schemas.load("claim_score"))
-        sender = ClaimProducer(self.producer, 10_000)
+        sender = self.sender(member)
         self.drained: list[list[int]] = []
         columns = ScoreColumns(
             encoder.arrow_schema,
@@ -255,6 +281,9 @@ class Stage:
         )
         member.join()
         self.assign(0, 1)
+
+    def sender(self, member: ClaimConsumer) -> Sender:
+        return ClaimProducer(self.producer, 10_000)
 
     def assign(self, *partitions: int) -> None:
         self.consumer.callbacks["on_assign"](self.consumer, [TopicPartition("claims", p) for p in partitions])

@@ -93,21 +93,25 @@ class RunningStage:
         return [int(number) for number in found.stdout.split()]
 
 
-@contextmanager
-def stage(
-    bootstrap: str, topics: Topics, workers: int = 1, model: str = "null", **environment: str
-) -> Iterator[RunningStage]:
-    names = {
+def names(topics: Topics) -> dict[str, str]:
+    """The topics and the group as the stage reads them from its environment."""
+    return {
         "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
         "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
         "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
         "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
     }
+
+
+@contextmanager
+def stage(
+    bootstrap: str, topics: Topics, workers: int = 1, model: str = "null", **environment: str
+) -> Iterator[RunningStage]:
     port = free_port()
     command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", model]
     process = subprocess.Popen(
         [*command, "--workers", str(workers), "--port", str(port)],
-        env={**os.environ, **names, **environment},
+        env={**os.environ, **names(topics), **environment},
         stderr=subprocess.PIPE,
     )
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.offsets import OffsetLedger, PartitionLedger
+from stream.offset_metadata import MOST_CHARACTERS, MOST_OFFSETS, NOTHING, read
+from stream.offsets import OffsetLedger, PartitionLedger, Standing
 
 
 @given(st.data())
@@ -29,8 +30,72 @@ def test_commits_exactly_the_contiguous_completed_prefix(data: st.DataObject) ->
             done |= chosen
         prefix = offsets[:taken].tolist()
         first_missing = next((i for i, offset in enumerate(prefix) if offset not in done), len(prefix))
-        assert ledger.committable == (prefix[first_missing - 1] + 1 if first_missing else None)
-        assert ledger.pending == len(prefix) - first_missing
+        reached = prefix[first_missing - 1] + 1 if first_missing else next(iter(prefix), None)
+        assert ledger.committable == reached
+        assert ledger.pending == len(prefix) - len(done)
+        beyond = {offset for start, stop in ledger.beyond().tolist() for offset in range(start, stop)}
+        assert beyond & set(prefix) == {offset for offset in done if offset >= (reached or 0)}
+
+
+class Owner:
+    """Owns a partition whose records lie at `offsets`: reads on from the last commit, completes in any order."""
+
+    def __init__(self, offsets: list[int], standing: Standing | None) -> None:
+        runs = read(standing.offset, standing.beyond) if standing else NOTHING
+        self.ledger = PartitionLedger(1, runs)
+        self.ahead = [offset for offset in offsets if standing is None or offset >= standing.offset]
+        self.open: list[int] = []
+
+    def read_on(self, count: int) -> list[int]:
+        """What is to be scored of the next records."""
+        offsets = np.array(self.ahead[:count])
+        fitting = self.ledger.fits(offsets) if len(offsets) else offsets
+        assert fitting.any() or self.open or not len(offsets)
+        taken = offsets[: int(fitting.sum())]
+        fresh = taken[self.ledger.take(taken)].tolist()
+        self.ahead = self.ahead[len(taken) :]
+        self.open += fresh
+        return fresh
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 2_000, 10**9]), st.sampled_from([0.02, 0.5, 0.98]))
+def test_each_record_is_scored_once_over_many_owners(seed: int, far: int, share: float) -> None:
+    chance = np.random.default_rng(seed)
+    offsets = np.cumsum(chance.integers(1, far + 1, 400)).tolist()
+    standing: Standing | None = None
+    completed: list[int] = []
+    while len(completed) < len(offsets):
+        owner = Owner(offsets, standing)
+        for _ in range(chance.integers(1, 9)):
+            owner.read_on(int(chance.integers(1, 300)))
+            order = chance.permutation(np.array(owner.open, np.int64))
+            done = np.sort(order[: int(share * len(order)) + 1])
+            owner.open = np.setdiff1d(order, done).tolist()
+            foreseen = owner.ledger.standing(done)
+            owner.ledger.complete(done)
+            assert owner.ledger.standing() == foreseen
+            assert owner.ledger.pending == len(owner.open)
+            completed += done.tolist()
+            if (standing := owner.ledger.standing() or standing) is not None:
+                assert len(standing.beyond) <= MOST_CHARACTERS
+    assert sorted(completed) == offsets
+
+
+def test_a_partition_is_not_taken_further_than_its_metadata_can_tell() -> None:
+    owner = Owner(list(range(200_000)), None)
+    owner.read_on(1)
+    owner.read_on(100_000)
+    assert len(owner.open) == MOST_OFFSETS
+    assert owner.read_on(1) == []
+    assert not owner.ledger.roomy
+    owner.ledger.complete(np.arange(1, MOST_OFFSETS, 2))
+    standing = owner.ledger.standing()
+    assert standing is not None
+    assert (standing.offset, len(standing.beyond)) == (0, MOST_CHARACTERS)
+    owner.ledger.complete(np.arange(0, 20_001, 2))
+    assert owner.ledger.roomy
+    assert owner.read_on(20_002) == list(range(MOST_OFFSETS, MOST_OFFSETS + 20_002))
 
 
 def test_survives_many_takes_without_growing() -> None:
@@ -86,10 +151,12 @@ def test_offers_a_commit_once() -> None:
     records = both(ledger, [0, 1, 0], [1, 9, 2])
     ledger.take(*records)
     ledger.complete(*records)
-    assert ledger.committable() == {0: 3, 1: 10}
-    ledger.committed({0: 3})
-    assert ledger.committable() == {1: 10}
+    assert ledger.committable() == {0: Standing(3), 1: Standing(10)}
+    ledger.committed({0: Standing(3)})
+    assert ledger.committable() == {1: Standing(10)}
     assert ledger.committable([0]) == {}
+    ledger.uncommitted([0])
+    assert ledger.committable([0]) == {0: Standing(3)}
 
 
 def test_knows_what_is_not_owned() -> None:

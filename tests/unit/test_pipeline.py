@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from models import open_model
 from stream.backpressure import Flow
 from stream.codec import Decoder
-from stream.errors import RetryError
+from stream.errors import FatalError, RetryError
+from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
-from tests.scripted_stage import RecordingClient, Stage
+from tests.scripted_stage import Record, RecordingClient, Stage
 
 
 def test_every_claim_is_scored_delivered_and_committed() -> None:
@@ -194,3 +196,106 @@ def test_deadlines_come_from_the_records_own_timestamp(timestamp: int | None, la
     stage.step("intake")
     remaining = stage.arena.deadline[stage.arena.key != None] - stage.clock.now()  # noqa: E711 - element by element
     assert ((remaining <= 0).sum(), (remaining > 0.2 + 1e-6).sum()) == (late, 0)
+
+
+def left_by_a_killed_owner(stage: Stage) -> TopicPartition:
+    """The commit of an owner of partition 0 that delivered all but the first twenty of 150 records."""
+    stage.publish(150)
+    stage.step("intake")
+    ledger = stage.ledger
+    place = np.zeros(130, np.int64)
+    ledger.complete(place, np.arange(20, 150), ledger.epochs(place))
+    stage.clock.advance(1.0)
+    stage.step("intake")
+    return stage.consumer.standing[0]
+
+
+def test_the_next_owner_skips_what_is_complete_beyond_the_commit() -> None:
+    left = left_by_a_killed_owner(Stage())
+    stage = Stage()
+    stage.lose(0)
+    stage.consumer.standing[0] = left
+    stage.assign(0)
+    stage.publish(160)
+    stage.run()
+    assert (left.offset, len(stage.producer.sent)) == (0, 30)
+    assert stage.count("claims_skipped_total") == 130
+    assert stage.consumer.standing[0].offset == 160
+    assert stage.consumer.standing[0].metadata == ""
+
+
+def test_metadata_that_cannot_be_read_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.lose(0)
+    stage.consumer.standing[0] = TopicPartition("claims", 0, 0, "of another program")
+    stage.assign(0)
+    stage.publish(50)
+    stage.run()
+    assert len(stage.producer.sent) == 50
+    assert stage.count("offset_metadata_ignored_total") == 1
+    assert "the metadata of the commit at 0 are ignored: it is of another version" in caplog.text
+
+
+def test_a_partition_waits_until_it_is_known_what_was_completed() -> None:
+    left = left_by_a_killed_owner(Stage())
+    stage = Stage()
+    stage.lose(0)
+    stage.consumer.standing[0], stage.consumer.silent = left, True
+    stage.assign(0)
+    stage.publish(150)
+    stage.publish(50, partition=1)
+    stage.run()
+    assert len(stage.producer.sent) == 50
+    stage.consumer.silent = False
+    stage.run()
+    assert len(stage.producer.sent) == 50 + 20
+    assert not stage.consumer.paused
+
+
+def test_a_partition_is_held_at_the_end_of_its_window_while_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.offsets.MOST_INTEGERS", 1)
+    stage = Stage()
+    stage.publish(1)
+    stage.step("intake")
+    stage.publish(100, start=MOST_OFFSETS - 50)
+    stage.publish(100, partition=1)
+    stage.step("intake")
+    assert stage.consumer.stopped == {0}
+    assert stage.ledger.pending() == 1 + 50 + 100
+    stage.pipeline.consumer.pause()
+    stage.pipeline.consumer.resume()
+    assert stage.consumer.stopped == {0}
+    stage.run()
+    assert len(stage.producer.sent) == 201
+    assert not stage.consumer.paused
+    assert stage.count("partitions_held_total") == 1
+
+
+def test_a_commit_that_failed_is_made_again() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.run()
+    failed = [TopicPartition("claims", 0, 50)]
+    stage.pipeline.consumer.note_commit(KafkaError(KafkaError._TIMED_OUT), failed)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}, {0: 50}]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID), r"kafka\.instance"),
+        (KafkaError(KafkaError.UNRELEASED_INSTANCE_ID), r"kafka\.instance"),
+        (KafkaError(KafkaError._FATAL, "fenced, with same group.instance.id"), r"kafka\.instance"),
+        (KafkaError(KafkaError._FATAL, "something else"), "cannot go on: something else"),
+    ],
+)
+def test_a_consumer_that_cannot_go_on_ends_the_worker(error: KafkaError, said: str) -> None:
+    record = Record(0, 0, None, b"", 0)
+    record._answers["error"] = error
+    stage = Stage()
+    stage.consumer.records.append(record)
+    with pytest.raises(FatalError, match=said):
+        stage.step("intake")

@@ -1,0 +1,104 @@
+"""When a transaction is committed, and what an error of one of its calls means: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+# The first commits find caches cold and coordinators loading.
+_WARM_UP = 16
+_WINDOW, _WINDOWS = 64, 8
+_COMMITS_A_BUDGET = 3.0
+_SHARE_OF_BUDGET = 0.05
+_YOUNGEST, _OLDEST = 0.005, 1.0
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.02, 2.0
+
+
+class Meaning(Enum):
+    """What is to be done after an error.
+
+    AGAIN: the same call. ABORT: abort, and produce the outcomes again. UNCERTAIN: whether the transaction was committed
+    has to be found out, with a new producer. END: this process may not go on.
+    """
+
+    AGAIN = "again"
+    ABORT = "abort"
+    UNCERTAIN = "uncertain"
+    END = "end"
+
+
+class ClientError(Protocol):
+    """What the client says of an error."""
+
+    def fatal(self) -> bool: ...
+
+    def retriable(self) -> bool: ...
+
+    def txn_requires_abort(self) -> bool: ...
+
+
+def meaning(error: ClientError) -> Meaning:
+    """An error without any of the client's marks tells nothing of the transaction, so it is uncertain."""
+    if error.fatal():
+        return Meaning.END
+    if error.txn_requires_abort():
+        return Meaning.ABORT
+    return Meaning.AGAIN if error.retriable() else Meaning.UNCERTAIN
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionLimits:
+    """A transaction is committed at `age` seconds, or with `messages` in it; `failures` in a row end the process."""
+
+    age: float
+    messages: int
+    failures: int = 10
+
+    @classmethod
+    def of(cls, budget: float, queue: int) -> TransactionLimits:
+        """For a latency budget, in seconds, and a queue of so many messages, of which the next one gathers in half."""
+        return cls(min(max(_SHARE_OF_BUDGET * budget, _YOUNGEST), _OLDEST), max(queue // 2, 1))
+
+    def due(self, opened: float, messages: int, now: float) -> float:
+        """The moment at which a transaction that was opened then and holds so many is to be committed."""
+        return now if messages >= self.messages else opened + self.age
+
+
+def backoff(failures: int) -> float:
+    """Seconds until outcomes are produced again after so many failures in a row."""
+    return min(_FIRST_BACKOFF * 2.0 ** (failures - 1), _LONGEST_BACKOFF)
+
+
+class CommitTimes:
+    """Judges once, when enough commits were seen, whether a budget leaves room for them.
+
+    What counts is the calmest of several windows: a backlog or a busy machine makes commits slow for a while, and that
+    is no reason to end a stage that works it off.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._window: list[float] = []
+        self._calmest = float("inf")
+        self._seen = -_WARM_UP
+
+    def note(self, seconds: float) -> str | None:
+        """Why the budget is refused, when it is."""
+        self._seen += 1
+        if self._seen <= 0 or self._seen > _WINDOW * _WINDOWS:
+            return None
+        self._window.append(seconds)
+        if len(self._window) < _WINDOW:
+            return None
+        self._calmest = min(self._calmest, sorted(self._window)[int(0.95 * (_WINDOW - 1))])
+        self._window.clear()
+        least = _COMMITS_A_BUDGET * self._calmest
+        if self._seen < _WINDOW * _WINDOWS or self._budget >= least:
+            return None
+        return (
+            f"latency.budget_ms: exactly_once needs {_COMMITS_A_BUDGET:g} times what a commit takes, which is "
+            f"{1_000 * self._calmest:.0f} ms here (P95 of {_WINDOW}, the calmest of {_WINDOWS} times): at least "
+            f"{1_000 * least:.0f} ms, and it is {1_000 * self._budget:g}; raise it or set kafka.delivery to "
+            "at_least_once"
+        )

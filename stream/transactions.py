@@ -1,0 +1,372 @@
+"""The output side of Kafka when each claim counts exactly once: results, dead letters and offsets in one transaction.
+
+A producer has one transaction at a time, and nothing can be produced while it ends; so shipments gather meanwhile and
+open the next one. Outcomes stay in memory until the commit is certain: after an abort they are produced again, without
+reading or scoring anything a second time.
+
+Which thread calls what:
+- The output loop calls `send` and `serve`, which begin a transaction and produce; neither waits for the broker.
+- The transactions' loop calls `step`, which ends a transaction and may wait for the broker. While it does, `serve`
+  leaves the client alone, and no lock is held across a call that waits.
+- The consumer belongs to the intake loop, and a call of another thread would wait for the end of its poll. The group's
+  metadata are therefore read by the intake loop, at each of its steps and at the start of a revoke, and left for this
+  one; what is committed is read by a client of its own that joins no group. Inside a revoke callback the intake loop
+  waits until nothing of the partitions is pending; meanwhile the other loops go on, and commit.
+
+No lost partition is committed: the group's metadata are taken first, then it is checked that all positions are still of
+the current assignment. What is lost before the check is seen by it; for what is lost after it the metadata are of an
+older generation, and the broker refuses the offsets. A generation that is older without any loss is refused too; then
+the transaction is aborted, and its outcomes are produced again with the newer one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from stream import offset_metadata
+from stream.clock import Clock
+from stream.errors import FatalError, UsageError
+from stream.metrics import StageMetrics
+from stream.offsets import OffsetLedger, Standing
+from stream.producer import Shipment, hand_over
+from stream.records import Flags, Integers, Positions
+from stream.transaction_policy import CommitTimes, Meaning, TransactionLimits, backoff, meaning
+from stream.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+NEVER = float("inf")
+_CALL_SECONDS = 10.0
+_OPEN_SECONDS = 60.0
+_CLOSE_SECONDS = 2.0
+_GRACE = 5.0
+_ATTEMPTS = 5
+_OFFSETS_ALONE = 0.2
+_LOOK = 0.1
+
+
+class Group(Protocol):
+    """What is asked of the consumer, without any call of its client."""
+
+    @property
+    def membership(self) -> Any: ...
+
+    def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]: ...
+
+
+Completed = Callable[[Sequence[int], float], Mapping[int, tuple[int, Integers]]]
+
+
+class TransactionalProducer:
+    """A producer whose acknowledgement of a shipment is the commit of its transaction.
+
+    `new_client` makes a client with the transactional id of this place, which fences all earlier ones. `completed`
+    reads the committed offset of partitions, and the runs beyond it; it raises KafkaException.
+    """
+
+    carries_offsets = True
+
+    def __init__(
+        self,
+        new_client: Callable[[], Producer],
+        group: Group,
+        completed: Completed,
+        ledger: OffsetLedger,
+        limits: TransactionLimits,
+        times: CommitTimes,
+        watchdog: Watchdog,
+        clock: Clock,
+        metrics: StageMetrics,
+    ) -> None:
+        self._new_client = new_client
+        self._group = group
+        self._completed = completed
+        self._ledger = ledger
+        self._limits = limits
+        self._times = times
+        self._watchdog = watchdog
+        self._clock = clock
+        self._metrics = metrics
+        self._client: Producer | None = None
+        self._lock = threading.Lock()
+        self._ending = False
+        self._gathered: deque[Shipment] = deque()
+        self._waiting = 0
+        self._sent: list[Shipment] = []
+        self._messages = 0
+        self._opened = 0.0
+        self._doubt: KafkaError | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._next_alone = 0.0
+        self._successor: Producer | None = None
+        self._uncertain: float | None = None
+        self._next_look = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        """Shipments that are not committed yet."""
+        return len(self._gathered) + len(self._sent)
+
+    @property
+    def fill(self) -> float:
+        """Messages that are not committed yet, as a share of two full transactions; for any thread."""
+        return (self._waiting + self._messages) / (2 * self._limits.messages)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a full transaction is gathered already."""
+        return self._waiting >= self._limits.messages
+
+    def open(self) -> None:
+        """Fence earlier producers of this place and end their transactions. Raises FatalError."""
+        self._client = self._initialised()
+
+    def send(self, shipments: Sequence[Shipment]) -> None:
+        """Produce shipments in order, now or in the next transaction."""
+        with self._lock:
+            self._gathered.extend(shipments)
+            self._waiting += sum(len(shipment.messages) for shipment in shipments)
+        self.serve()
+
+    def serve(self) -> None:
+        """Produce what was gathered, as far as the open transaction may grow."""
+        with self._lock:
+            if self._ending or self._client is None:
+                return
+            self._client.poll(0)
+            if self._clock.now() >= self._not_before:
+                self._produce(self._client)
+
+    def step(self, now: float) -> float:
+        """End the open transaction when it is due; when to be called next. Raises FatalError."""
+        with self._lock:
+            if (due := self._due(now)) > now:
+                return due
+            self._ending = True
+        try:
+            self._end()
+        finally:
+            with self._lock:
+                self._ending = False
+        return now
+
+    def close(self) -> None:
+        """Abort what is open, so that no reader waits for it; its claims are scored by their next owner."""
+        if self._client is None or not self._sent:
+            return
+        try:
+            with self._watchdog.watching("abort_transaction", _CLOSE_SECONDS + _GRACE):
+                self._client.abort_transaction(_CLOSE_SECONDS)
+        except KafkaException as error:
+            log.warning("the open transaction was left to its time-out: %s", error.args[0].str())
+
+    def _due(self, now: float) -> float:
+        if self._uncertain is not None:
+            return self._next_look
+        if self._doubt is not None:
+            return now
+        if self._sent:
+            return self._limits.due(self._opened, self._messages, now)
+        if self._gathered or now < self._next_alone:
+            # What is gathered is produced by the output loop, after a failure no sooner than this.
+            return self._next_alone if self._next_alone > now else NEVER
+        self._next_alone = now + _OFFSETS_ALONE
+        return now if self._ledger.committable() else self._next_alone
+
+    def _produce(self, client: Producer) -> None:
+        while self._gathered and self._doubt is None and self._messages < self._limits.messages:
+            shipment = self._gathered[0]
+            try:
+                if not self._sent:
+                    client.begin_transaction()
+                    self._opened = self._clock.now()
+                self._gathered.popleft()
+                self._sent.append(shipment)
+                self._waiting -= len(shipment.messages)
+                self._messages += len(shipment.messages)
+                self._doubt = hand_over(client, shipment)
+            except BufferError:
+                self._doubt = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's only name for it
+            except KafkaException as error:
+                self._doubt = error.args[0]
+
+    def _end(self) -> None:
+        if self._uncertain is not None:
+            self._find_out()
+            return
+        sent = list(self._sent)
+        metadata = self._group.membership
+        standings = self._ledger.foreseen(Positions.joined([shipment.positions for shipment in sent]))
+        if self._doubt is not None:
+            self._fail(self._doubt)
+        elif standings is None:
+            log.warning(
+                "a partition is gone: the open transaction is aborted, the others' outcomes are produced again"
+            )
+            self._abort("stale")
+        elif standings:
+            self._commit(sent, standings, metadata)
+
+    def _commit(self, sent: list[Shipment], standings: Mapping[int, Standing], metadata: Any) -> None:
+        client, started = self._living(), self._clock.now()
+        try:
+            if not sent:
+                client.begin_transaction()
+            positions = self._group.positions(standings)
+            self._call(
+                "send_offsets_to_transaction",
+                lambda seconds: client.send_offsets_to_transaction(positions, metadata, seconds),
+            )
+            self._call("commit_transaction", client.commit_transaction)
+        except KafkaException as error:
+            self._fail(error.args[0])
+            return
+        self._certain(sent, standings)
+        spent = self._clock.now() - started
+        self._metrics.observe_one("transaction_commit_seconds", spent)
+        if (refusal := self._times.note(spent)) is not None:
+            raise UsageError(refusal)
+
+    def _certain(self, sent: Sequence[Shipment], standings: Mapping[int, Standing]) -> None:
+        self._metrics.count("transactions_total", 1, "committed")
+        self._ledger.committed(standings)
+        with self._lock:
+            self._sent, self._messages, self._failures = [], 0, 0
+        for shipment in sent:
+            shipment.acknowledged()
+
+    def _fail(self, error: KafkaError) -> None:
+        verdict = meaning(error)
+        if verdict is Meaning.END:
+            raise FatalError(
+                f"the transactions of this worker end: {error.str()}; another worker has its transactional.id "
+                "(give every instance a kafka.instance of its own), or the broker ended one that took too long"
+            )
+        self._failures += 1
+        if self._failures > self._limits.failures:
+            raise FatalError(f"{self._failures} transactions in a row failed, the last one: {error.str()}")
+        log.warning("a transaction failed and is made good: %s", error.str())
+        if verdict is Meaning.ABORT or error is self._doubt:
+            self._abort("aborted")
+        else:
+            self._doubted()
+
+    def _abort(self, result: str) -> None:
+        client = self._living()
+        self._metrics.count("transactions_total", 1, result)
+        try:
+            self._call("abort_transaction", client.abort_transaction)
+        except KafkaException as error:
+            if meaning(error.args[0]) is Meaning.END:
+                self._fail(error.args[0])
+            self._doubted()
+            return
+        self._again(self._sent)
+
+    def _doubted(self) -> None:
+        """Nobody knows whether the transaction was committed; nothing is produced until that is found out."""
+        self._metrics.count("transactions_total", 1, "uncertain")
+        self._living().purge()
+        self._client, self._uncertain = None, self._clock.now()
+        self._find_out()
+
+    def _find_out(self) -> None:
+        """A new producer ends the transaction one way or the other, and the committed offsets tell which."""
+        if self._successor is None:
+            self._successor = self._initialised()
+        try:
+            done, rest = self._sorted_out(self._sent)
+        except (KafkaException, ValueError) as error:
+            # Such as a coordinator that is not there yet.
+            self._look_again(error)
+            return
+        with self._lock:
+            self._client, self._successor, self._uncertain = self._successor, None, None
+        self._again(rest)
+        for shipment in done:
+            shipment.acknowledged()
+
+    def _look_again(self, error: Exception) -> None:
+        now = self._clock.now()
+        if self._uncertain is not None and now - self._uncertain > _OPEN_SECONDS:
+            raise FatalError(f"it cannot be told what the last transaction committed: {error}") from error
+        log.warning("it cannot be told yet what the last transaction committed: %s", error)
+        self._next_look = now + _LOOK
+
+    def _sorted_out(self, sent: Sequence[Shipment]) -> tuple[list[Shipment], list[Shipment]]:
+        """Shipments that the committed offsets cover, and the others."""
+        current = [shipment for shipment in sent if self._is_current(shipment)]
+        owned = sorted({number for shipment in current for number in shipment.positions.partitions.tolist()})
+        completed = self._read(owned) if owned else {}
+        done: list[Shipment] = []
+        rest: list[Shipment] = []
+        for shipment in current:
+            covered = _covered(shipment.positions, completed)
+            if covered.any() and not covered.all():
+                raise FatalError("a transaction was committed in part: somebody else commits for this group")
+            (done if covered.all() else rest).append(shipment)
+        return done, rest
+
+    def _read(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, Integers]]:
+        with self._watchdog.watching("committed", _CALL_SECONDS + _GRACE):
+            return self._completed(partitions, _CALL_SECONDS)
+
+    def _again(self, shipments: Sequence[Shipment]) -> None:
+        """Have them produced once more, before all others; what is no longer ours is left to its new owner."""
+        current = [shipment for shipment in shipments if self._is_current(shipment)]
+        stale = sum(len(s.messages) for s in shipments) - sum(len(s.messages) for s in current)
+        if stale:
+            self._metrics.count("stale_results_total", stale)
+        with self._lock:
+            self._gathered.extendleft(reversed(current))
+            self._waiting += sum(len(shipment.messages) for shipment in current)
+            self._sent, self._messages, self._doubt = [], 0, None
+            self._not_before = self._clock.now() + backoff(self._failures) if self._failures else 0.0
+
+    def _is_current(self, shipment: Shipment) -> bool:
+        positions = shipment.positions
+        return bool(self._ledger.current(positions.partitions, positions.epochs).all())
+
+    def _initialised(self) -> Producer:
+        client = self._new_client()
+        try:
+            self._call("init_transactions", client.init_transactions, _OPEN_SECONDS)
+        except KafkaException as error:
+            raise FatalError(f"transactions cannot be used: {error.args[0].str()}") from error
+        return client
+
+    def _living(self) -> Producer:
+        if self._client is None:
+            raise FatalError("the producer is not open")
+        return self._client
+
+    def _call(self, name: str, function: Callable[[float], Any], seconds: float = _CALL_SECONDS) -> Any:
+        """A call that waits for the broker, made again where the client says that it may be."""
+        deadline = self._clock.now() + seconds
+        for attempt in range(1, _ATTEMPTS + 1):
+            remaining = max(deadline - self._clock.now(), 0.1)
+            try:
+                with self._watchdog.watching(name, remaining + _GRACE):
+                    return function(remaining)
+            except KafkaException as error:
+                over = attempt == _ATTEMPTS or self._clock.now() >= deadline
+                if over or meaning(error.args[0]) is not Meaning.AGAIN:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _covered(positions: Positions, completed: Mapping[int, tuple[int, Integers]]) -> Flags:
+    covered = positions.offsets < 0
+    for partition, (offset, runs) in completed.items():
+        mine = positions.partitions == partition
+        covered |= mine & (positions.offsets < offset)
+        if len(runs):
+            covered |= mine & offset_metadata.contains(runs, positions.offsets)
+    return covered

@@ -1,0 +1,273 @@
+"""Transactions of the stage, around a scripted client: what is committed, and what an error costs."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError
+
+from stream.errors import FatalError, UsageError
+from stream.transaction_policy import CommitTimes
+from tests.scripted_transactions import LIMITS, TransactionalStage, abortable, fatal, retriable
+
+
+def with_results(count: int = 50) -> TransactionalStage:
+    """A stage whose open transaction holds the results of all its claims."""
+    stage = TransactionalStage()
+    stage.publish(count)
+    stage.step("loading", "intake")
+    while stage.arena.in_flight:
+        stage.step("scoring", "output")
+        stage.clock.advance(0.001)
+    return stage
+
+
+def finished(stage: TransactionalStage, claims: int) -> None:
+    """Nothing is missing, repeated or out of order."""
+    stage.run()
+    assert len(stage.scores) == claims
+    assert len(set(stage.scores)) == claims
+    assert stage.consumer.standing[0].offset == claims
+    assert stage.ledger.pending() == 0
+    assert stage.consumer.commits == []
+
+
+def test_results_and_offsets_are_committed_together() -> None:
+    stage = TransactionalStage()
+    stage.publish(300)
+    stage.publish(100, partition=1, start=50)
+    stage.run()
+    assert len(stage.scores) == 400
+    assert [stage.consumer.standing[p].offset for p in (0, 1)] == [300, 150]
+    assert stage.consumer.commits == []
+    assert stage.ledger.pending() == 0
+    assert stage.count("transactions_total", "committed") == len(stage.log.transactions)
+
+
+def test_a_transaction_ends_at_its_age() -> None:
+    stage = with_results(20)
+    stage.step("transactions")
+    assert stage.log.transactions == []
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    assert stage.log.transactions == [20]
+
+
+def test_a_transaction_ends_at_its_size_and_the_rest_gathers() -> None:
+    stage = with_results(200)
+    for start in (200, 400, 600):
+        stage.publish(200, start=start)
+        stage.step("intake")
+        while stage.arena.in_flight:
+            stage.step("scoring", "output")
+    assert stage.pipeline.producer.fill == 800 / (2 * LIMITS.messages)
+    stage.step("transactions")
+    assert LIMITS.messages <= stage.log.transactions[0] < 800
+    finished(stage, 800)
+
+
+def test_results_gather_while_a_commit_waits() -> None:
+    stage = with_results(50)
+    stage.publish(60, start=50)
+    stage.step("intake")
+
+    def meanwhile() -> None:
+        while stage.arena.in_flight:
+            stage.step("scoring", "output")
+
+    stage.log.during["commit"] = meanwhile
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    assert stage.log.transactions == [50]
+    assert stage.ledger.pending() == 60
+    finished(stage, 110)
+
+
+@pytest.mark.parametrize("call", ["produce", "send_offsets", "commit"])
+def test_what_was_aborted_is_produced_again_without_being_scored_again(call: str) -> None:
+    stage = TransactionalStage()
+    stage.log.failing.append((call, abortable(), False))
+    stage.publish(50)
+    stage.run()
+    finished(stage, 50)
+    assert stage.count("transactions_total", "aborted") == 1
+    assert len(stage.log.clients) == 1
+    assert stage.model.forwards == sum(1 for d in stage.pipeline.batcher.decided.latest())
+
+
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("error", [retriable(), KafkaError(KafkaError._TIMED_OUT)])
+def test_a_commit_of_unknown_outcome_is_found_out(error: KafkaError, applied: bool) -> None:
+    stage = with_results(50)
+    stage.log.failing.append(("commit", error, applied))
+    stage.log.failing.extend([("commit", error, False)] * 4 if error.retriable() else [])
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    assert len(stage.log.clients) == 2
+    assert stage.ledger.pending() == (0 if applied else 50)
+    finished(stage, 50)
+
+
+def test_nothing_is_produced_until_the_outcome_is_found_out() -> None:
+    stage = with_results(50)
+    stage.log.failing.append(("commit", KafkaError(KafkaError._TIMED_OUT), True))
+    stage.consumer.silent = True
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    stage.publish(30, start=50)
+    stage.run(20)
+    assert stage.log.transactions == [50]
+    assert stage.ledger.pending() == 80
+    stage.consumer.silent = False
+    finished(stage, 80)
+    assert len(stage.log.clients) == 2
+    stage.log.failing.append(("commit", KafkaError(KafkaError._TIMED_OUT), False))
+    stage.consumer.silent = True
+    stage.publish(10, start=80)
+    stage.run()
+    stage.clock.advance(61.0)
+    with pytest.raises(FatalError, match="cannot be told what the last transaction committed"):
+        stage.step("transactions")
+
+
+def test_a_call_that_may_be_made_again_is() -> None:
+    stage = with_results(50)
+    stage.log.failing.extend([("send_offsets", retriable(), False), ("commit", retriable(), False)])
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    assert (stage.log.transactions, len(stage.log.clients)) == ([50], 1)
+
+
+def test_an_abort_that_fails_is_found_out_as_well() -> None:
+    stage = with_results(50)
+    stage.log.failing.extend(
+        [("commit", abortable(), False), ("abort", KafkaError(KafkaError._STATE), False)]
+    )
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    assert len(stage.log.clients) == 2
+    finished(stage, 50)
+
+
+@pytest.mark.parametrize("call", ["send_offsets", "commit", "abort"])
+def test_a_fenced_producer_ends_the_worker(call: str) -> None:
+    stage = with_results(50)
+    if call == "abort":
+        stage.log.failing.append(("commit", abortable(), False))
+    stage.log.failing.append((call, fatal(), False))
+    stage.clock.advance(LIMITS.age)
+    with pytest.raises(FatalError, match=r"another worker has its transactional\.id"):
+        stage.step("transactions")
+    assert stage.scores == []
+
+
+def test_a_fenced_producer_at_the_start_ends_the_worker() -> None:
+    stage = TransactionalStage()
+    stage.log.failing.append(("init_transactions", fatal(), False))
+    with pytest.raises(FatalError, match="transactions cannot be used: fenced"):
+        stage.pipeline.producer.open()
+
+
+def test_failures_in_a_row_end_the_worker_after_waiting_longer_each_time() -> None:
+    stage = with_results(50)
+    stage.log.failing.extend([("commit", abortable(), False)] * 4)
+    started = stage.clock.now()
+    with pytest.raises(FatalError, match="4 transactions in a row failed, the last one: abort"):
+        stage.run(100)
+    assert stage.clock.now() - started > 3 * LIMITS.age + 0.02 + 0.04 + 0.08
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_lost_partition_aborts_the_transaction_and_the_others_are_produced_again(again: bool) -> None:
+    stage = with_results(50)
+    stage.publish(30, partition=1)
+    stage.step("intake")
+    while stage.arena.in_flight:
+        stage.step("scoring", "output")
+    stage.lose(1)
+    if again:
+        stage.assign(1)
+    finished(stage, 50)
+    assert 1 not in stage.consumer.standing
+    assert stage.count("transactions_total", "stale") == 1
+    assert stage.count("stale_results_total") == 30
+
+
+def test_what_is_lost_while_the_outcome_is_found_out_is_left_to_its_new_owner() -> None:
+    stage = with_results(50)
+    stage.log.failing.append(("commit", KafkaError(KafkaError._TIMED_OUT), False))
+    stage.log.during["commit"] = lambda: stage.lose(0)
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    stage.run()
+    assert (stage.scores, stage.consumer.standing) == ([], {})
+
+
+def test_a_revoke_commits_the_transaction_before_it_returns() -> None:
+    stage = TransactionalStage()
+    stage.publish(150)
+    stage.step("intake")
+    stage.revoke(0)
+    assert len(stage.scores) == 150
+    assert stage.consumer.standing[0].offset == 150
+    assert stage.ledger.owned() == [1]
+
+
+def test_what_an_earlier_owner_completed_is_covered_without_any_result() -> None:
+    stage = TransactionalStage()
+    zeros = np.zeros(50, np.int64)
+    stage.ledger.inherit(0, np.array([[0, 50]]))
+    assert not stage.ledger.take(zeros, np.arange(50), stage.ledger.epochs(zeros)).any()
+    stage.run()
+    assert stage.consumer.standing[0].offset == 50
+    assert stage.log.transactions == [0]
+
+
+def test_a_call_that_does_not_come_back_ends_the_process() -> None:
+    stage = with_results(50)
+
+    def stuck() -> None:
+        stage.clock.advance(14.0)
+        stage.watchdog.step(stage.clock.now())
+        assert stage.ended == []
+        stage.clock.advance(2.0)
+        stage.watchdog.step(stage.clock.now())
+
+    stage.log.during["commit"] = stuck
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    stage.watchdog.step(stage.clock.now())
+    assert len(stage.ended) == 1
+    assert re.fullmatch(r"commit_transaction did not come back 1\.0 s after its time-out", stage.ended[0])
+
+
+def test_an_open_transaction_is_aborted_at_the_end() -> None:
+    stage = with_results(50)
+    stage.pipeline.producer.close()
+    assert stage.log.clients[0].messages is None
+    assert stage.scores == []
+
+
+def test_a_budget_without_room_for_commits_is_refused_with_the_number() -> None:
+    times = CommitTimes(0.05)
+    assert not any(times.note(0.02) for _ in range(16 + 8 * 64 - 1))
+    refusal = times.note(0.02)
+    assert refusal is not None
+    assert "20 ms here (P95 of 64, the calmest of 8 times): at least 60 ms, and it is 50;" in refusal
+
+
+def test_a_budget_is_not_refused_for_commits_that_are_slow_for_a_while() -> None:
+    times = CommitTimes(0.05)
+    seconds = [1.0] * (16 + 3 * 64) + [0.01] * 64 + [1.0] * 1_000
+    assert not any(times.note(each) for each in seconds)
+
+
+def test_a_refused_budget_ends_the_worker() -> None:
+    stage = with_results(50)
+    stage.pipeline.producer._times.note = lambda _: "too tight"
+    stage.clock.advance(LIMITS.age)
+    with pytest.raises(UsageError, match="too tight"):
+        stage.step("transactions")
+    assert stage.log.transactions == [50]
