@@ -109,8 +109,8 @@ def test_a_steady_rate_is_found(rate: float, seed: int) -> None:
     for gap in rng.exponential(1 / rate, 3_000).tolist():
         now += gap
         arrivals.note(1, now)
-    # A count that forgets within s seconds deviates by sqrt(rate / 2 s): of the slow one by sqrt(rate), of the quick one
-    # by five times that; the last claim alone adds 50 to it.
+    # A count that forgets within s seconds deviates by sqrt(rate / 2 s): the slow one by sqrt(rate), the quick one by
+    # five times that; the last claim alone adds 50 to it.
     assert rate - 5.0 * rate**0.5 < arrivals.at(now) < rate + 50.0 + 8.0 * 5.0 * rate**0.5
 
 
