@@ -59,6 +59,7 @@ class SimulatedKafka:
         self.away = False
         self.started: list[Started] = []
         self._waiting = waiting or clock.advance
+        self._settled = clock.now()
         self._topics: dict[str, list[PartitionLog]] = {}
         self._limits: dict[str, int] = {}
         self._groups: dict[str, Group] = {}
@@ -114,12 +115,10 @@ class SimulatedKafka:
         self.started.append(Started(*place, offset, process))
 
     def group(self, name: str) -> Group:
-        """The group of this name, with whatever is due in it done."""
+        """The group of this name."""
         if name not in self._groups:
             self._groups[name] = Group(name, self.partitions)
-        group = self._groups[name]
-        group.expire(self.clock.now())
-        return group
+        return self._groups[name]
 
     def process(self, name: str) -> SimulatedProcess:
         """A process in which clients can live."""
@@ -137,6 +136,9 @@ class SimulatedKafka:
     def settle(self) -> None:
         """Do what is due by the clock: heartbeats of living processes, sessions, time-outs of transactions."""
         now = self.clock.now()
+        if now == self._settled:
+            return
+        self._settled = now
         for process in self._processes:
             if process.heard:
                 process.beat(now)
@@ -144,15 +146,9 @@ class SimulatedKafka:
             group.expire(now)
         self.transactions.expire(now)
 
-    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Let time pass until something is done, or for so many seconds at most; whether it is."""
-        deadline = self.clock.now() + seconds
-        while not done():
-            left = deadline - self.clock.now()
-            if left <= 0.0:
-                return False
-            self._waiting(min(_NAP, left))
-        return True
+    def pass_time(self, seconds: float) -> None:
+        """What goes on while a call blocks."""
+        self._waiting(seconds)
 
 
 class SimulatedProcess:
@@ -228,3 +224,17 @@ class SimulatedProcess:
             raise UnansweredError
         self.cluster.settle()
         return carry_out(self.cluster.faults.at(step, self.name), request, self.kill)
+
+    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Block until something is done, or for so many seconds at most; whether it is. Raises ProcessDied."""
+        deadline = self.cluster.clock.now() + seconds
+        while True:
+            while self.frozen and self.alive:
+                self.cluster.pass_time(_NAP)
+            self.check()
+            if done():
+                return True
+            left = deadline - self.cluster.clock.now()
+            if left <= 0.0:
+                return False
+            self.cluster.pass_time(min(_NAP, left))

@@ -32,7 +32,10 @@ class _Commit:
 
 
 class SimulatedConsumer:
-    """A member of a consumer group; cooperative-sticky. `poll` and `consume` never wait: a driver lets time pass."""
+    """A member of a consumer group; cooperative-sticky.
+
+    `poll` and `consume` never wait: whoever drives lets time pass where a poll `found_nothing`.
+    """
 
     def __init__(self, options: dict[str, Any], process: SimulatedProcess) -> None:
         self._options = options
@@ -55,6 +58,7 @@ class SimulatedConsumer:
         self._commits: deque[_Commit] = deque()
         self._answered: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
         self._closed = False
+        self.found_nothing = False
 
     def subscribe(
         self,
@@ -69,6 +73,7 @@ class SimulatedConsumer:
 
     def poll(self, timeout: float = -1) -> Message | None:
         messages = self._take(1)
+        self.found_nothing = not messages
         return messages[0] if messages else None
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
@@ -113,7 +118,7 @@ class SimulatedConsumer:
                 found.update(answer)
             return answer is not None
 
-        if not self._process.cluster.wait(answered, timeout):
+        if not self._process.wait(answered, timeout):
             raise _timed_out("Failed to get committed offsets")
         return [_partition(place, *found.get(place, (OFFSET_INVALID, None))) for place in places]
 
@@ -144,7 +149,7 @@ class SimulatedConsumer:
             return True
 
         try:
-            in_time = self._process.cluster.wait(answered, timeout)
+            in_time = self._process.wait(answered, timeout)
         except RefusedError as refusal:
             raise failure(
                 KafkaError._UNKNOWN_PARTITION,
@@ -186,6 +191,7 @@ class SimulatedConsumer:
         """What the client's own thread does: the group, commits, reading ahead."""
         if self._closed or self._process.frozen or self._process.dawdles():
             return
+        self._process.cluster.settle()
         self._membership.background()
         self._send_commits()
         self._find_starts()
@@ -259,7 +265,7 @@ class SimulatedConsumer:
                 return False
             return True
 
-        if not self._process.cluster.wait(answered, _ANSWER_SECONDS):
+        if not self._process.wait(answered, _ANSWER_SECONDS):
             raise _timed_out("Commit failed")
         if (error := answer[0]) is not None:
             raise failure(error.code(), error.str())

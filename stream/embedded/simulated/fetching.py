@@ -59,7 +59,7 @@ class Fetcher:
         return [place for place, each in self._partitions.items() if each.start is None]
 
     def add(self, places: Iterable[Place]) -> None:
-        for place in places:
+        for place in sorted(places):
             self._partitions[place] = _Assigned(self._next_version())
 
     def remove(self, places: Iterable[Place]) -> None:
@@ -93,6 +93,9 @@ class Fetcher:
         """Read ahead in every partition that is not paused."""
         for place, each in sorted(self._partitions.items()):
             if each.start is None or each.paused or len(self._queue) >= self._prefetch:
+                continue
+            # A broker does not answer a fetch before there is something.
+            if each.high is not None and self._process.cluster.log(*place).end == each.fetched:
                 continue
             try:
                 self._process.ask(Step.FETCH, partial(self._read, place, each))

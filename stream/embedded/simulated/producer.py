@@ -88,8 +88,13 @@ class SimulatedProducer:
 
     def flush(self, timeout: float = -1) -> int:
         self._process.check()
-        self._process.cluster.wait(self._flushed, timeout if timeout >= 0.0 else _FOREVER)
+        self._process.wait(self._flushed, timeout if timeout >= 0.0 else _FOREVER)
         return len(self)
+
+    def purge(self, in_queue: bool = True, in_flight: bool = True, blocking: bool = True) -> None:
+        """Everything that was not acknowledged fails."""
+        self._process.check()
+        self._sender.purge()
 
     def init_transactions(self, timeout: float = -1) -> None:
         self._transactional().init(timeout)

@@ -87,7 +87,7 @@ class ProducerTransaction:
         self._check_state(_State.OPEN, _State.COMMITTING)
         self._state = _State.COMMITTING
         deadline = self._now() + (timeout if timeout >= 0.0 else _FOREVER)
-        if not self._process.cluster.wait(self._flushed, deadline - self._now()):
+        if not self._process.wait(self._flushed, deadline - self._now()):
             raise self._timed_out()
         self._check_fatal()
         self._check_failed()
@@ -133,7 +133,7 @@ class ProducerTransaction:
             return True
 
         try:
-            in_time = self._process.cluster.wait(answered, timeout if timeout >= 0.0 else _FOREVER)
+            in_time = self._process.wait(answered, timeout if timeout >= 0.0 else _FOREVER)
         except RefusedError as refusal:
             self._refused(refusal.code)
         else:
