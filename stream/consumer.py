@@ -70,6 +70,7 @@ class ClaimConsumer:
         self._pause_again = False
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
+        self._came: set[int] = set()
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -89,10 +90,13 @@ class ClaimConsumer:
         if first is None:
             self._flowing = False
             return []
-        more = min(patience, self._limits.coalesce) if self._flowing else 0.0
-        messages = [first, *self._client.consume(self._limits.claims - 1, more)]
-        self._flowing = len(messages) > 1
-        return messages
+        wait = min(patience, self._limits.coalesce) if self._flowing else 0.0
+        self._came.clear()
+        more = self._client.consume(self._limits.claims - 1, wait)
+        self._flowing = bool(more)
+        # Its partition was lost and came back inside `consume`, which reads it anew from what is committed.
+        outdated = first.partition() in self._came and first.error() is None
+        return more if outdated else [first, *more]
 
     def columns(self, messages: list[Message]) -> Polled | None:
         """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
@@ -109,24 +113,25 @@ class ClaimConsumer:
 
     def resume(self) -> None:
         self._client.resume(self._owned())
-        self._paused = False
+        self._paused = self._pause_again = False
 
     def commit(self, offsets: Mapping[int, int], *, wait: bool = False) -> None:
         """Commit next offsets; without `wait` the answer comes through `note_commit` in a later poll."""
         positions = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+        self._ledger.committed(offsets)
         try:
             self._client.commit(offsets=positions, asynchronous=not wait)
         except KafkaException as error:
             self.note_commit(error.args[0], positions)
             return
-        self._ledger.committed(offsets)
         if wait:
             self.note_commit(None, positions)
 
-    def note_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
         """Count how a commit ended; one that failed is made good by the next, which covers it."""
         if error is not None:
             log.warning("a commit failed: %s", error)
+            self._ledger.uncommitted(position.partition for position in positions)
         self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
 
     def report_lag(self) -> None:
@@ -173,6 +178,7 @@ class ClaimConsumer:
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
         self._ledger.assign(_numbers(partitions))
+        self._came.update(_numbers(partitions))
         self.joined.set()
         # The client assigns them when this returns; only then can they be paused like the others.
         self._pause_again = self._paused

@@ -153,6 +153,12 @@ class OffsetLedger:
                 if partition in self._partitions:
                     self._committed[partition] = offset
 
+    def uncommitted(self, partitions: Iterable[int]) -> None:
+        """Note that a commit failed: it is to be made again, whether or not more is delivered."""
+        with self._lock:
+            for partition in partitions:
+                self._committed.pop(partition, None)
+
     def _each(
         self,
         partitions: Integers,
