@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
 from stream.loader import Loader, Schedule
+from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
@@ -47,7 +49,7 @@ from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
 from stream.topics import MAX_MESSAGE_BYTES
 from stream.turns import Turns
-from stream.worker import Progress, Worker
+from stream.worker import Moved, Progress, Worker
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,16 @@ class TopicShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker stands on. A simulation puts its own in place."""
+
+    consumer: Callable[[dict[str, Any]], Any] = Consumer
+    producer: Callable[[dict[str, Any]], Any] = Producer
+    make_loop: MakeLoop = StepLoop
+    moved: Callable[[], Moved] = threading.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Assembly:
     """A worker and what is asked of it from outside."""
 
@@ -84,7 +96,6 @@ class Assembly:
 class Rooms:
     """What the steps share."""
 
-    cache: SyncModelCacheManager
     roster: Roster
     router: Router
     arena: ClaimArena
@@ -98,14 +109,27 @@ class Rooms:
 
 def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
     """Build one worker and load its models; nothing is connected yet. Raises ModelError."""
-    rooms = _rooms(settings, clock)
-    loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
+    cache = SyncModelCacheManager(options=cache_options(settings))
+    rooms = build_rooms(settings, clock)
+    loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
     loader.open()
-    _preload(settings, rooms.cache)
-    limits, scorer = settings.limits, Scorer(rooms.arena, clock)
-    progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
-    consumer = _consumer(settings, rooms, progress)
-    producer = _producer(settings, rooms.arena.capacity, shape)
+    _preload(settings, cache)
+    worker, batcher = build_worker(settings, shape, rooms, loader)
+    return Assembly(worker, rooms.metrics, cache, loader, batcher, _speeds(settings))
+
+
+def build_worker(
+    settings: Settings,
+    shape: TopicShape,
+    rooms: Rooms,
+    loader: Loader,
+    surroundings: Surroundings = Surroundings(),
+) -> tuple[Worker, Batcher]:
+    """A worker around these rooms, and what decides on its batches."""
+    limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
+    progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
+    consumer = _consumer(settings, rooms, progress, surroundings)
+    producer = _producer(settings, rooms.arena.capacity, shape, surroundings)
     pipeline = Pipeline(
         consumer=consumer,
         admission=_admission(settings, rooms),
@@ -137,17 +161,17 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock) -> Assembly:
         metrics=rooms.metrics,
         backoff=Backoff(),
     )
-    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock)
-    return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))
+    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock, surroundings.make_loop)
+    return worker, pipeline.batcher
 
 
-def _rooms(settings: Settings, clock: Clock) -> Rooms:
+def build_rooms(settings: Settings, clock: Clock) -> Rooms:
+    """What the steps of one worker share."""
     references = list(_route_names(settings))
     router = Router(settings.routes, references)
     # One poll may come in when the store is just not full yet.
     capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
     return Rooms(
-        cache=SyncModelCacheManager(options=cache_options(settings)),
         roster=Roster(references),
         router=router,
         arena=ClaimArena(capacity, max(map(len, router.routes))),
@@ -325,7 +349,9 @@ def _schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimConsumer:
+def _consumer(
+    settings: Settings, rooms: Rooms, progress: Progress, surroundings: Surroundings
+) -> ClaimConsumer:
     kafka = settings.kafka
     options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer)
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
@@ -337,7 +363,9 @@ def _consumer(settings: Settings, rooms: Rooms, progress: Progress) -> ClaimCons
     )
     topic = kafka.topics.input
     wrapped.append(
-        ClaimConsumer(Consumer(options), topic, rooms.ledger, rooms.metrics, limits, progress.drain)
+        ClaimConsumer(
+            surroundings.consumer(options), topic, rooms.ledger, rooms.metrics, limits, progress.drain
+        )
     )
     return wrapped[0]
 
@@ -348,14 +376,16 @@ def _record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
     return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
 
 
-def _producer(settings: Settings, queue_limit: int, shape: TopicShape) -> ClaimProducer:
+def _producer(
+    settings: Settings, queue_limit: int, shape: TopicShape, surroundings: Surroundings
+) -> ClaimProducer:
     kafka = settings.kafka
     options = producer_options(kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
     options["logger"] = logging.getLogger("librdkafka")
-    return ClaimProducer(Producer(options), queue_limit)
+    return ClaimProducer(surroundings.producer(options), queue_limit)
 
 
 def _speeds(settings: Settings) -> Speeds:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.errors import FatalError, StopError
-from stream.loops import StepLoop
+from stream.loops import Loop, MakeLoop, StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
 from stream.producer import ClaimProducer
@@ -20,15 +21,25 @@ log = logging.getLogger(__name__)
 _LOOK = 0.02
 
 
+class Moved(Protocol):
+    """Set when something was finished; `threading.Event` in service."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def wait(self, timeout: float) -> object: ...
+
+
 class Progress:
     """Where the loops meet: wakes between them, and waiting for claims to be finished."""
 
-    def __init__(self, ledger: OffsetLedger, clock: Clock, drain_timeout: float) -> None:
+    def __init__(self, ledger: OffsetLedger, clock: Clock, drain_timeout: float, moved: Moved) -> None:
         self._ledger = ledger
         self._clock = clock
         self._timeout = drain_timeout
-        self._moved = threading.Event()
-        self._loops: dict[str, StepLoop] = {}
+        self._moved = moved
+        self._loops: dict[str, Loop] = {}
         self._pipeline: Pipeline | None = None
 
     def signals(self) -> Signals:
@@ -42,7 +53,7 @@ class Progress:
             self._moved.set,
         )
 
-    def connect(self, pipeline: Pipeline, loops: dict[str, StepLoop]) -> None:
+    def connect(self, pipeline: Pipeline, loops: dict[str, Loop]) -> None:
         self._pipeline = pipeline
         self._loops = loops
 
@@ -66,7 +77,7 @@ class Progress:
 
 
 class Worker:
-    """Runs the steps in threads until told to stop, then leaves the group in good order."""
+    """Runs the steps in loops until told to stop, then leaves the group in good order."""
 
     def __init__(
         self,
@@ -76,6 +87,7 @@ class Worker:
         ledger: OffsetLedger,
         progress: Progress,
         clock: Clock,
+        make_loop: MakeLoop = StepLoop,
     ) -> None:
         self._pipeline = pipeline
         self._consumer = consumer
@@ -92,7 +104,7 @@ class Worker:
             "output": pipeline.output,
             "loader": pipeline.loading,
         }
-        self._loops = {name: StepLoop(name, step, clock, self._fail) for name, step in steps.items()}
+        self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
     def start(self) -> None:
