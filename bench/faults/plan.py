@@ -114,7 +114,7 @@ def _settings(draw: random.Random) -> dict[str, Any]:
         "limits": {
             "claims_in_flight": max(poll, draw.choice((20, 60, 1_000))),
             "poll_max_claims": poll,
-            "output_queue_batches": draw.choice((1, 4)),
+            "output_queue_claims": draw.choice((10, 200)),
         },
     }
 
