@@ -68,7 +68,11 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A schedule before it runs. `settings`: what the stage is configured with, beside its topics."""
+    """A schedule before it runs. `settings`: what the stage is configured with, beside its topics.
+
+    `silence`: from when and for how long the ends of transactions apply and nobody hears of it; longer than a worker
+    asks again, so that it has to find out what became of its transaction.
+    """
 
     seed: int
     partitions: int
@@ -77,6 +81,7 @@ class Plan:
     speeds: dict[str, float]
     publications: tuple[Publication, ...]
     disturbances: tuple[Disturbance, ...]
+    silence: tuple[float, float] | None
 
 
 def draw_plan(seed: int) -> Plan:
@@ -94,7 +99,13 @@ def draw_plan(seed: int) -> Plan:
             *(_disturbance(draw, draw.choice(_CERTAIN)) for _ in range(draw.randint(5, 8))),
             *(_disturbance(draw, Kind.REQUEST) for _ in range(draw.randint(1, 4))),
         ),
+        silence=_silence(random.Random(seed + 2)),
     )
+
+
+def _silence(draw: random.Random) -> tuple[float, float] | None:
+    """In one schedule of four."""
+    return (draw.uniform(0.0, HORIZON), draw.uniform(10.5, 16.0)) if draw.random() < 0.25 else None
 
 
 def _settings(draw: random.Random) -> dict[str, Any]:

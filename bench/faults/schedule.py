@@ -17,7 +17,7 @@ from bench.faults.workers import Place
 from config import Settings
 from stream.app import TopicShape
 from stream.clock import ManualClock
-from stream.embedded.simulated import Fault, Faults, SimulatedKafka, Step
+from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Step
 from stream.embedded.simulated.partitioner import partition_of
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
@@ -51,6 +51,7 @@ class SeededFaults(Faults):
         self._draw = draw
         self._armed: dict[Step, list[Fault]] = {}
         self.met = 0
+        self.silent = False
         self.laziness = 0.1
         self.delay = 0.002
 
@@ -63,6 +64,8 @@ class SeededFaults(Faults):
 
     def at(self, step: Step, process: str) -> Fault | None:  # noqa: ARG002 - whoever comes next
         armed = self._armed.get(step)
+        if self.silent and step is Step.END_TXN:
+            return Fault(Effect.ANSWER_LOST)
         if not armed:
             return None
         self.met += 1
@@ -101,6 +104,9 @@ class Schedule:
             self._driver.at(self._start + publication.at, partial(self._publish, publication))
         for disturbance in self._plan.disturbances:
             self._driver.at(self._start + disturbance.at, partial(self._disturb, disturbance))
+        if (silence := self._plan.silence) is not None:
+            self._driver.at(self._start + silence[0], partial(setattr, self._faults, "silent", True))
+            self._driver.at(self._start + sum(silence), partial(setattr, self._faults, "silent", False))
         for place in self._places[: self._plan.workers]:
             self._driver.at(self._start, place.start)
         self._driver.run_for(HORIZON)
