@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
 from stream.loader import Loader, Schedule
+from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
@@ -52,7 +54,7 @@ from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.turns import Turns
 from stream.watchdog import Watchdog, end_process
-from stream.worker import Progress, Worker
+from stream.worker import Moved, Progress, Worker
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,16 @@ class TopicShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker stands on. A simulation puts its own in place."""
+
+    consumer: Callable[[dict[str, Any]], Any] = Consumer
+    producer: Callable[[dict[str, Any]], Any] = Producer
+    make_loop: MakeLoop = StepLoop
+    moved: Callable[[], Moved] = threading.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Assembly:
     """A worker and what is asked of it from outside."""
 
@@ -89,7 +101,6 @@ class Assembly:
 class Rooms:
     """What the steps share."""
 
-    cache: SyncModelCacheManager
     roster: Roster
     router: Router
     arena: ClaimArena
@@ -106,15 +117,29 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0)
 
     `slot`: its number within the instance.
     """
-    rooms = _rooms(settings, clock)
-    loader = Loader(rooms.cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
+    cache = SyncModelCacheManager(options=cache_options(settings))
+    rooms = build_rooms(settings, clock)
+    loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
     loader.open()
-    _preload(settings, rooms.cache)
-    limits, scorer = settings.limits, Scorer(rooms.arena, clock)
-    progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s)
-    consumer = _consumer(settings, rooms, progress, slot)
+    _preload(settings, cache)
+    worker, batcher = build_worker(settings, shape, rooms, loader, slot=slot)
+    return Assembly(worker, rooms.metrics, cache, loader, batcher, _speeds(settings))
+
+
+def build_worker(
+    settings: Settings,
+    shape: TopicShape,
+    rooms: Rooms,
+    loader: Loader,
+    surroundings: Surroundings = Surroundings(),
+    slot: int = 0,
+) -> tuple[Worker, Batcher]:
+    """A worker around these rooms, and what decides on its batches."""
+    limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
+    progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
+    consumer = _consumer(settings, rooms, progress, surroundings, slot)
     watchdog = Watchdog(clock, end_process)
-    producer = _producer(settings, rooms, consumer, shape, watchdog, slot)
+    producer = _producer(settings, rooms, consumer, shape, watchdog, surroundings, slot)
     pipeline = Pipeline(
         consumer=consumer,
         admission=_admission(settings, rooms),
@@ -146,17 +171,19 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0)
         metrics=rooms.metrics,
         backoff=Backoff(),
     )
-    worker = Worker(pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog)
-    return Assembly(worker, rooms.metrics, rooms.cache, loader, pipeline.batcher, _speeds(settings))
+    worker = Worker(
+        pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog, surroundings.make_loop
+    )
+    return worker, pipeline.batcher
 
 
-def _rooms(settings: Settings, clock: Clock) -> Rooms:
+def build_rooms(settings: Settings, clock: Clock) -> Rooms:
+    """What the steps of one worker share."""
     references = list(_route_names(settings))
     router = Router(settings.routes, references)
     # One poll may come in when the store is just not full yet.
     capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
     return Rooms(
-        cache=SyncModelCacheManager(options=cache_options(settings)),
         roster=Roster(references),
         router=router,
         arena=ClaimArena(capacity, max(map(len, router.routes))),
@@ -332,7 +359,9 @@ def _schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def _consumer(settings: Settings, rooms: Rooms, progress: Progress, slot: int) -> ClaimConsumer:
+def _consumer(
+    settings: Settings, rooms: Rooms, progress: Progress, surroundings: Surroundings, slot: int
+) -> ClaimConsumer:
     kafka = settings.kafka
     options = _member_options(settings, _place(settings, slot) if kafka.static_membership else None)
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
@@ -343,7 +372,7 @@ def _consumer(settings: Settings, rooms: Rooms, progress: Progress, slot: int) -
     )
     wrapped.append(
         ClaimConsumer(
-            Consumer(options),
+            surroundings.consumer(options),
             kafka.topics.input,
             rooms.ledger,
             rooms.metrics,
@@ -373,6 +402,7 @@ def _producer(
     consumer: ClaimConsumer,
     shape: TopicShape,
     watchdog: Watchdog,
+    surroundings: Surroundings,
     slot: int,
 ) -> Sender:
     queue_limit = rooms.arena.capacity
@@ -381,11 +411,15 @@ def _producer(
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
     if settings.kafka.delivery == "at_least_once":
-        return ClaimProducer(Producer(options), queue_limit)
+        return ClaimProducer(surroundings.producer(options), queue_limit)
     return TransactionalProducer(
-        lambda: Producer(options),
+        lambda: surroundings.producer(options),
         consumer,
-        partial(read_committed, lambda: Consumer(_member_options(settings)), settings.kafka.topics.input),
+        partial(
+            read_committed,
+            lambda: surroundings.consumer(_member_options(settings)),
+            settings.kafka.topics.input,
+        ),
         rooms.ledger,
         TransactionLimits.of(rooms.budget, queue_limit),
         CommitTimes(rooms.budget),

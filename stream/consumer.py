@@ -89,6 +89,7 @@ class ClaimConsumer:
         self._held: dict[int, list[Message]] = {}
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
+        self._came: set[int] = set()
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -116,10 +117,13 @@ class ClaimConsumer:
         if first is None:
             self._flowing = False
             return held
-        more = min(patience, self._limits.coalesce) if self._flowing else 0.0
-        messages = [first, *self._client.consume(self._limits.claims - 1, more)]
-        self._flowing = len(messages) > 1
-        return held + messages
+        wait = min(patience, self._limits.coalesce) if self._flowing else 0.0
+        self._came.clear()
+        more = self._client.consume(self._limits.claims - 1, wait)
+        self._flowing = bool(more)
+        # Its partition was lost and came back inside `consume`, which reads it anew from what is committed.
+        outdated = first.partition() in self._came and first.error() is None
+        return [*held, *more] if outdated else [*held, first, *more]
 
     def columns(self, messages: list[Message]) -> Polled | None:
         """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
@@ -276,6 +280,7 @@ class ClaimConsumer:
         self._forget(numbers)
         self._ledger.assign(numbers)
         self._unknown |= set(numbers)
+        self._came.update(numbers)
         if numbers:
             self._learn(numbers)
         self.joined.set()

@@ -104,8 +104,7 @@ class Delivery:
         if reason := self._limit.check(errors, sum(len(outcome.rows) for outcome in outcomes)):
             raise StopError(reason)
         failed_rows = np.array([failure.row for failure in failed], np.int32)
-        rows = self._released([*(outcome.rows for outcome in outcomes), failed_rows])
-        rows = rows[~np.isin(rows, failed_rows)] if len(failed_rows) else rows
+        rows = self._released([failed_rows[:0], *(outcome.rows for outcome in outcomes)], failed_rows)
         current = self._ledger.current(self._arena.partition[rows], self._arena.epoch[rows])
         if not current.all():
             self._metrics.count("stale_results_total", int((~current).sum()))
@@ -121,13 +120,17 @@ class Delivery:
     def _is_current(self, position: Position) -> bool:
         return bool(self._ledger.current(np.array([position.partition]), np.array([position.epoch]))[0])
 
-    def _released(self, finished: list[Rows]) -> Rows:
+    def _released(self, finished: list[Rows], failed: Rows) -> Rows:
+        """Rows whose results may leave now. Failed ones are at their end: their places are given to others at once."""
         rows = np.concatenate(finished)
         if len(self._orders) == 1:
-            return self._orders[0].complete(rows)
-        routes = self._arena.route[rows]
+            return self._orders[0].complete(rows, failed)
+        routes, lost = self._arena.route[rows], self._arena.route[failed]
         return np.concatenate(
-            [order.complete(rows[routes == route]) for route, order in enumerate(self._orders)]
+            [
+                order.complete(rows[routes == route], failed[lost == route])
+                for route, order in enumerate(self._orders)
+            ]
         )
 
     def _results(self, rows: Rows, scored: float) -> list[Shipment]:

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from stream.clock import Clock
 
 Step = Callable[[float], float]
+
+
+class Loop(Protocol):
+    """Whatever calls a step: a thread, or a driver that calls the steps of many workers in an order of its own."""
+
+    name: str
+
+    def stuck(self, now: float) -> float:
+        """Seconds that the step under way has taken so far, 0 between steps."""
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None:
+        """Call the step again without waiting."""
+
+    def stop(self) -> None:
+        """End after the current step."""
+
+    def join(self) -> None:
+        """Return when it has ended."""
+
+    def is_alive(self) -> bool: ...
+
+
+MakeLoop = Callable[[str, Step, Clock, Callable[[BaseException], None]], Loop]
 
 _LONGEST_WAIT = 0.5
 

@@ -45,10 +45,14 @@ class KeyOrder:
             self._pending[rows] = True
             self._admitted.append((rows, numbers))
 
-    def complete(self, rows: Rows) -> Rows:
-        """Note rows as done; give back those that may leave now, of these and of those held, in input order."""
+    def complete(self, rows: Rows, dropped: Rows = _EMPTY) -> Rows:
+        """Note rows as done; give back those that may leave now, of these and of those held, in input order.
+
+        `dropped` rows are done as well and leave by another way: they are neither held nor given back.
+        """
         with self._lock:
             self._pending[rows] = False
+            self._pending[dropped] = False
             self._forget_finished()
             ready = np.concatenate((self._held, rows)) if len(self._held) else rows
             ready = ready[np.argsort(self._sequence[ready], kind="stable")]

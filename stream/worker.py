@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.errors import FatalError, StopError
-from stream.loops import StepLoop
+from stream.loops import Loop, MakeLoop, StepLoop
 from stream.offsets import OffsetLedger
 from stream.pipeline import Pipeline, Signals
 from stream.producer import Sender
@@ -23,15 +24,25 @@ _LOOK = 0.02
 _NOT_WAITED_FOR = {"intake"}
 
 
+class Moved(Protocol):
+    """Set when something was finished; `threading.Event` in service."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def wait(self, timeout: float) -> object: ...
+
+
 class Progress:
     """Where the loops meet: wakes between them, and waiting for claims to be finished."""
 
-    def __init__(self, ledger: OffsetLedger, clock: Clock, drain_timeout: float) -> None:
+    def __init__(self, ledger: OffsetLedger, clock: Clock, drain_timeout: float, moved: Moved) -> None:
         self._ledger = ledger
         self._clock = clock
         self._timeout = drain_timeout
-        self._moved = threading.Event()
-        self._loops: dict[str, StepLoop] = {}
+        self._moved = moved
+        self._loops: dict[str, Loop] = {}
         self._pipeline: Pipeline | None = None
 
     def signals(self) -> Signals:
@@ -46,7 +57,7 @@ class Progress:
             lambda: self._wake("transactions"),
         )
 
-    def connect(self, pipeline: Pipeline, loops: dict[str, StepLoop]) -> None:
+    def connect(self, pipeline: Pipeline, loops: dict[str, Loop]) -> None:
         self._pipeline = pipeline
         self._loops = loops
 
@@ -70,7 +81,7 @@ class Progress:
 
 
 class Worker:
-    """Runs the steps in threads until told to stop, then leaves the group in good order."""
+    """Runs the steps in loops until told to stop, then leaves the group in good order."""
 
     def __init__(
         self,
@@ -81,6 +92,7 @@ class Worker:
         progress: Progress,
         clock: Clock,
         watchdog: Watchdog | None = None,
+        make_loop: MakeLoop = StepLoop,
     ) -> None:
         self._pipeline = pipeline
         self._consumer = consumer
@@ -101,7 +113,7 @@ class Worker:
             steps["transactions"] = pipeline.transactions
         if watchdog is not None:
             steps["watchdog"] = watchdog.step
-        self._loops = {name: StepLoop(name, step, clock, self._fail) for name, step in steps.items()}
+        self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
     def start(self) -> None:

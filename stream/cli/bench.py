@@ -22,6 +22,7 @@ _NAMES = {
     "padding": "batching.padding",
     "under-load": "batching.live",
     "delivery": "delivery",
+    "faults": "faults",
 }
 
 
@@ -31,22 +32,26 @@ _NAMES = {
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
 )
+@click.option("--seeds", type=click.IntRange(min=1), help="How many schedules `faults` runs.")
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
 )
-def command(name: str, json_file: Path | None, plots: Path, *, quick: bool) -> None:
+def command(name: str, json_file: Path | None, seeds: int | None, plots: Path, *, quick: bool) -> None:
     """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say."""
     if importlib.util.find_spec("bench") is None:
         raise UsageError(
             "the benchmarks are part of the repository, not of the package; run this in a clone of it"
         )
+    if seeds is not None and name != "faults":
+        raise UsageError("--seeds belongs to the benchmark faults")
+    more = {} if seeds is None else {"seeds": seeds}
     for chosen in _NAMES if name == "all" else [name]:
-        _measure(chosen, json_file or plots / f"{chosen}.json", plots, quick=quick)
+        _measure(chosen, json_file or plots / f"{chosen}.json", plots, quick=quick, **more)
 
 
-def _measure(name: str, json_file: Path, plots: Path, *, quick: bool) -> None:
+def _measure(name: str, json_file: Path, plots: Path, *, quick: bool, **more: int) -> None:
     report = importlib.import_module("bench.report")
-    figures = importlib.import_module(f"bench.{_NAMES[name]}").measure(quick=quick, plots=plots)
+    figures = importlib.import_module(f"bench.{_NAMES[name]}").measure(quick=quick, plots=plots, **more)
     report.write(json_file, report.as_json(name, figures))
     click.echo(table(report.lines(figures), ("figure", "value", "goal", "note")))
     click.echo(f"written: {json_file}")

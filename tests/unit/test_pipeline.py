@@ -135,6 +135,46 @@ def test_partitions_assigned_during_a_pause_are_paused_too() -> None:
     assert stage.consumer.paused
 
 
+def test_partitions_that_came_during_a_pause_are_read_once_it_is_over() -> None:
+    stage = Stage()
+    stage.pipeline.consumer.pause()
+    stage.assign(5)
+    stage.pipeline.consumer.resume()
+    stage.step("intake")
+    assert not stage.consumer.paused
+
+
+def test_a_commit_that_failed_is_made_again_though_nothing_follows() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}]
+    refused = KafkaError(KafkaError.ILLEGAL_GENERATION)
+    stage.pipeline.consumer.note_commit(refused, [TopicPartition("claims", 0, 50)])
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}, {0: 50}]
+
+
+def test_a_record_whose_partition_came_back_within_the_same_poll_is_left_to_the_new_reading() -> None:
+    stage = Stage()
+    stage.publish(3, start=7)
+    consume = stage.consumer.consume
+
+    def interrupted(count: int, seconds: float) -> list[Record]:
+        stage.consumer.records.clear()
+        stage.lose(0)
+        stage.assign(0)
+        stage.publish(10)
+        return consume(count, seconds)
+
+    stage.consumer.consume = interrupted
+    stage.step("intake")
+    stage.consumer.consume = consume
+    stage.run()
+    assert len(stage.producer.sent) == 10
+    assert stage.consumer.commits[-1] == {0: 10}
+
+
 def test_poison_costs_only_itself_and_few_forwards() -> None:
     claims = next(iter(generate(128, 3)))
     charges = open_model("null").features.encode(claims)["totals"][:, 0]

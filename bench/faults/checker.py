@@ -1,0 +1,146 @@
+"""What came of a schedule, seen from the topics alone: nothing of the stage is asked, and none of its code used."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import fastavro
+
+import schemas
+from bench.faults.claims import Kind
+from stream.embedded.simulated import Message, Started
+
+_HEADER_BYTES = 10
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An input record."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    kind: Kind
+
+    @property
+    def place(self) -> Place:
+        return self.partition, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Counts of records. `repeated`: answered more than once where delivery at least once allows it."""
+
+    lost: int
+    duplicated: int
+    out_of_order: int
+    wrong: int
+    repeated: int
+
+    @property
+    def sound(self) -> bool:
+        return not (self.lost or self.duplicated or self.out_of_order or self.wrong)
+
+
+def check(
+    published: Sequence[Published],
+    scores: Sequence[Message],
+    letters: Sequence[Message],
+    readings: Sequence[Started] | None,
+) -> Finding:
+    """`readings`: where members began to read a partition; a record may be answered once for each that covers it.
+
+    None: exactly once.
+    """
+    inputs = {each.place: each for each in published}
+    results = [_decoded(message.value() or b"") for message in scores]
+    answers = Counter([_source(result) for result in results] + [_origin(letter) for letter in letters])
+    allowed = {place: 1 if readings is None else _covering(place, readings) for place in inputs}
+    return Finding(
+        lost=sum(place not in answers for place in inputs),
+        duplicated=sum(max(count - allowed.get(place, 0), 0) for place, count in answers.items()),
+        out_of_order=_out_of_order(scores, results),
+        wrong=sum(
+            not _answers(inputs.get(_source(result)), message, result)
+            for message, result in zip(scores, results, strict=True)
+        )
+        + sum(not _returns(inputs.get(_origin(letter)), letter) for letter in letters),
+        repeated=sum(count - 1 for count in answers.values()),
+    )
+
+
+def _covering(place: Place, readings: Sequence[Started]) -> int:
+    return sum(each.partition == place[0] and each.offset <= place[1] for each in readings)
+
+
+def _out_of_order(scores: Sequence[Message], results: Sequence[Mapping[str, Any]]) -> int:
+    """First results of a key and route whose input offset is below that of an earlier one; null keys exempt."""
+    seen: set[Place] = set()
+    latest: dict[tuple[bytes, int, tuple[str, ...]], int] = defaultdict(lambda: -1)
+    wrong = 0
+    for message, result in zip(scores, results, strict=True):
+        key, place = message.key(), _source(result)
+        if key is None or place in seen:
+            continue
+        seen.add(place)
+        line = key, place[0], tuple(score["model"] for score in result["scores"])
+        wrong += place[1] < latest[line]
+        latest[line] = max(latest[line], place[1])
+    return wrong
+
+
+def _answers(origin: Published | None, message: Message, result: Mapping[str, Any]) -> bool:
+    """Whether a result belongs to its input."""
+    return bool(
+        origin is not None
+        and origin.kind is Kind.SOUND
+        and message.key() == origin.key
+        and message.partition() == origin.partition
+        and result["claim_id"] == _claim_id(origin.value or b"")
+    )
+
+
+def _returns(origin: Published | None, letter: Message) -> bool:
+    """Whether a dead letter is its input, byte for byte, and had to be one."""
+    return bool(
+        origin is not None
+        and origin.kind is not Kind.SOUND
+        and letter.key() == origin.key
+        and letter.value() == origin.value
+    )
+
+
+def _source(result: Mapping[str, Any]) -> Place:
+    return result["input_partition"], result["input_offset"]
+
+
+def _origin(letter: Message) -> Place:
+    headers = dict(letter.headers() or [])
+    partition, offset = headers["claimstream-partition"], headers["claimstream-offset"]
+    return int(partition or b""), int(offset or b"")
+
+
+@cache
+def _claim_id(value: bytes) -> str:
+    claim: Any = fastavro.schemaless_reader(io.BytesIO(value[_HEADER_BYTES:]), _parsed("claim_event"), None)
+    name: str = claim["claim_id"]
+    return name
+
+
+def _decoded(value: bytes) -> Mapping[str, Any]:
+    result: Any = fastavro.schemaless_reader(io.BytesIO(value[_HEADER_BYTES:]), _parsed("claim_score"), None)
+    decoded: Mapping[str, Any] = result
+    return decoded
+
+
+@cache
+def _parsed(name: str) -> Any:
+    return fastavro.parse_schema(schemas.load(name))

@@ -1,0 +1,214 @@
+"""One thread calls the steps of all workers in an order drawn from a seed, on a virtual clock.
+
+What would block (a drain, a commit that waits for its answer, a slow forward) lets the other steps run meanwhile, in a
+nested call; so any step of any worker can come between any two calls that a step makes of its surroundings.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+
+from stream.clock import Clock, ManualClock
+from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedProcess
+from stream.loops import Step
+
+Action = Callable[[], None]
+
+_LONGEST_WAIT = 0.5
+_IDLE_POLL = 0.1
+_DEEPEST = 14
+_MEAN_PAUSE = 0.004
+
+
+class DrivenLoop:
+    """In place of a thread."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        process: SimulatedProcess,
+        name: str,
+        step: Step,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._driver = driver
+        self._step = step
+        self._failed = failed
+        self._stopping = False
+        self._started = False
+        self._ended = False
+        self.process = process
+        self.name = name
+        self.due = 0.0
+        self.busy = False
+        self.polls: SimulatedConsumer | None = None
+
+    def start(self) -> None:
+        self._started = True
+        self._driver.add(self)
+
+    def stuck(self, now: float) -> float:  # noqa: ARG002 - as the thread has it
+        """What blocks here is a nested call; nothing hangs."""
+        return 0.0
+
+    def wake(self) -> None:
+        self.due = 0.0
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def join(self) -> None:
+        if self.busy:
+            raise RuntimeError(f"{self.name} cannot be waited for by what it waits for itself")
+        self._ended = True
+        self._driver.remove(self)
+
+    def is_alive(self) -> bool:
+        return self._started and not self._ended
+
+    @property
+    def free(self) -> bool:
+        """Whether its step may be called."""
+        return not (self.busy or self._stopping or self._ended or self.process.frozen)
+
+    def call(self, now: float) -> None:
+        """One step; an error ends the loop, the death of the process ends it in silence."""
+        self.busy = True
+        self.due = float("inf")
+        try:
+            due = self._step(now)
+        except ProcessDied:
+            self._end()
+        except BaseException as error:  # noqa: BLE001 - as in service: whatever it is, it ends the loop
+            self._end()
+            self._failed(error)
+        else:
+            if self.polls is not None and self.polls.found_nothing and due <= now:
+                due = now + _IDLE_POLL
+            self.due = min(self.due, due, now + _LONGEST_WAIT)
+        finally:
+            self.busy = False
+
+    def _end(self) -> None:
+        self._ended = True
+        self._driver.remove(self)
+
+
+class Driver:
+    """Owns the clock's movement. The same seed, and the same program, give the same run."""
+
+    def __init__(self, draw: random.Random, clock: ManualClock) -> None:
+        self.clock = clock
+        self.turns = 0
+        self._draw = draw
+        self._loops: list[DrivenLoop] = []
+        self._processes: list[SimulatedProcess] = []
+        self._events: list[tuple[float, int, Action]] = []
+        self._numbers = itertools.count()
+        self._depth = 0
+
+    def add(self, loop: DrivenLoop) -> None:
+        self._loops.append(loop)
+
+    def remove(self, loop: DrivenLoop) -> None:
+        if loop in self._loops:
+            self._loops.remove(loop)
+
+    def admit(self, process: SimulatedProcess) -> None:
+        """Its clients' threads run from now on."""
+        self._processes.append(process)
+
+    def bury(self, process: SimulatedProcess) -> None:
+        """A process that is gone: its loops end."""
+        self._processes.remove(process)
+        for loop in [loop for loop in self._loops if loop.process is process and not loop.busy]:
+            self.remove(loop)
+
+    def is_busy(self, process: SimulatedProcess) -> bool:
+        """Whether a step of its is under way further down."""
+        return any(loop.busy for loop in self._loops if loop.process is process)
+
+    def at(self, moment: float, action: Action) -> None:
+        """Do something at a moment of the monotonic clock; it may not block."""
+        heapq.heappush(self._events, (moment, next(self._numbers), action))
+
+    def run_for(self, seconds: float) -> None:
+        """Let everybody else go on for so long."""
+        deadline = self.clock.now() + seconds
+        if self._depth >= _DEEPEST:
+            self.clock.advance(seconds)
+            return
+        self._depth += 1
+        try:
+            while (left := deadline - self.clock.now()) > 0.0:
+                self._turn(left)
+        finally:
+            self._depth -= 1
+
+    def block(self, process: SimulatedProcess, seconds: float) -> None:
+        """The same for a step that blocks: it does not go on while its process stands still. Raises ProcessDied."""
+        self.run_for(seconds)
+        while process.frozen and process.alive:
+            self.run_for(_MEAN_PAUSE)
+        process.check()
+
+    def _turn(self, most: float) -> None:
+        self.turns += 1
+        now = self.clock.now()
+        while self._events and self._events[0][0] <= now:
+            heapq.heappop(self._events)[2]()
+        ready = [loop for loop in self._loops if loop.due <= now and loop.free]
+        roll = self._draw.random()
+        if ready and roll < 0.8:
+            self._draw.choice(ready).call(now)
+        elif self._processes and 0.8 <= roll < 0.9:
+            self._background(self._draw.choice(self._processes))
+        elif ready:
+            self.clock.advance(min(most, self._draw.expovariate(1.0 / _MEAN_PAUSE)))
+        else:
+            self.clock.advance(max(min(most, self._next() - now), 0.0001))
+
+    def _background(self, process: SimulatedProcess) -> None:
+        try:
+            process.background()
+        except ProcessDied:
+            process.kill()
+
+    def _next(self) -> float:
+        """When something is due again."""
+        waiting = [loop.due for loop in self._loops if loop.free]
+        if self._events:
+            waiting.append(self._events[0][0])
+        return min(waiting, default=float("inf"))
+
+
+class Blocking:
+    """In place of an event that a thread waits for."""
+
+    def __init__(self, driver: Driver, process: SimulatedProcess) -> None:
+        self._driver = driver
+        self._process = process
+
+    def set(self) -> None:
+        """Nobody sleeps who would have to be woken."""
+
+    def clear(self) -> None:
+        """The same."""
+
+    def wait(self, timeout: float) -> None:
+        self._driver.block(self._process, timeout)
+
+
+def loop_maker(
+    driver: Driver, process: SimulatedProcess, made: list[DrivenLoop]
+) -> Callable[[str, Step, Clock, Callable[[BaseException], None]], DrivenLoop]:
+    """What the worker calls for each of its loops."""
+
+    def make(name: str, step: Step, _: Clock, failed: Callable[[BaseException], None]) -> DrivenLoop:
+        made.append(DrivenLoop(driver, process, name, step, failed))
+        return made[-1]
+
+    return make

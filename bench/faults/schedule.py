@@ -1,0 +1,248 @@
+"""One schedule: a seed, the stage as it is, a simulated Kafka, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from bench.faults.checker import Finding, Published, check
+from bench.faults.driver import Driver
+from bench.faults.plan import HORIZON, Disturbance, Kind, Plan, Publication, draw_plan
+from bench.faults.workers import Place
+from config import Settings
+from stream.app import TopicShape
+from stream.clock import ManualClock
+from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Step
+from stream.embedded.simulated.partitioner import partition_of
+
+AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
+_CLAIMS, _SCORES, _LETTERS, _GROUP = "claims", "scores", "dead", "group"
+_SETTLE = 90.0
+_LOOK = 0.25
+_MOST_TURNS = 150_000
+_OPTIONS = {"session.timeout.ms": 3_000, "max.poll.interval.ms": 6_000, "heartbeat.interval.ms": 300}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`settled`: everything was committed in the end. `errors`: those that no fault explains. `met`: faults met."""
+
+    seed: int
+    finding: Finding
+    settled: bool
+    errors: tuple[str, ...]
+    met: int
+    turns: int
+
+    @property
+    def sound(self) -> bool:
+        return self.finding.sound and self.settled and not self.errors
+
+
+class SeededFaults(Faults):
+    """Faults that were armed meet the next request of their step."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._armed: dict[Step, list[Fault]] = {}
+        self.met = 0
+        self.silent = False
+        self.laziness = 0.1
+        self.delay = 0.002
+
+    def arm(self, step: Step, fault: Fault) -> None:
+        self._armed.setdefault(step, []).append(fault)
+
+    def disarm(self) -> None:
+        self._armed.clear()
+        self.laziness, self.delay = 0.1, 0.002
+
+    def at(self, step: Step, process: str) -> Fault | None:  # noqa: ARG002 - whoever comes next
+        armed = self._armed.get(step)
+        if self.silent and step is Step.END_TXN:
+            return Fault(Effect.ANSWER_LOST)
+        if not armed:
+            return None
+        self.met += 1
+        return armed.pop()
+
+    def dawdles(self, process: str) -> bool:  # noqa: ARG002 - all alike
+        return self._draw.random() < self.laziness
+
+    def latency(self, step: Step) -> float:  # noqa: ARG002 - all alike
+        return self._draw.expovariate(1.0 / self.delay)
+
+
+class Schedule:
+    """Runs a plan."""
+
+    def __init__(self, plan: Plan, mode: str) -> None:
+        self._plan = plan
+        self._mode = mode
+        draw = random.Random(plan.seed + 1)
+        self._clock = ManualClock()
+        self._start = self._clock.now()
+        self._driver = Driver(draw, self._clock)
+        self._faults = SeededFaults(draw)
+        self._kafka = SimulatedKafka(self._clock, self._faults, self._driver.run_for)
+        for topic in (_CLAIMS, _SCORES, _LETTERS):
+            self._kafka.create_topic(topic, plan.partitions, largest=4_000_000)
+        shape, settings = TopicShape(plan.partitions, plan.partitions), self._settings()
+        self._places = [
+            Place(number, self._driver, self._kafka, settings, shape, plan.speeds, draw)
+            for number in range(plan.workers + 1)
+        ]
+        self._published: list[Published] = []
+
+    def run(self) -> Verdict:
+        for publication in self._plan.publications:
+            self._driver.at(self._start + publication.at, partial(self._publish, publication))
+        for disturbance in self._plan.disturbances:
+            self._driver.at(self._start + disturbance.at, partial(self._disturb, disturbance))
+        if (silence := self._plan.silence) is not None:
+            self._driver.at(self._start + silence[0], partial(setattr, self._faults, "silent", True))
+            self._driver.at(self._start + sum(silence), partial(setattr, self._faults, "silent", False))
+        for place in self._places[: self._plan.workers]:
+            self._driver.at(self._start, place.start)
+        self._driver.run_for(HORIZON)
+        self._heal()
+        settled = self._settle()
+        errors = [repr(error) for place in self._places for error in place.unexpected]
+        return Verdict(
+            self._plan.seed, self._finding(), settled, tuple(errors), self._faults.met, self._driver.turns
+        )
+
+    def _settings(self) -> Settings:
+        topics = {"input": _CLAIMS, "output": _SCORES, "dead_letters": _LETTERS}
+        kafka: dict[str, Any] = {
+            "bootstrap_servers": "simulated",
+            "group_id": _GROUP,
+            "topics": topics,
+            "consumer": _OPTIONS,
+        }
+        if self._mode != AT_LEAST_ONCE:
+            kafka["delivery"] = self._mode
+        return Settings.model_validate({"kafka": kafka, **self._plan.settings})
+
+    def _publish(self, publication: Publication) -> None:
+        key, claim = publication.key, publication.claim
+        partition = 0 if key is None else partition_of(key, self._plan.partitions)
+        offset = self._kafka.write(_CLAIMS, partition, claim.value, key)
+        self._published.append(Published(partition, offset, key, claim.value, claim.kind))
+
+    def _disturb(self, disturbance: Disturbance) -> None:
+        until = self._clock.now() + disturbance.seconds
+        place = self._places[disturbance.worker % len(self._places)]
+        kind = disturbance.kind
+        if kind is Kind.REQUEST:
+            self._faults.arm(disturbance.step, disturbance.fault)
+            return
+        self._faults.met += 1
+        if kind in (Kind.JOIN, Kind.LEAVE, Kind.SLOW):
+            self._disturb_place(disturbance, place, until)
+        elif kind in (Kind.KILL, Kind.STOP, Kind.ZOMBIE, Kind.CUT_OFF):
+            self._disturb_process(kind, place, until)
+        else:
+            self._disturb_all(disturbance, until)
+
+    def _disturb_place(self, disturbance: Disturbance, place: Place, until: float) -> None:
+        if disturbance.kind is Kind.JOIN and not self._places[-1].running:
+            self._places[-1].start()
+        elif disturbance.kind is Kind.JOIN:
+            self._places[-1].leave(back=False)
+        elif disturbance.kind is Kind.LEAVE:
+            place.leave(back=disturbance.amount < 0.7)
+        else:
+            place.pace = 2.0 + 200.0 * disturbance.amount**3
+            self._driver.at(until, lambda: setattr(place, "pace", 1.0))
+
+    def _disturb_process(self, kind: Kind, place: Place, until: float) -> None:
+        if (process := place.process) is None:
+            return
+        if kind is Kind.KILL:
+            process.kill()
+        elif kind is Kind.CUT_OFF:
+            process.cut_off = True
+            self._driver.at(until, lambda: setattr(process, "cut_off", False))
+        else:
+            process.freeze()
+            self._driver.at(until, process.thaw)
+
+    def _disturb_all(self, disturbance: Disturbance, until: float) -> None:
+        if disturbance.kind is Kind.AWAY:
+            self._kafka.away = True
+            self._driver.at(until, lambda: setattr(self._kafka, "away", False))
+        elif disturbance.kind is Kind.LAZY:
+            self._faults.laziness = 0.3 + 0.65 * disturbance.amount
+            self._driver.at(until, lambda: setattr(self._faults, "laziness", 0.1))
+        elif disturbance.kind is Kind.LATE:
+            self._faults.delay = 0.01 + 0.5 * disturbance.amount**2
+            self._driver.at(until, lambda: setattr(self._faults, "delay", 0.002))
+        else:
+            self._clock.step_wall(20.0 * disturbance.amount - 10.0)
+
+    def _heal(self) -> None:
+        """No fault from now on."""
+        self._faults.disarm()
+        self._kafka.away = False
+        for place in self._places:
+            place.pace = 1.0
+            if place.process is not None:
+                place.process.thaw()
+                place.process.cut_off = False
+        if not any(place.running for place in self._places):
+            self._places[0].start()
+
+    def _settle(self) -> bool:
+        """Whether all that was published is committed within the time that is given."""
+        deadline = self._clock.now() + _SETTLE
+        while self._clock.now() < deadline and self._driver.turns < _MOST_TURNS:
+            self._driver.run_for(_LOOK)
+            if self._is_committed():
+                return True
+            if not any(place.running for place in self._places):
+                self._places[0].start()
+        return False
+
+    def _is_committed(self) -> bool:
+        offsets = self._kafka.group(_GROUP).offsets
+        ends = {p: self._kafka.log(_CLAIMS, p).end for p in range(self._plan.partitions)}
+        return all(end == 0 or offsets.get((_CLAIMS, p), (0, ""))[0] == end for p, end in ends.items())
+
+    def _finding(self) -> Finding:
+        readings = self._kafka.started if self._mode == AT_LEAST_ONCE else None
+        return check(self._published, self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS), readings)
+
+
+def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:
+    """The verdict on one seed; what is logged meanwhile is told to nobody."""
+    return run_plan(draw_plan(seed), mode)
+
+
+def run_plan(plan: Plan, mode: str = AT_LEAST_ONCE) -> Verdict:
+    with _in_silence():
+        return Schedule(plan, mode).run()
+
+
+def shrunk(plan: Plan, mode: str = AT_LEAST_ONCE) -> Plan:
+    """The plan with as few disturbances as still fail it, one left out at a time."""
+    for disturbance in plan.disturbances:
+        fewer = replace(plan, disturbances=tuple(d for d in plan.disturbances if d is not disturbance))
+        if not run_plan(fewer, mode).sound:
+            plan = fewer
+    return plan
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,146 @@
+"""A place in the instance: a worker process of the stage, started again when it ends, as the supervisor would."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import partial
+
+from confluent_kafka import KafkaException
+
+from bench.faults.driver import Blocking, DrivenLoop, Driver, loop_maker
+from bench.faults.models import ScriptedSupply
+from config import Settings
+from stream.app import Surroundings, TopicShape, build_rooms, build_worker
+from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
+from stream.errors import ClaimstreamError
+from stream.loader import Loader
+from stream.worker import Worker
+
+_LOOK = 0.1
+_QUICK = 0.004
+
+
+class Place:
+    """`pace`: what the time of a forward is multiplied with now. `unexpected`: errors that no fault explains."""
+
+    def __init__(
+        self,
+        number: int,
+        driver: Driver,
+        kafka: SimulatedKafka,
+        settings: Settings,
+        shape: TopicShape,
+        speeds: Mapping[str, float],
+        draw: random.Random,
+    ) -> None:
+        self.number = number
+        self.unexpected: list[BaseException] = []
+        self.pace = 1.0
+        self.running = False
+        self.process: SimulatedProcess | None = None
+        self._driver = driver
+        self._kafka = kafka
+        self._settings = settings
+        self._shape = shape
+        self._speeds = speeds
+        self._draw = draw
+        self._worker: Worker | None = None
+        self._lives = 0
+        self._occupied = False
+        self._to_leave = False
+        self._to_return = False
+
+    def start(self) -> None:
+        """Begin a life, unless there is one."""
+        if self.running:
+            return
+        self._lives += 1
+        self.running, self._to_leave = True, False
+        self.process = self._kafka.process(f"worker {self.number}, life {self._lives}")
+        self._driver.admit(self.process)
+        self._occupied = True
+        try:
+            self._worker = self._build(self.process)
+            self._worker.start()
+        except ProcessDied:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
+            self._note(error)
+            self.process.kill()
+        finally:
+            self._occupied = False
+        self._driver.at(self._driver.clock.now() + _LOOK, self._look)
+
+    def leave(self, *, back: bool) -> None:
+        """Drain and go at the next look; come `back` some time after."""
+        self._to_leave, self._to_return = True, back
+
+    def _look(self) -> None:
+        """As the supervisor: has it ended, is it to end."""
+        process, worker = self.process, self._worker
+        if process is None or not self.running:
+            return
+        if not (self._occupied or self._driver.is_busy(process) or process.frozen):
+            if not process.alive or worker is None:
+                self._ended(back=True)
+                return
+            if worker.wait(0.0) or self._to_leave:
+                self._stop(process, worker)
+                self._ended(back=self._to_return or not self._to_leave)
+                return
+        self._driver.at(self._driver.clock.now() + _LOOK, self._look)
+
+    def _stop(self, process: SimulatedProcess, worker: Worker) -> None:
+        self._occupied = True
+        try:
+            worker.stop()
+        except ProcessDied:
+            pass
+        except Exception as error:  # noqa: BLE001 - the error that ended a loop
+            self._note(error)
+        finally:
+            self._occupied = False
+        process.kill()
+
+    def _ended(self, *, back: bool) -> None:
+        if self.process is not None:
+            self._driver.bury(self.process)
+        self.running, self._worker = False, None
+        if back:
+            self._driver.at(self._driver.clock.now() + self._draw.uniform(0.02, 1.0), self.start)
+
+    def _note(self, error: BaseException) -> None:
+        if not isinstance(error, ClaimstreamError | KafkaException):
+            self.unexpected.append(error)
+
+    def _build(self, process: SimulatedProcess) -> Worker:
+        rooms = build_rooms(self._settings, self._driver.clock)
+        supply = ScriptedSupply({name: partial(self._spend, process, name) for name in self._speeds})
+        loader = Loader(supply, rooms.roster, rooms.lanes, self._driver.clock, rooms.metrics)
+        loader.open()
+        clients: list[SimulatedConsumer] = []
+        loops: list[DrivenLoop] = []
+
+        def consumer(options: dict[str, object]) -> SimulatedConsumer:
+            clients.append(process.consumer(options))
+            return clients[-1]
+
+        surroundings = Surroundings(
+            consumer,
+            process.producer,
+            loop_maker(self._driver, process, loops),
+            lambda: Blocking(self._driver, process),
+        )
+        worker, _ = build_worker(self._settings, self._shape, rooms, loader, surroundings)
+        for loop in loops:
+            loop.polls = clients[0] if loop.name == "intake" else None
+        return worker
+
+    def _spend(self, process: SimulatedProcess, model: str, claims: int) -> None:
+        seconds = self._speeds[model] * (1.0 + 0.05 * claims) * self.pace
+        if seconds < _QUICK:
+            self._driver.clock.advance(seconds)
+            process.check()
+        else:
+            self._driver.block(process, seconds)

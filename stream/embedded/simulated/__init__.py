@@ -1,0 +1,22 @@
+"""A simulated Kafka at the seam of confluent_kafka's clients: deterministic, on a virtual clock, with faults."""
+
+from stream.embedded.simulated.cluster import SimulatedKafka, SimulatedProcess, Started
+from stream.embedded.simulated.consumer import SimulatedConsumer
+from stream.embedded.simulated.faults import Effect, Fault, Faults, PlannedFaults, ProcessDied, Step
+from stream.embedded.simulated.message import Message
+from stream.embedded.simulated.producer import SimulatedProducer
+
+__all__ = [
+    "Effect",
+    "Fault",
+    "Faults",
+    "Message",
+    "PlannedFaults",
+    "ProcessDied",
+    "SimulatedConsumer",
+    "SimulatedKafka",
+    "SimulatedProcess",
+    "SimulatedProducer",
+    "Started",
+    "Step",
+]

@@ -1,0 +1,347 @@
+"""In place of confluent_kafka.Consumer: the same calls, callbacks and errors, without a thread or a socket."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+
+from stream.embedded.simulated.faults import RefusedError, Step, UnansweredError
+from stream.embedded.simulated.fetching import Fetcher
+from stream.embedded.simulated.groups import Credentials, Offsets
+from stream.embedded.simulated.membership import Manners, Membership, News
+from stream.embedded.simulated.message import Message, Place, failure
+
+if TYPE_CHECKING:
+    from stream.embedded.simulated.cluster import SimulatedProcess
+
+RebalanceCallback = Callable[["SimulatedConsumer", list[TopicPartition]], None]
+_ANSWER_SECONDS = 60.0
+_FOREVER = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    offsets: Offsets
+    who: Credentials
+    given_up: float
+
+
+class SimulatedConsumer:
+    """A member of a consumer group; cooperative-sticky.
+
+    `poll` and `consume` never wait: whoever drives lets time pass where a poll `found_nothing`.
+    """
+
+    def __init__(self, options: dict[str, Any], process: SimulatedProcess) -> None:
+        self._options = options
+        self._process = process
+        self._group: str = options["group.id"]
+        manners = Manners(
+            options.get("heartbeat.interval.ms", 3_000) / 1_000,
+            options.get("session.timeout.ms", 45_000) / 1_000,
+            options.get("max.poll.interval.ms", 300_000) / 1_000,
+            options.get("group.instance.id"),
+        )
+        self._membership = Membership(process, self._group, manners)
+        self._fetcher = Fetcher(
+            process,
+            committed=options.get("isolation.level", "read_committed") == "read_committed",
+            prefetch=options.get("queued.min.messages", 100_000),
+        )
+        self._on_commit: Callable[..., None] | None = options.get("on_commit")
+        self._callbacks: dict[News, RebalanceCallback | None] = {}
+        self._commits: deque[_Commit] = deque()
+        self._answered: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
+        self._closed = False
+        self.found_nothing = False
+
+    def subscribe(
+        self,
+        topics: list[str],
+        on_assign: RebalanceCallback | None = None,
+        on_revoke: RebalanceCallback | None = None,
+        on_lost: RebalanceCallback | None = None,
+    ) -> None:
+        self._check()
+        self._callbacks = {News.ASSIGNED: on_assign, News.REVOKED: on_revoke, News.LOST: on_lost or on_revoke}
+        self._membership.subscribe(tuple(topics))
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        messages = self._take(1)
+        self.found_nothing = not messages
+        return messages[0] if messages else None
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        return self._take(num_messages)
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self._check()
+        self._fetcher.pause(map(_place, partitions), paused=True)
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self._check()
+        self._fetcher.pause(map(_place, partitions), paused=False)
+
+    def assignment(self) -> list[TopicPartition]:
+        self._check()
+        return [TopicPartition(*place) for place in self._fetcher.places]
+
+    def commit(
+        self,
+        message: Message | None = None,
+        offsets: list[TopicPartition] | None = None,
+        asynchronous: bool = True,
+    ) -> list[TopicPartition] | None:
+        self._check()
+        commit = self._commit(message, offsets)
+        if asynchronous:
+            self._commits.append(commit)
+            return None
+        return self._commit_now(commit)
+
+    def committed(self, partitions: list[TopicPartition], timeout: float = _FOREVER) -> list[TopicPartition]:
+        self._check()
+        places = [_place(partition) for partition in partitions]
+        found: dict[Place, tuple[int, str | None]] = {}
+
+        def answered() -> bool:
+            try:
+                answer = self._process.ask(Step.COMMITTED, lambda: self._stable(places))
+            except (RefusedError, UnansweredError):
+                return False
+            if answer is not None:
+                found.update(answer)
+            return answer is not None
+
+        if not self._process.wait(answered, timeout):
+            raise _timed_out("Failed to get committed offsets")
+        return [_partition(place, *found.get(place, (OFFSET_INVALID, None))) for place in places]
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        self._check()
+        places = [_place(partition) for partition in partitions]
+        positions = [self._fetcher.position(place) for place in places]
+        return [
+            TopicPartition(*place, OFFSET_INVALID if position is None else position)
+            for place, position in zip(places, positions, strict=True)
+        ]
+
+    def get_watermark_offsets(
+        self, partition: TopicPartition, timeout: float = _FOREVER, cached: bool = False
+    ) -> tuple[int, int]:
+        self._check()
+        place = _place(partition)
+        if cached:
+            high = self._fetcher.high(place)
+            return (OFFSET_INVALID, OFFSET_INVALID) if high is None else (0, high)
+        ends: list[int] = []
+
+        def answered() -> bool:
+            try:
+                ends.append(self._process.ask(Step.WATERMARKS, lambda: self._process.cluster.log(*place).end))
+            except UnansweredError:
+                return False
+            return True
+
+        try:
+            in_time = self._process.wait(answered, timeout)
+        except RefusedError as refusal:
+            raise failure(
+                KafkaError._UNKNOWN_PARTITION,
+                "Failed to get watermark offsets: Local: Unknown partition",
+            ) from refusal
+        if not in_time:
+            raise _timed_out("Failed to get watermark offsets")
+        return 0, ends[0]
+
+    def consumer_group_metadata(self) -> Credentials:
+        """What `send_offsets_to_transaction` takes."""
+        self._check()
+        return self._membership.credentials
+
+    def memberid(self) -> str:
+        self._check()
+        return self._membership.member
+
+    def close(self) -> None:
+        """Give the partitions back, which tells the application, and leave the group."""
+        if self._closed:
+            return
+        self._process.check()
+        self.background()
+        self._serve()
+        if owned := self._membership.owned:
+            self._tell(News.REVOKED, owned)
+        self.background()
+        self._serve_commits()
+        self._membership.leave()
+        self._closed = True
+
+    def beat(self, now: float) -> None:
+        """Its heartbeat arrives."""
+        if not self._closed:
+            self._membership.beat(now)
+
+    def background(self) -> None:
+        """What the client's own thread does: the group, commits, reading ahead."""
+        if self._closed or self._process.frozen or self._process.dawdles():
+            return
+        self._process.cluster.settle()
+        self._membership.background()
+        self._send_commits()
+        self._find_starts()
+        self._fetcher.fetch()
+
+    def _take(self, count: int) -> list[Message]:
+        """Messages; callbacks come before and after they were taken, and void those whose partition went."""
+        self._check()
+        self.background()
+        self._membership.polling()
+        try:
+            self._serve()
+            errors = [Message(None, 0, None, error, error.str().encode()) for error in self._errors()]
+            taken = list(islice(iter(self._fetcher.next, None), max(count - len(errors), 0)))
+            if count > 1:
+                self.background()
+                self._serve()
+            return errors + [
+                Message(*place, record)
+                for place, version, record in taken
+                if self._fetcher.is_current(place, version)
+            ]
+        finally:
+            self._membership.polled()
+
+    def _errors(self) -> list[KafkaError]:
+        errors = list(self._membership.errors)
+        self._membership.errors.clear()
+        return errors
+
+    def _serve(self) -> None:
+        self._serve_commits()
+        while (news := self._membership.next_news()) is not None:
+            self._tell(*news)
+
+    def _serve_commits(self) -> None:
+        while self._answered:
+            error, positions = self._answered.popleft()
+            if self._on_commit is not None:
+                self._on_commit(error, positions)
+
+    def _tell(self, news: News, places: frozenset[Place]) -> None:
+        callback = self._callbacks.get(news)
+        try:
+            if callback is not None:
+                callback(self, [TopicPartition(*place) for place in sorted(places)])
+        finally:
+            self._membership.told(news, places)
+            if news is News.ASSIGNED:
+                self._fetcher.add(places)
+            else:
+                self._fetcher.remove(places)
+
+    def _commit(self, message: Message | None, offsets: list[TopicPartition] | None) -> _Commit:
+        if message is not None:
+            offsets = [TopicPartition(message.topic(), message.partition(), (message.offset() or 0) + 1)]
+        if offsets is None:
+            raise NotImplementedError("commits name their offsets: this client stores none")
+        given = {_place(each): (each.offset, each.metadata) for each in offsets}
+        return _Commit(given, self._membership.credentials, self._now() + _ANSWER_SECONDS)
+
+    def _commit_now(self, commit: _Commit) -> list[TopicPartition]:
+        if self._membership.fatal is not None:
+            raise failure(KafkaError._FATAL, "Commit failed: Local: Fatal error")
+        answer: list[KafkaError | None] = []
+
+        def answered() -> bool:
+            try:
+                answer.append(self._answer(commit))
+            except UnansweredError:
+                return False
+            return True
+
+        if not self._process.wait(answered, _ANSWER_SECONDS):
+            raise _timed_out("Commit failed")
+        if (error := answer[0]) is not None:
+            raise failure(error.code(), error.str())
+        return _positions(commit.offsets)
+
+    def _send_commits(self) -> None:
+        """In order; one that nobody answers is sent again until it is given up."""
+        while self._commits:
+            commit = self._commits[0]
+            try:
+                error = self._answer(commit)
+            except UnansweredError:
+                if self._now() < commit.given_up:
+                    return
+                error = KafkaError(KafkaError._TIMED_OUT, "Commit failed: Local: Timed out")
+            self._commits.popleft()
+            self._answered.append((error, _positions(commit.offsets)))
+
+    def _answer(self, commit: _Commit) -> KafkaError | None:
+        """Raises UnansweredError."""
+        try:
+            self._process.ask(Step.COMMIT, lambda: self._apply(commit))
+        except RefusedError as refusal:
+            return KafkaError(refusal.code, f"Commit failed: {KafkaError(refusal.code).str()}")
+        return None
+
+    def _apply(self, commit: _Commit) -> None:
+        for place in commit.offsets:
+            self._process.cluster.log(*place)
+        self._process.cluster.group(self._group).commit(commit.who, commit.offsets)
+
+    def _find_starts(self) -> None:
+        """Begin where the group left off; wait while a transaction may still move that."""
+        if not (places := self._fetcher.unplaced()):
+            return
+        try:
+            found = self._process.ask(Step.COMMITTED, lambda: self._stable(places))
+        except (RefusedError, UnansweredError):
+            return
+        for place in places if found is not None else ():
+            offset = found[place][0] if found and place in found else self._reset(place)
+            self._fetcher.begin(place, offset)
+            self._process.cluster.note_start(place, offset, self._process.name)
+
+    def _reset(self, place: Place) -> int:
+        earliest = self._options.get("auto.offset.reset", "latest") == "earliest"
+        return 0 if earliest else self._process.cluster.log(*place).end
+
+    def _stable(self, places: Sequence[Place]) -> dict[Place, tuple[int, str | None]] | None:
+        group = self._process.cluster.group(self._group)
+        if any(group.unstable.get(place) for place in places):
+            return None
+        return {place: group.offsets[place] for place in places if place in group.offsets}
+
+    def _check(self) -> None:
+        self._process.check()
+        if self._closed:
+            raise RuntimeError("Consumer closed")
+
+    def _now(self) -> float:
+        return self._process.cluster.clock.now()
+
+
+def _place(partition: TopicPartition) -> Place:
+    return partition.topic, partition.partition
+
+
+def _partition(place: Place, offset: int, metadata: str | None) -> TopicPartition:
+    if metadata is None:
+        return TopicPartition(*place, offset)
+    return TopicPartition(*place, offset, metadata=metadata)
+
+
+def _positions(offsets: Offsets) -> list[TopicPartition]:
+    return [_partition(place, offset, metadata) for place, (offset, metadata) in offsets.items()]
+
+
+def _timed_out(what: str) -> KafkaException:
+    return failure(KafkaError._TIMED_OUT, f"{what}: Local: Timed out")

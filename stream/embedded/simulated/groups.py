@@ -1,0 +1,167 @@
+"""The group coordinator: members, generations, sessions, committed offsets."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError
+
+from stream.embedded.simulated.assignor import balanced, cooperative
+from stream.embedded.simulated.faults import RefusedError
+from stream.embedded.simulated.message import Place
+
+LONGEST_METADATA = 4_096
+Offsets = Mapping[Place, tuple[int, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who asks: a member of some generation, or an outsider (empty name)."""
+
+    group: str
+    member: str = ""
+    generation: int = -1
+    instance: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a member joins with. Seconds: `session` without a heartbeat, `patience` for a rebalance."""
+
+    topics: tuple[str, ...]
+    owned: frozenset[Place]
+    session: float
+    patience: float
+
+
+@dataclass(slots=True)
+class _Member:
+    application: Application
+    instance: str | None
+    seen: float
+    joined: bool
+    assigned: frozenset[Place]
+
+
+class Group:
+    """One group. While it forms a generation, members of the one before may commit."""
+
+    def __init__(self, name: str, partitions: Callable[[str], int]) -> None:
+        self.name = name
+        self.offsets: dict[Place, tuple[int, str | None]] = {}
+        self.unstable: dict[Place, set[int]] = {}
+        self.generation = 0
+        self._partitions = partitions
+        self._members: dict[str, _Member] = {}
+        self._fenced: set[str] = set()
+        self._forming: float | None = None
+        self._numbers = itertools.count(1)
+
+    def join(self, who: Credentials, application: Application, now: float) -> str:
+        """The member's name. Raises RefusedError."""
+        if who.member:
+            self._known(who)
+            name = who.member
+            assigned = self._members[name].assigned
+        else:
+            name, assigned = f"{who.instance or 'member'}-{next(self._numbers)}", frozenset[Place]()
+            if self._takes_over(name, who.instance, application, now):
+                return name
+        self._begin(now)
+        self._members[name] = _Member(application, who.instance, now, joined=True, assigned=assigned)
+        self._settle()
+        return name
+
+    def answer(self, who: Credentials) -> tuple[int, frozenset[Place]] | None:
+        """The generation that formed and what the member got; None while it forms. Raises RefusedError."""
+        self._known(who)
+        return None if self._forming is not None else (self.generation, self._members[who.member].assigned)
+
+    def heartbeat(self, who: Credentials) -> bool:
+        """Whether the member has to join again. Raises RefusedError."""
+        self._known(who)
+        return self._forming is not None and not self._members[who.member].joined
+
+    def touch(self, name: str, now: float) -> None:
+        """The member's process lives and can be heard."""
+        if (member := self._members.get(name)) is not None:
+            member.seen = now
+
+    def leave(self, who: Credentials, now: float) -> None:
+        """A member goes; a static one keeps its place until its session ends."""
+        if who.instance is None and self._members.pop(who.member, None) is not None:
+            self._begin(now)
+            self._settle()
+
+    def refresh(self, now: float) -> None:
+        """The topics changed: assign anew."""
+        self._begin(now)
+
+    def expire(self, now: float) -> None:
+        """Forget members whose session is over, and those that keep a rebalance waiting too long."""
+        gone = [n for n, each in self._members.items() if now - each.seen > each.application.session]
+        if self._forming is not None:
+            gone += [
+                name
+                for name, each in self._members.items()
+                if not each.joined and now - self._forming > each.application.patience
+            ]
+        for name in dict.fromkeys(gone):
+            del self._members[name]
+        if gone:
+            self._begin(now)
+        self._settle()
+
+    def check_commit(self, who: Credentials, offsets: Offsets) -> None:
+        """Raises RefusedError for a commit that may not be carried out."""
+        if who.member or self._members:
+            self._known(who)
+            if who.generation != self.generation:
+                raise RefusedError(KafkaError.ILLEGAL_GENERATION)
+        if any(len(metadata or "") >= LONGEST_METADATA for _, metadata in offsets.values()):
+            raise RefusedError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+
+    def commit(self, who: Credentials, offsets: Offsets) -> None:
+        """Raises RefusedError."""
+        self.check_commit(who, offsets)
+        self.offsets.update(offsets)
+
+    def _known(self, who: Credentials) -> None:
+        if who.member in self._fenced:
+            raise RefusedError(KafkaError.FENCED_INSTANCE_ID)
+        if who.member not in self._members:
+            raise RefusedError(KafkaError.UNKNOWN_MEMBER_ID)
+
+    def _takes_over(self, name: str, instance: str | None, application: Application, now: float) -> bool:
+        """A static member that comes back gets what it had, without a rebalance."""
+        before = [n for n, m in self._members.items() if instance is not None and m.instance == instance]
+        for old in before:
+            member = self._members.pop(old)
+            self._fenced.add(old)
+            self._members[name] = _Member(application, instance, now, joined=True, assigned=member.assigned)
+        return bool(before) and self._forming is None
+
+    def _begin(self, now: float) -> None:
+        """A generation forms, unless one does already: every member has to join it."""
+        if self._forming is None:
+            self._forming = now
+            for member in self._members.values():
+                member.joined = False
+
+    def _settle(self) -> None:
+        if self._forming is None or not all(member.joined for member in self._members.values()):
+            return
+        self._forming = None
+        if not self._members:
+            return
+        self.generation += 1
+        owned = {name: member.application.owned for name, member in self._members.items()}
+        target = balanced(self._subscribed(), owned)
+        for name, places in cooperative(target, owned).items():
+            self._members[name].assigned = places
+
+    def _subscribed(self) -> Sequence[Place]:
+        topics = sorted({topic for member in self._members.values() for topic in member.application.topics})
+        return [(topic, number) for topic in topics for number in range(self._partitions(topic))]
