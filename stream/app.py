@@ -83,6 +83,7 @@ class Surroundings:
     producer: Callable[[dict[str, Any]], Any] = Producer
     make_loop: MakeLoop = StepLoop
     moved: Callable[[], Moved] = threading.Event
+    end: Callable[[str], None] = end_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def build_worker(
     limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
     consumer = _consumer(settings, rooms, progress, surroundings, slot)
-    watchdog = Watchdog(clock, end_process)
+    watchdog = Watchdog(clock, surroundings.end)
     producer = _producer(settings, rooms, consumer, shape, watchdog, surroundings, slot)
     pipeline = Pipeline(
         consumer=consumer,

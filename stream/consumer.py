@@ -112,18 +112,24 @@ class ClaimConsumer:
             self._pause_again = False
         if self._unknown:
             self._learn(sorted(self._unknown))
+        self._came.clear()
         held = self._let_go() if self._held and not self._paused else []
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
-            return held
+            return self._without_outdated(held)
         wait = min(patience, self._limits.coalesce) if self._flowing else 0.0
+        held = self._without_outdated(held)
         self._came.clear()
         more = self._client.consume(self._limits.claims - 1, wait)
         self._flowing = bool(more)
-        # Its partition was lost and came back inside `consume`, which reads it anew from what is committed.
-        outdated = first.partition() in self._came and first.error() is None
-        return [*held, *more] if outdated else [*held, first, *more]
+        return [*self._without_outdated([*held, first]), *more]
+
+    def _without_outdated(self, messages: list[Message]) -> list[Message]:
+        """Without records whose partition was lost and came back meanwhile: it is read anew from what is committed."""
+        if not self._came:
+            return messages
+        return [m for m in messages if m.error() is not None or m.partition() not in self._came]
 
     def columns(self, messages: list[Message]) -> Polled | None:
         """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""

@@ -103,6 +103,11 @@ class Place:
             self._occupied = False
         process.kill()
 
+    def _end(self, process: SimulatedProcess) -> None:
+        """As the watchdog does: at once."""
+        process.kill()
+        process.check()
+
     def _ended(self, *, back: bool) -> None:
         if self.process is not None:
             self._driver.bury(self.process)
@@ -131,8 +136,9 @@ class Place:
             process.producer,
             loop_maker(self._driver, process, loops),
             lambda: Blocking(self._driver, process),
+            lambda _: self._end(process),
         )
-        worker, _ = build_worker(self._settings, self._shape, rooms, loader, surroundings)
+        worker, _ = build_worker(self._settings, self._shape, rooms, loader, surroundings, self.number)
         for loop in loops:
             loop.polls = clients[0] if loop.name == "intake" else None
         return worker
