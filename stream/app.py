@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +16,14 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
 from config import Settings
-from config.model_catalog import SHIPPED_CATALOG, ModelCatalog, load_catalog
 from config.secrets import without_secrets
-from models import GIGABYTE, CacheOptions, ModelError, ModelPriority, SyncModelCacheManager, UnknownModelError
+from models import ModelError, SyncModelCacheManager, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
-from stream.batch_sizer import SizeLimits
-from stream.batching import Batcher, BatchingRules
-from stream.clients import consumer_options, largest_message, producer_options, transactional_options
+from stream.batching import Batcher
+from stream.clients import consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits, read_committed
@@ -36,10 +32,23 @@ from stream.errors import UsageError
 from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
-from stream.loader import Loader, Schedule
+from stream.loader import Loader
 from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
+from stream.options import (
+    TopicShape,
+    batching_rules,
+    cache_options,
+    member_options,
+    model_catalog,
+    place,
+    record_limits,
+    route_names,
+    schedule,
+    schema,
+    sender_options,
+)
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
 from stream.pipeline import Bounds, Pipeline, Rhythm
@@ -49,7 +58,6 @@ from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
-from stream.topics import MAX_MESSAGE_BYTES
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.turns import Turns
@@ -63,16 +71,6 @@ _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
 _LONGEST_COALESCE = 0.012
 _CLIENTS_BATCH_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class TopicShape:
-    """Partitions of the topics, and the bytes that a record of the outputs may have, as the broker has them."""
-
-    input: int
-    output: int
-    output_bytes: int = MAX_MESSAGE_BYTES
-    dead_letter_bytes: int = MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0)
     """
     cache = SyncModelCacheManager(options=cache_options(settings))
     rooms = build_rooms(settings, clock)
-    loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, _schedule(settings))
+    loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, schedule(settings))
     loader.open()
     _preload(settings, cache)
     worker, batcher = build_worker(settings, shape, rooms, loader, slot=slot)
@@ -180,7 +178,7 @@ def build_worker(
 
 def build_rooms(settings: Settings, clock: Clock) -> Rooms:
     """What the steps of one worker share."""
-    references = list(_route_names(settings))
+    references = list(route_names(settings))
     router = Router(settings.routes, references)
     # One poll may come in when the store is just not full yet.
     capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
@@ -234,7 +232,7 @@ def _delivery(settings: Settings, rooms: Rooms, producer: Sender, shape: TopicSh
             topics.output,
             topics.dead_letters,
             shape.input == shape.output,
-            *_record_limits(settings, shape),
+            *record_limits(settings, shape),
         ),
         rooms.roster,
         rooms.budget,
@@ -245,46 +243,9 @@ def _delivery(settings: Settings, rooms: Rooms, producer: Sender, shape: TopicSh
 
 
 def _batcher(settings: Settings, rooms: Rooms, loader: Loader, scorer: Scorer) -> Batcher:
-    batcher = Batcher(
-        rooms.lanes, loader, _batching_rules(settings), rooms.metrics, _speeds(settings).known()
-    )
+    batcher = Batcher(rooms.lanes, loader, batching_rules(settings), rooms.metrics, _speeds(settings).known())
     batcher.conditions.ceilings = scorer.ceilings
     return batcher
-
-
-def cache_options(settings: Settings) -> CacheOptions:
-    """The cache of one worker; its pools of RAM and Redis belong to all."""
-    cache, workers = settings.cache, settings.workers
-    return CacheOptions(
-        device_bytes=int(cache.gpu_memory_gb * GIGABYTE),
-        memory_bytes=int(cache.l1_memory_gb * GIGABYTE),
-        redis_bytes=int(cache.l2_redis_gb * GIGABYTE),
-        repository=Path(cache.repository) if cache.repository else None,
-        redis_url=cache.redis_url if cache.l2_redis_gb else None,
-        memory_folder=Path(cache.memory_folder) if cache.memory_folder else None,
-        device="cpu",
-        threads=workers.torch_threads,
-        warm_sizes=_warm_sizes(settings),
-        ttl_s=cache.ttl_minutes * 60.0,
-        idle_s=cache.idle_minutes * 60.0,
-        redis_ttl_s=cache.redis_ttl_hours * 3_600.0,
-        redis_idle_s=cache.redis_idle_hours * 3_600.0,
-        load_timeout_s=cache.load_timeout_s,
-        reserved_share=cache.reserved_for_high,
-        priorities={
-            name: ModelPriority.named(entry.cache_priority)
-            for name, entry in model_catalog(settings).models.items()
-        },
-    )
-
-
-def model_catalog(settings: Settings) -> ModelCatalog:
-    """What the operator says of each model. Raises ConfigurationError."""
-    return load_catalog(Path(settings.cache.catalog) if settings.cache.catalog else SHIPPED_CATALOG)
-
-
-def _schedule(settings: Settings) -> Schedule:
-    return Schedule(tuple(settings.cache.peaks), tuple(settings.workers.preload_models))
 
 
 def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:
@@ -311,16 +272,12 @@ def check_clients(settings: Settings) -> None:
             consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer),
             logger=silent,
         ).close()
-        Producer(_sender_options(settings, 1_000, 0), logger=silent)
+        Producer(sender_options(settings, 1_000, 0), logger=silent)
     except KafkaException as error:
         reason = without_secrets(error.args[0].str())
         raise UsageError(
             f"kafka: the client refuses its options: {reason}; check client, consumer, producer"
         ) from error
-
-
-def _route_names(settings: Settings) -> dict[str, None]:
-    return dict.fromkeys(name for names in settings.routes.values() for name in names)
 
 
 def _decoder(settings: Settings, clock: Clock) -> Decoder:
@@ -332,9 +289,9 @@ def _decoder(settings: Settings, clock: Clock) -> Decoder:
 
         registry = RegistrySource(chosen.registry_url, chosen.registry, clock)
     decoder = Decoder(
-        _schema(chosen.input),
-        bare_schema=_schema(chosen.bare) if chosen.bare else None,
-        known_writers=[_schema(path) for path in chosen.known_writers],
+        schema(chosen.input),
+        bare_schema=schema(chosen.bare) if chosen.bare else None,
+        known_writers=[schema(path) for path in chosen.known_writers],
         registry=registry,
         max_record_bytes=settings.limits.record_max_bytes,
     )
@@ -349,22 +306,11 @@ def _decoder(settings: Settings, clock: Clock) -> Decoder:
     return decoder
 
 
-def _schema(name: str) -> dict[str, Any]:
-    """A shipped schema by its name, or the one in a file."""
-    if not name.endswith(".avsc"):
-        return schemas.load(name)
-    try:
-        schema: dict[str, Any] = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"schemas: {name}: {error}") from error
-    return schema
-
-
 def _consumer(
     settings: Settings, rooms: Rooms, progress: Progress, surroundings: Surroundings, slot: int
 ) -> ClaimConsumer:
     kafka = settings.kafka
-    options = _member_options(settings, _place(settings, slot) if kafka.static_membership else None)
+    options = member_options(settings, place(settings, slot) if kafka.static_membership else None)
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
@@ -385,18 +331,6 @@ def _consumer(
     return wrapped[0]
 
 
-def _record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
-    """Bytes of a result and of a dead letter that neither the topics nor the client refuse."""
-    own = largest_message(settings.kafka.client, settings.kafka.producer)
-    return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
-
-
-def _member_options(settings: Settings, name: str | None = None) -> dict[str, Any]:
-    kafka = settings.kafka
-    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer, name)
-    return {**options, "logger": logging.getLogger("librdkafka")}
-
-
 def _producer(
     settings: Settings,
     rooms: Rooms,
@@ -407,7 +341,7 @@ def _producer(
     slot: int,
 ) -> Sender:
     queue_limit = rooms.arena.capacity
-    options = {**_sender_options(settings, queue_limit, slot), "logger": logging.getLogger("librdkafka")}
+    options = {**sender_options(settings, queue_limit, slot), "logger": logging.getLogger("librdkafka")}
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
@@ -418,7 +352,7 @@ def _producer(
         consumer,
         partial(
             read_committed,
-            lambda: surroundings.consumer(_member_options(settings)),
+            lambda: surroundings.consumer(member_options(settings)),
             settings.kafka.topics.input,
         ),
         rooms.ledger,
@@ -430,35 +364,6 @@ def _producer(
     )
 
 
-def _sender_options(settings: Settings, queue_limit: int, slot: int) -> dict[str, Any]:
-    kafka = settings.kafka
-    shared = (kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
-    if kafka.delivery == "at_least_once":
-        return producer_options(*shared)
-    return transactional_options(*shared, f"{kafka.group_id}-{_place(settings, slot)}")
-
-
-def _place(settings: Settings, slot: int) -> str:
-    """A worker's name, the same after a restart."""
-    return f"{settings.kafka.instance or socket.gethostname()}-{slot}"
-
-
 def _speeds(settings: Settings) -> Speeds:
     file = settings.batching.speeds_file
     return Speeds(Path(file) if file else default_file())
-
-
-def _batching_rules(settings: Settings) -> BatchingRules:
-    batching = settings.batching
-    return BatchingRules(
-        SizeLimits(batching.size_min, batching.size_max, batching.size_auto),
-        settings.latency.budget_ms / 1_000,
-        spare=batching.late == "spare",
-        latest=batching.late_max_s,
-        base=batching.size_base if batching.policy == "load" else None,
-    )
-
-
-def _warm_sizes(settings: Settings) -> tuple[int, ...]:
-    batching = settings.batching
-    return tuple(sorted({1, batching.size_min, batching.size_max}))

@@ -16,9 +16,10 @@ from typing import Any
 from config import ConfigurationError, Settings
 from models import ModelError
 from stream.allocator import keep_freed_memory
-from stream.app import Assembly, TopicShape, assemble
+from stream.app import Assembly, assemble
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
+from stream.options import TopicShape
 from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,13 @@ from config import Settings
 from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
-from stream.app import TopicShape, cache_options, check_clients, model_catalog
+from stream.app import check_clients
 from stream.backoff import Backoff
 from stream.batching_view import batching_view
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
+from stream.options import TopicShape, cache_options, model_catalog
 from stream.process import LEAVE_SECONDS, configure_logging, spawner
 from stream.supervisor import Supervisor
 

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from config import environment, load_settings
-from stream.app import TopicShape, assemble
+from stream.app import assemble
 from stream.clock import SystemClock
+from stream.options import TopicShape
 from stream.scoring import Scorer
 
 _SLOW = "claims_filter"

@@ -15,10 +15,10 @@ from bench.faults.driver import Driver
 from bench.faults.plan import HORIZON, Disturbance, Kind, Plan, Publication, draw_plan
 from bench.faults.workers import Place
 from config import Settings
-from stream.app import TopicShape
 from stream.clock import ManualClock
 from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Step
 from stream.embedded.simulated.partitioner import partition_of
+from stream.options import TopicShape
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 _CLAIMS, _SCORES, _LETTERS, _GROUP = "claims", "scores", "dead", "group"

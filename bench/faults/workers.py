@@ -11,10 +11,11 @@ from confluent_kafka import KafkaException
 from bench.faults.driver import Blocking, DrivenLoop, Driver, loop_maker
 from bench.faults.models import ScriptedSupply
 from config import Settings
-from stream.app import Surroundings, TopicShape, build_rooms, build_worker
+from stream.app import Surroundings, build_rooms, build_worker
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
 from stream.errors import ClaimstreamError
 from stream.loader import Loader
+from stream.options import TopicShape
 from stream.worker import Worker
 
 _LOOK = 0.1

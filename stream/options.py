@@ -1,0 +1,128 @@
+"""From settings to what the components are told: values alone, nothing is built here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import schemas
+from config import Settings
+from config.model_catalog import SHIPPED_CATALOG, ModelCatalog, load_catalog
+from models import GIGABYTE, CacheOptions, ModelPriority
+from stream.batch_sizer import SizeLimits
+from stream.batching import BatchingRules
+from stream.clients import consumer_options, largest_message, producer_options, transactional_options
+from stream.errors import UsageError
+from stream.loader import Schedule
+from stream.topics import MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """Partitions of the topics, and the bytes that a record of the outputs may have, as the broker has them."""
+
+    input: int
+    output: int
+    output_bytes: int = MAX_MESSAGE_BYTES
+    dead_letter_bytes: int = MAX_MESSAGE_BYTES
+
+
+def cache_options(settings: Settings) -> CacheOptions:
+    """The cache of one worker; its pools of RAM and Redis belong to all."""
+    cache, workers = settings.cache, settings.workers
+    return CacheOptions(
+        device_bytes=int(cache.gpu_memory_gb * GIGABYTE),
+        memory_bytes=int(cache.l1_memory_gb * GIGABYTE),
+        redis_bytes=int(cache.l2_redis_gb * GIGABYTE),
+        repository=Path(cache.repository) if cache.repository else None,
+        redis_url=cache.redis_url if cache.l2_redis_gb else None,
+        memory_folder=Path(cache.memory_folder) if cache.memory_folder else None,
+        device="cpu",
+        threads=workers.torch_threads,
+        warm_sizes=warm_sizes(settings),
+        ttl_s=cache.ttl_minutes * 60.0,
+        idle_s=cache.idle_minutes * 60.0,
+        redis_ttl_s=cache.redis_ttl_hours * 3_600.0,
+        redis_idle_s=cache.redis_idle_hours * 3_600.0,
+        load_timeout_s=cache.load_timeout_s,
+        reserved_share=cache.reserved_for_high,
+        priorities={
+            name: ModelPriority.named(entry.cache_priority)
+            for name, entry in model_catalog(settings).models.items()
+        },
+    )
+
+
+def model_catalog(settings: Settings) -> ModelCatalog:
+    """What the operator says of each model. Raises ConfigurationError."""
+    return load_catalog(Path(settings.cache.catalog) if settings.cache.catalog else SHIPPED_CATALOG)
+
+
+def schedule(settings: Settings) -> Schedule:
+    """When models are to be there before they are asked for."""
+    return Schedule(tuple(settings.cache.peaks), tuple(settings.workers.preload_models))
+
+
+def route_names(settings: Settings) -> dict[str, None]:
+    """The models of all routes, each once, in their order."""
+    return dict.fromkeys(name for names in settings.routes.values() for name in names)
+
+
+def schema(name: str) -> dict[str, Any]:
+    """A shipped schema by its name, or the one in a file. Raises UsageError."""
+    if not name.endswith(".avsc"):
+        return schemas.load(name)
+    try:
+        found: dict[str, Any] = json.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"schemas: {name}: {error}") from error
+    return found
+
+
+def member_options(settings: Settings, name: str | None = None) -> dict[str, Any]:
+    """Of a consumer, `name` its static membership."""
+    kafka = settings.kafka
+    options = consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer, name)
+    return {**options, "logger": logging.getLogger("librdkafka")}
+
+
+def sender_options(settings: Settings, queue_limit: int, slot: int) -> dict[str, Any]:
+    """Of a producer for this way of delivery."""
+    kafka = settings.kafka
+    shared = (kafka.bootstrap_servers, queue_limit, kafka.client, kafka.producer)
+    if kafka.delivery == "at_least_once":
+        return producer_options(*shared)
+    return transactional_options(*shared, f"{kafka.group_id}-{place(settings, slot)}")
+
+
+def place(settings: Settings, slot: int) -> str:
+    """A worker's name, the same after a restart."""
+    return f"{settings.kafka.instance or socket.gethostname()}-{slot}"
+
+
+def record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
+    """Bytes of a result and of a dead letter that neither the topics nor the client refuse."""
+    own = largest_message(settings.kafka.client, settings.kafka.producer)
+    return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
+
+
+def batching_rules(settings: Settings) -> BatchingRules:
+    """Budget and limits of all lanes."""
+    batching = settings.batching
+    return BatchingRules(
+        SizeLimits(batching.size_min, batching.size_max, batching.size_auto),
+        settings.latency.budget_ms / 1_000,
+        spare=batching.late == "spare",
+        latest=batching.late_max_s,
+        base=batching.size_base if batching.policy == "load" else None,
+    )
+
+
+def warm_sizes(settings: Settings) -> tuple[int, ...]:
+    """Batches that a model is tried with before anybody gets it."""
+    batching = settings.batching
+    return tuple(sorted({1, batching.size_min, batching.size_max}))
