@@ -26,6 +26,8 @@ from stream.records import CloseReason
 _FIXED_SHARE = 0.15
 # Up to this share of the device nobody is given up.
 _CALM = 0.7
+# Predictions that one batch in ten exceeds by more than this share are too uncertain for it.
+_SURE = 0.25
 # Late claims take this share of the time that those who come meanwhile can spare: no prediction is exact.
 _BREATH = 0.5
 
@@ -121,13 +123,14 @@ def _all_in_turn(at: Situation, count: int, slack: float) -> Close:
     return Close(Portion(0, enough), CloseReason.LATE)
 
 
-def strained(curve: LatencyCurve, rate: float, most: int) -> bool:
-    """Whether so much of the device is taken that being late would last.
+def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int) -> bool:
+    """Whether so much of the device is taken that being late would last, and it is known well enough who will be late.
 
     Behind by some claims, a device that is busy for a share s of the time makes 1 / (1 - s) times as many late until
-    it has caught up. Where that is few, none is worth giving up: short batches and a second look cost more.
+    it has caught up. Where that is few, none is worth giving up: short batches and a second look cost more. Where
+    batches often take longer than predicted by more than `margin`, those who are kept are late as well.
     """
-    return rate * curve.seconds(most) > _CALM * most
+    return margin <= _SURE and rate * curve.seconds(most) > _CALM * most
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:

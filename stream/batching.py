@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from models import ModelIdentity
-from stream.batch_policy import Close, Situation, Wait, decide, strained
+from stream.batch_policy import Close, Situation, Wait, decide, worth_giving_up
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel, LatencyCurve
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
@@ -210,7 +210,7 @@ class Batcher:
             cost.margin,
             conditions.reserve,
             cap,
-            spare=rules.spare and strained(cost.curve, view.rate, sizes.most),
+            spare=rules.spare and worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from stream.batch_policy import Close, Situation, Wait, decide, worth_waiting_for
+from stream.batch_policy import Close, Situation, Wait, decide, worth_giving_up, worth_waiting_for
 from stream.batch_sizer import DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import LatencyCurve
 from stream.lanes import LaneView, Portion
@@ -115,6 +115,14 @@ def test_without_spare_room_nothing_is_set_aside(lane: LaneView, at: Situation) 
     decision = decide(lane, replace(at, spare=False), NOW)
     if isinstance(decision, Close):
         assert decision.portion.skip == 0
+
+
+def test_claims_are_given_up_on_a_busy_device_of_known_speed_alone() -> None:
+    curve = LatencyCurve(fixed=0.005, each=0.0001)
+    # Batches of 500 take 55 ms: nine thousand claims a second at most.
+    assert worth_giving_up(curve, 0.1, 7_000.0, 500)
+    assert not worth_giving_up(curve, 0.1, 6_000.0, 500)
+    assert not worth_giving_up(curve, 0.5, 9_000.0, 500)
 
 
 def test_gives_each_reason() -> None:
