@@ -60,6 +60,8 @@ def read(committed: int, text: str) -> Integers:
         content = base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("it is no base64") from error
+    if base64.b64encode(content).decode() != body:
+        raise ValueError("it is no base64 that this version writes")
     check, payload = content[:_CHECK_BYTES], content[_CHECK_BYTES:]
     if check != _check(kind, committed, payload) or not payload:
         raise ValueError("its check sum is wrong, or it belongs to another offset")

@@ -40,7 +40,10 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_stop_ends_it_politely_even_when_it_is_paused(tmp_path: Path) -> None:

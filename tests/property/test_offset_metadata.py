@@ -65,6 +65,13 @@ def test_what_others_wrote_is_refused(text: str) -> None:
         read(7, text)
 
 
+def test_a_changed_bit_that_base64_does_not_read_is_refused() -> None:
+    text = written(0, np.array([[1, 2], [4, 7], [10, 13], [16, 19], [22, 25]]))
+    assert text.endswith("A=")
+    with pytest.raises(ValueError, match="base64"):
+        read(0, text[:-2] + "B=")
+
+
 @given(sets(), st.data())
 def test_a_text_that_was_cut_changed_or_moved_is_refused(
     given_: tuple[int, Integers], data: st.DataObject
