@@ -16,7 +16,7 @@ test: lint
 
 # Faults on real brokers and processes, one after the other: they measure time and kill what they start.
 test-fault: .venv/dev
-	$(BIN)/python -m pytest -m slow tests/fault
+	$(BIN)/python -m pytest -m slow
 
 # More than a million inputs of every kind that comes from outside.
 fuzz: .venv/dev

@@ -109,6 +109,7 @@ def test_broker_command_keeps_its_directory_and_ends_with_its_parent(tmp_path: P
 
 
 @pytest.mark.usefixtures("_jars")
+@pytest.mark.slow
 def test_three_brokers_outlive_the_death_and_the_silence_of_one() -> None:
     with EmbeddedKafka(3) as cluster:
         ensure_topics({"bootstrap.servers": cluster.bootstrap}, [TopicSpec("t", 3, 3)])

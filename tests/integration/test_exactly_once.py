@@ -52,6 +52,7 @@ def test_a_killed_worker_leaves_no_duplicate(kafka: Any, topics: Topics) -> None
     assert (finding.scored, finding.sound) == (20_000, True)
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_its_time_causes_no_duplicates_of_others(
     kafka: Any, topic: Callable[..., str]
 ) -> None:
