@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 from confluent_kafka import Producer
 
 import schemas
@@ -120,6 +121,14 @@ def stage(
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, its parent's knowledge of it aside."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from stream.embedded.process import GuardedProcess
 from stream.errors import FatalError
+from tests.stage import gone
 
 SLEEP = ["sleep", "600"]
 
@@ -37,13 +38,6 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_stop_ends_it_politely_even_when_it_is_paused(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from stream.audit import Topics
-from tests.stage import QUICK, await_that, check, publish, read, stage
+from tests.stage import QUICK, await_that, check, gone, publish, read, stage
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_workers_drain_and_leave_when_the_supervisor_is_killed(kafka: Any, topic
         worker = running.workers()[0]
         running.process.kill()
         running.process.wait(5)
-        await_that(lambda: not Path(f"/proc/{worker}").exists(), 30)
+        await_that(lambda: gone(worker), 30)
     with stage(kafka.bootstrap, topics) as running:
         await_that(lambda: running.get("/readyz")[0] == 200)
         await_that(lambda: check(kafka, topics).lost == 0)
