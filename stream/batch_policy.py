@@ -52,8 +52,8 @@ class Situation:
     """What decides beside the lane. Times in seconds.
 
     `budget` from when a claim comes to the end of its forward; `delivery` from there to acknowledgement. `curve` and
-    `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. Waiting for
-    more allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
+    `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. What is spent
+    for others allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
     `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
     set aside; otherwise all are served by deadline. `crowded`: so much is set aside that it has to go first.
     """
@@ -69,10 +69,18 @@ class Situation:
     crowded: bool = False
     draining: bool = False
 
+    def surely(self, seconds: float) -> float:
+        """How long a batch may be expected to take that is to be over in so many seconds."""
+        return (seconds - self.reserve) / (1.0 + self.margin)
+
 
 def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
     """Decide for a lane in which something waits and whose device is idle."""
-    most = max(min(at.sizes.most, at.curve.fitting(at.cap)), 1) if at.cap < math.inf else at.sizes.most
+    most = (
+        max(min(at.sizes.most, at.curve.fitting(at.surely(at.cap))), 1)
+        if at.cap < math.inf
+        else at.sizes.most
+    )
     start = now + at.delivery
     hopeless = int(lane.deadlines.searchsorted(start + at.curve.seconds(1)))
     if at.draining:
@@ -87,9 +95,7 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
     if lane.waiting - hopeless >= min(at.sizes.target, most):
         return Close(Portion(hopeless, count), CloseReason.SIZE)
-    return _perhaps_wait(
-        lane, at, Portion(hopeless, count), (slack - at.reserve) / (1.0 + at.margin), most, now
-    )
+    return _perhaps_wait(lane, at, Portion(hopeless, count), at.surely(slack), most, now)
 
 
 def _perhaps_wait(
@@ -163,8 +169,7 @@ def _breather(lane: LaneView, at: Situation, most: int) -> int:
     """Late claims at once, so that one that comes meanwhile can still be on time; all when none could be anyway."""
     if at.crowded or lane.waiting:
         return most
-    spare = (at.budget - at.reserve) / (1.0 + at.margin) - at.curve.fixed
-    longest = _BREATH * spare / (1.0 + at.curve.each * lane.rate)
+    longest = _BREATH * (at.surely(at.budget) - at.curve.fixed) / (1.0 + at.curve.each * lane.rate)
     if longest <= 0.0:
         return most
     return max(min(most, at.curve.fitting(longest)), 1)

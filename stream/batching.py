@@ -195,7 +195,7 @@ class Batcher:
         """When the first of its claims that can be on time has to begin; infinity where none can."""
         if self._crowded(view, now):
             return view.deadline
-        latest = view.deadlines - (self.conditions.delivery + self._cost(view.lane).cautious.seconds(1))
+        latest = view.deadlines - (self.conditions.delivery + self._cost(view.lane).curve.seconds(1))
         place = int(latest.searchsorted(now))
         return float(latest[place]) if place < len(latest) else math.inf
 

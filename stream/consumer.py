@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream import offset_metadata
 from stream.errors import FatalError
-from stream.letters import UNREADABLE
+from stream.letters import UNREADABLE, ask_for_headers
 from stream.metrics import StageMetrics
 from stream.offset_metadata import NOTHING
 from stream.offsets import OffsetLedger, Standing
@@ -31,9 +30,6 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Sequence[int]], None]
 
-# The client fails at a header whose name is no UTF-8, and in this way the interpreter looks whether it did. A plain
-# call, once it is optimised, gives back the half of an answer that there is then, and the process ends by it.
-_ask_for_headers = methodcaller("headers")
 
 _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -363,7 +359,7 @@ def _headers(messages: list[Message]) -> dict[int, Headers]:
     given: list[Headers | None] = []
     while len(given) < len(messages):
         try:
-            given.extend(map(_ask_for_headers, islice(messages, len(given), None)))
+            given.extend(map(ask_for_headers, islice(messages, len(given), None)))
         except SystemError:
             # `given` ends before the message at fault, which is not asked again: its next answer holds a null pointer.
             bad = messages[len(given)]

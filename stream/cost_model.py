@@ -49,7 +49,7 @@ class CostModel:
     out of the fit, as a pause of the machine; several in a row are believed, and the fit begins anew. `start` is what
     an earlier run on this machine learned.
 
-    `curve` is the fit, nothing at all before the first observation; `cautious` the one that deadlines are kept by.
+    `curve` is the fit, nothing at all before the first observation.
     """
 
     def __init__(self, start: LatencyCurve | None = None) -> None:
@@ -106,7 +106,7 @@ class CostModel:
     def _forget_all(self) -> None:
         self._weight = self._n = self._t = self._nn = self._nt = 0.0
         self._seen = 0
-        self.curve = self.cautious = LatencyCurve(0.0, 0.0)
+        self.curve = LatencyCurve(0.0, 0.0)
 
     def _add(self, count: int, seconds: float) -> None:
         self._seen += 1
@@ -116,7 +116,6 @@ class CostModel:
         self._nn = _FORGET * self._nn + count * count
         self._nt = _FORGET * self._nt + count * seconds
         self.curve = self._fitted()
-        self.cautious = self.curve.slower(1.0 + self.margin)
 
     def _spread(self) -> float:
         return self._weight * self._nn - self._n * self._n

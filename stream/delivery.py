@@ -25,6 +25,7 @@ from stream.recent import RecentQuantile
 from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Positions, Rows
 from stream.results import ScoreColumns
 from stream.roster import Roster
+from stream.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class OutputTopics:
     results: str
     dead_letters: str
     aligned: bool
-    result_bytes: int = 1_048_588
-    letter_bytes: int = 1_048_588
+    result_bytes: int = MAX_MESSAGE_BYTES
+    letter_bytes: int = MAX_MESSAGE_BYTES
 
 
 class Delivery:

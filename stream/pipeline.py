@@ -76,10 +76,6 @@ class Bounds:
     budget: float
 
 
-def _nothing() -> None:
-    """Wakes nobody."""
-
-
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Wakes of the other loops, and of whoever waits for progress in a drain."""
@@ -90,7 +86,7 @@ class Signals:
     output: Callable[[], None]
     loader: Callable[[], None]
     progress: Callable[[], None]
-    transactions: Callable[[], None] = field(default=_nothing)
+    transactions: Callable[[], None]
 
 
 @dataclass(eq=False)
@@ -119,7 +115,7 @@ class Pipeline:
     signals: Signals
     clock: Clock
     metrics: StageMetrics
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)

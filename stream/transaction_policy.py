@@ -12,7 +12,6 @@ _WINDOW, _WINDOWS = 64, 8
 _COMMITS_A_BUDGET = 3.0
 _SHARE_OF_BUDGET = 0.05
 _YOUNGEST, _OLDEST = 0.005, 1.0
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.02, 2.0
 
 
 class Meaning(Enum):
@@ -63,11 +62,6 @@ class TransactionLimits:
     def due(self, opened: float, messages: int, now: float) -> float:
         """The moment at which a transaction that was opened then and holds so many is to be committed."""
         return now if messages >= self.messages else opened + self.age
-
-
-def backoff(failures: int) -> float:
-    """Seconds until outcomes are produced again after so many failures in a row."""
-    return min(_FIRST_BACKOFF * 2.0 ** (failures - 1), _LONGEST_BACKOFF)
 
 
 class CommitTimes:

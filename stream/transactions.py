@@ -30,13 +30,14 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from stream import offset_metadata
+from stream.backoff import Backoff, BackoffRule
 from stream.clock import Clock
 from stream.errors import FatalError, UsageError
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger, Standing
 from stream.producer import Shipment, hand_over
 from stream.records import Flags, Integers, Positions
-from stream.transaction_policy import CommitTimes, Meaning, TransactionLimits, backoff, meaning
+from stream.transaction_policy import CommitTimes, Meaning, TransactionLimits, meaning
 from stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class TransactionalProducer:
         self._messages = 0
         self._opened = 0.0
         self._doubt: KafkaError | None = None
-        self._failures = 0
+        # No two workers have the same transactional id, and so nobody to keep apart from.
+        self._backoff = Backoff(BackoffRule(first=0.02, longest=2.0, jitter=0.0))
+        self._wait = 0.0
         self._not_before = 0.0
         self._next_alone = 0.0
         self._successor: Producer | None = None
@@ -238,7 +241,8 @@ class TransactionalProducer:
         self._metrics.count("transactions_total", 1, "committed")
         self._ledger.committed(standings)
         with self._lock:
-            self._sent, self._messages, self._failures = [], 0, 0
+            self._sent, self._messages, self._wait = [], 0, 0.0
+        self._backoff.succeeded()
         for shipment in sent:
             shipment.acknowledged()
 
@@ -249,9 +253,9 @@ class TransactionalProducer:
                 f"the transactions of this worker end: {error.str()}; another worker has its transactional.id "
                 "(give every instance a kafka.instance of its own), or the broker ended one that took too long"
             )
-        self._failures += 1
-        if self._failures > self._limits.failures:
-            raise FatalError(f"{self._failures} transactions in a row failed, the last one: {error.str()}")
+        self._wait = self._backoff.failed()
+        if (failures := self._backoff.failures) > self._limits.failures:
+            raise FatalError(f"{failures} transactions in a row failed, the last one: {error.str()}")
         log.warning("a transaction failed and is made good: %s", error.str())
         if verdict is Meaning.ABORT or error is self._doubt:
             self._abort("aborted")
@@ -328,7 +332,7 @@ class TransactionalProducer:
             self._gathered.extendleft(reversed(current))
             self._waiting += sum(len(shipment.messages) for shipment in current)
             self._sent, self._messages, self._doubt = [], 0, None
-            self._not_before = self._clock.now() + backoff(self._failures) if self._failures else 0.0
+            self._not_before = self._clock.now() + self._wait
 
     def _is_current(self, shipment: Shipment) -> bool:
         positions = shipment.positions

@@ -91,7 +91,7 @@ class Worker:
         ledger: OffsetLedger,
         progress: Progress,
         clock: Clock,
-        watchdog: Watchdog | None = None,
+        watchdog: Watchdog,
         make_loop: MakeLoop = StepLoop,
     ) -> None:
         self._pipeline = pipeline
@@ -110,9 +110,7 @@ class Worker:
             "loader": pipeline.loading,
         }
         if producer.carries_offsets:
-            steps["transactions"] = pipeline.transactions
-        if watchdog is not None:
-            steps["watchdog"] = watchdog.step
+            steps |= {"transactions": pipeline.transactions, "watchdog": watchdog.step}
         self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 

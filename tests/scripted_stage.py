@@ -274,7 +274,7 @@ class Stage:
             host=None,
             bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
-            signals=Signals(*[lambda: None] * 6),
+            signals=Signals(*[lambda: None] * 7),
             clock=self.clock,
             metrics=self.metrics,
             backoff=Backoff(draw=lambda: 0.0),

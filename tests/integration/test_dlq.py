@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 import schemas
 from stream.audit import messages
-from stream.cli.dlq.replaying import Sender
+from stream.cli.dlq.replaying import Replayer
 from stream.cli.main import run
 from stream.codec import Encoder
 from stream.errors import FatalError
@@ -125,7 +125,7 @@ def test_replay_wants_to_be_told_what(dlq: Desk) -> None:
 
 
 def test_a_replay_that_another_one_overtakes_sends_nothing_twice(dlq: Desk) -> None:
-    slow = Sender(dlq.client, dlq.letters)
+    slow = Replayer(dlq.client, dlq.letters)
     (letter,) = [each for each in _letters(dlq) if each.reason.offset == 4]
     slow.send(letter)
     assert dlq("replay", "--all", "--json")["replayed"] == 4

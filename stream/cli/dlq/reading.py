@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -18,9 +17,6 @@ from stream.letters import Reason
 from stream.records import Headers
 
 Place = tuple[int, int]
-
-# A plain call, once the interpreter has optimised it, does not look whether the client failed.
-_ask_for_headers = methodcaller("headers")
 
 _ANSWER_SECONDS = 10.0
 _QUIET_SECONDS = 30.0
@@ -168,7 +164,7 @@ def _batch(consumer: Consumer) -> list[Message]:
 
 def _headers(message: Message) -> Headers | None:
     try:
-        headers: Headers | None = _ask_for_headers(message)
+        headers: Headers | None = letters.ask_for_headers(message)
     except SystemError:  # A name that is no UTF-8: no letter of ours.
         return None
     return headers

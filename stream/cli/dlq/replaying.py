@@ -68,7 +68,7 @@ def replay(
     if wanted.everything != all_letters:
         raise UsageError("name positions or filters, or --all for every letter: one of the two")
     config, name = connection(config_file, bootstrap, client_options, topic)
-    sender = None if dry_run else Sender(config, name)
+    sender = None if dry_run else Replayer(config, name)
     found = LetterTopic(config, name)
     done = found.replayed()
     counts: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def _report(
         click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
 
 
-class Sender:
+class Replayer:
     """Sends letters and their notes in transactions of some hundred. Opening it fences every other replay.
 
     Whether a commit that failed was applied after all need not be known: the next replay sees it by the notes.
