@@ -40,6 +40,8 @@ def situations(draw: st.DrawFn) -> Situation:
         Sizes(draw(st.integers(1, most)), most),
         budget=draw(st.floats(0.01, 1.0)),
         delivery=draw(st.floats(0, 0.05)),
+        margin=draw(st.floats(0, 1.0)),
+        reserve=draw(st.floats(0, 0.05)),
         cap=draw(st.one_of(st.just(math.inf), st.floats(0.0, 0.5))),
         spare=draw(st.booleans()),
         crowded=draw(st.booleans()),
@@ -66,7 +68,8 @@ def test_a_batch_is_never_empty_and_never_exceeds_what_is_there_or_allowed(
         assert portion.skip >= 0
         assert portion.skip + portion.count <= lane.waiting
         assert 0 <= portion.aside <= lane.aside
-        assert portion.size == 1 or at.curve.seconds(portion.size) <= at.cap + 1e-9
+        longest = at.curve.seconds(portion.size) * (1.0 + at.margin) + at.reserve
+        assert portion.size == 1 or longest <= at.cap + 1e-9
 
 
 @given(views(), situations())
@@ -86,7 +89,15 @@ def test_waiting_makes_nobody_late(lane: LaneView, at: Situation) -> None:
         assert decision.until >= NOW
         hopeless = int(np.searchsorted(lane.deadlines, NOW + at.delivery + at.curve.seconds(1)))
         more = at.curve.seconds(lane.waiting - hopeless + 1)
-        assert decision.until + more + at.delivery <= lane.deadlines[hopeless] + 1e-9
+        delivered = at.delivery + at.reserve
+        assert decision.until + more * (1.0 + at.margin) + delivered <= lane.deadlines[hopeless] + 1e-9
+
+
+def test_waiting_allows_for_what_batches_and_delivery_may_take_longer() -> None:
+    curve, lane = LatencyCurve(fixed=0.005, each=0.0001), view([0.010], rate=250.0)
+    assert isinstance(decide(lane, situation(curve), NOW), Wait)
+    for more in ({"margin": 0.1}, {"reserve": 0.001}):
+        assert decide(lane, situation(curve, **more), NOW) == Close(Portion(0, 1), CloseReason.DEADLINE)
 
 
 @given(views(), situations())
