@@ -11,7 +11,7 @@ from config import yaml_file
 from config.errors import ConfigurationError
 from config.explain import explain
 from config.origins import Origin
-from config.settings import Section
+from config.section import Section
 
 SHIPPED_CATALOG = Path(__file__).parent / "ml_models.yaml"
 

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from config.environment import NOT_SETTINGS, variable_of
+from config.kafka_settings import OWN_OPTIONS
 from config.model_catalog import ModelEntry
-from config.settings import OWN_OPTIONS, Options, Section, Settings
+from config.section import Options, Section
+from config.settings import Settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 FILES = {"yaml": _ROOT / "config" / "stream.yaml", "markdown": _ROOT / "docs" / "configuration.md"}

@@ -2,119 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from config.kafka_settings import Kafka
 from config.origins import Origin
-from config.secrets import is_secret, masked
-
-Options = dict[str, str | int | float | bool]
-
-# Delivery guarantees and memory bounds rest on these; the last three are other names of options above them.
-OWN_OPTIONS = (
-    "bootstrap.servers",
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "acks",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.kbytes",
-    "group.instance.id",
-    "transactional.id",
-    "transaction.timeout.ms",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "metadata.broker.list",
-    "request.required.acks",
-)
-
-
-def _with_secrets_as_text(options: Options) -> Options:
-    """Refuses what YAML turned into another text's value: a password 0123 would become 83."""
-    for option, value in options.items():
-        if is_secret(option) and not isinstance(value, str):
-            raise PydanticCustomError("unquoted", "a secret that is no text", {"key": option})
-    return options
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values never change, secrets do not print."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return [(name, masked(name or "", value)) for name, value in super().__repr_args__()]
-
-
-class Topics(Section):
-    """Names of the topics."""
-
-    input: str = Field(default="claims", min_length=1, description="Topic that claims are read from.")
-    output: str = Field(default="claim-scores", min_length=1, description="Topic that results go to.")
-    dead_letters: str = Field(
-        default="claim-dead-letters", min_length=1, description="Topic of records that cannot be scored."
-    )
-
-
-class Kafka(Section):
-    """The cluster, the topics and the clients."""
-
-    bootstrap_servers: str = Field(
-        default="127.0.0.1:9092", min_length=1, description="Addresses of brokers, separated by commas."
-    )
-    group_id: str = Field(
-        default="claimstream",
-        min_length=1,
-        description="Consumer group that all instances of one stage share.",
-    )
-    topics: Topics = Topics()
-    delivery: Literal["at_least_once", "exactly_once"] = Field(
-        default="at_least_once",
-        description="Offsets committed after the results that they cover, so that a crash may repeat some; or in one "
-        "transaction with them, so that readers of committed records see each claim once.",
-    )
-    instance: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Name of this instance, the same after a restart and unlike that of any other in the group; the "
-        "host's name when it is not set.",
-    )
-    static_membership: bool = Field(
-        default=False,
-        description="Keep partitions over a restart that is shorter than the session: workers join by the instance's "
-        "name and their number.",
-    )
-    client: Options = Field(
-        default={},
-        description="librdkafka options of both clients, such as security.protocol or sasl.password.",
-    )
-    consumer: Options = Field(default={}, description="librdkafka options of the consumer alone.")
-    producer: Options = Field(default={}, description="librdkafka options of the producer alone.")
-
-    @field_validator("client", "consumer", "producer")
-    @classmethod
-    def _leave_own_options_alone(cls, options: Options) -> Options:
-        for option in options:
-            if option in OWN_OPTIONS:
-                raise PydanticCustomError("own_option", "set by claimstream itself", {"key": option})
-        return _with_secrets_as_text(options)
-
-    @model_validator(mode="after")
-    def _stable_offsets(self) -> Kafka:
-        """A new owner has to wait for offsets of a transaction that is being decided."""
-        if self.delivery == "exactly_once" and self.consumer.get("isolation.level") == "read_uncommitted":
-            detail = "exactly_once needs consumer.isolation.level read_committed"
-            raise PydanticCustomError("isolation", "{detail}", {"detail": detail, "key": "delivery"})
-        return self
+from config.section import Options, Section, with_secrets_as_text
 
 
 class Schemas(Section):
@@ -142,7 +40,7 @@ class Schemas(Section):
     @field_validator("registry")
     @classmethod
     def _quote_secrets(cls, options: Options) -> Options:
-        return _with_secrets_as_text(options)
+        return with_secrets_as_text(options)
 
 
 class Latency(Section):

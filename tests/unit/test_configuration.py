@@ -10,9 +10,9 @@ import pytest
 
 from config import ConfigurationError, Settings, load_settings, reference, values
 from config.environment import NAMED, annotation_of, variable_of
+from config.kafka_settings import OWN_OPTIONS
 from config.model_catalog import load_catalog
 from config.secrets import masked
-from config.settings import OWN_OPTIONS
 from stream.clients import consumer_options, producer_options
 
 DESIGNED = {

@@ -1,0 +1,32 @@
+"""What all parts of the configuration share: strict, frozen, secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from config.secrets import is_secret, masked
+
+Options = dict[str, str | int | float | bool]
+
+
+def with_secrets_as_text(options: Options) -> Options:
+    """Refuses what YAML turned into another text's value: a password 0123 would become 83."""
+    for option, value in options.items():
+        if is_secret(option) and not isinstance(value, str):
+            raise PydanticCustomError("unquoted", "a secret that is no text", {"key": option})
+    return options
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change, secrets do not print."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(name, masked(name or "", value)) for name, value in super().__repr_args__()]
