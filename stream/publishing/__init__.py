@@ -9,7 +9,7 @@ from stream.publishing.publisher import DeliveryError, Publisher, publish_all
 from stream.publishing.recording import Recorder, read_recording, write_recording
 from stream.publishing.rejects import Reject, write_rejects
 from stream.publishing.repetition import repeated
-from stream.publishing.supply import Supply, from_file, from_generator
+from stream.publishing.supply import Supply, from_file, from_generator, nothing_made
 
 __all__ = [
     "PATTERNS",
@@ -30,6 +30,7 @@ __all__ = [
     "generate",
     "load_claims",
     "load_mapping",
+    "nothing_made",
     "pacer",
     "parse_pattern",
     "publish_all",

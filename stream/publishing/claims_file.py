@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from stream.publishing.arrow_calls import Column, booleans, column
@@ -38,9 +39,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ClaimsFile:
-    """Everything of one file. `claims` is one batch of any length; iterate `batches` to publish it."""
+    """Everything of one file. `claims` is one batch of any length; iterate `batches` to publish it.
+
+    `rows` has for each claim the first row of the file that belongs to it.
+    """
 
     claims: pa.RecordBatch
+    rows: npt.NDArray[np.int64]
     counts: Counts
     rejects: tuple[Reject, ...]
 
@@ -80,7 +85,8 @@ class _Loading:
             rejected=len(rejects),
             merged=len(groups.rows) - groups.count,
         )
-        return ClaimsFile(assembly.build(groups), counts, rejects)
+        first = self._raw.numbers[groups.first_rows()]
+        return ClaimsFile(assembly.build(groups), first, counts, rejects)
 
     def _reject_claims(self, assembly: Assembly) -> None:
         """Faults that show only when a claim's rows are seen together."""

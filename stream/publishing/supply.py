@@ -38,11 +38,12 @@ def from_file(path: Path, mapping_name: str, rejects: Path | None = None) -> Sup
     if rejects is not None:
         write_rejects(rejects, loaded.rejects)
     if not loaded.counts.claims:
-        raise UsageError(_nothing(path, loaded))
+        raise UsageError(nothing_made(path, loaded))
     return Supply(loaded.counts, loaded.batches, loaded.rejects)
 
 
-def _nothing(path: Path, loaded: ClaimsFile) -> str:
+def nothing_made(path: Path, loaded: ClaimsFile) -> str:
+    """Of a file whose rows were all rejected: that, and the first reason."""
     first = loaded.rejects[0]
     return (
         f"no row of {path} makes a claim: all {loaded.counts.rejected} are rejected,"

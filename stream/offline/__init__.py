@@ -1,0 +1,23 @@
+"""The stage's scoring without Kafka: claims of a file in, a file of results out."""
+
+from stream.offline.files import suffix_of
+from stream.offline.fleet import Fleet, open_fleet, opened_models
+from stream.offline.identity import Identity, identity_of
+from stream.offline.passes import score_all
+from stream.offline.scorer import Layout, Lost, OfflineScorer, Scored
+from stream.offline.store import Store
+
+__all__ = [
+    "Fleet",
+    "Identity",
+    "Layout",
+    "Lost",
+    "OfflineScorer",
+    "Scored",
+    "Store",
+    "identity_of",
+    "open_fleet",
+    "opened_models",
+    "score_all",
+    "suffix_of",
+]

@@ -1,0 +1,212 @@
+"""What a run has scored so far, durable portion by portion in a folder beside its output, until the output is whole.
+
+A portion is one Arrow file, synced and renamed: a run that is killed goes on behind the last one. The output itself is
+written from them at the end and renamed, so that nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from models import durable
+from models.locks import FileLock
+from stream.errors import ClaimstreamError, UsageError
+from stream.offline.files import opened, suffix_of
+from stream.offline.identity import Identity, difference_of
+from stream.offline.scorer import Lost, Scored
+
+_SEGMENT = re.compile(r"(\d{12})-(\d{12})\.arrow")
+_RUN, _FINISHED, _LOCK = "run.json", "finished", "lock"
+_LOST = b"claimstream.lost"
+# Small row groups make Parquet large and slow to read.
+_TOGETHER = 65_536
+
+
+class Store:
+    """The portions of one run. Not for two processes at once: the second is refused."""
+
+    def __init__(self, output: Path, lock: FileLock) -> None:
+        self._output = output
+        self._lock = lock
+        self._folder = folder_of(output)
+        self.done = self._contiguous()
+
+    @classmethod
+    def open(cls, output: Path, identity: Identity) -> Store:
+        """What was begun for this output, or a fresh start.
+
+        Raises UsageError where the output is there already, or what was begun belongs to another input, mapping, model
+        or batch size; nothing is changed then.
+        """
+        suffix_of(output)
+        folder = folder_of(output)
+        if not folder.exists():
+            if output.exists():
+                raise _is_there(output)
+            _create(folder, identity)
+        lock = FileLock.attempt(folder / _LOCK, shared=False)
+        if lock is None:
+            raise UsageError(f"another run writes {output}: wait for it, or name another --output")
+        try:
+            _check(folder, identity)
+            store = cls(output, lock)
+            if output.exists() and not store.delivered:
+                raise _is_there(output)
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the output stands at its place, and only the portions are still to be removed."""
+        return (self._folder / _FINISHED).exists() and not self._assembled.exists() and self._output.exists()
+
+    def keep(self, first: int, end: int, scored: Scored) -> None:
+        """Write a portion, the claims from `first` to `end`. Raises ClaimstreamError."""
+        lost = json.dumps([asdict(each) for each in scored.lost]).encode()
+        schema = scored.results.schema.with_metadata({_LOST: lost})
+        buffer = pa.BufferOutputStream()
+        with pa.ipc.new_file(buffer, schema) as writer:
+            writer.write_batch(scored.results.replace_schema_metadata(schema.metadata))
+        try:
+            durable.write(self._folder / f"{first:012d}-{end:012d}.arrow", buffer.getvalue().to_pybytes())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.done = end
+
+    def lost(self) -> list[Lost]:
+        """Claims without a result, in the order of the file."""
+        if self.delivered:
+            return [Lost(**each) for each in json.loads((self._folder / _FINISHED).read_bytes())]
+        return [
+            Lost(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
+        ]
+
+    def deliver(self, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Write the output from the portions, put it in its place, and remove them. Raises ClaimstreamError."""
+        if not self.delivered:
+            try:
+                self._assemble(advance)
+                lost = json.dumps([asdict(each) for each in self.lost()]).encode()
+                durable.write(self._folder / _FINISHED, lost)
+                if self._output.exists():
+                    raise _is_there(self._output)
+                self._assembled.replace(self._output)
+                durable.sync_folder(self._output.parent)
+            except OSError as error:
+                raise self._unwritable(error) from error
+        self._remove()
+
+    def close(self) -> None:
+        """Let another run have it."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _assembled(self) -> Path:
+        return self._folder / f"assembled{self._output.suffix}"
+
+    def _assemble(self, advance: Callable[[int], None]) -> None:
+        with opened(self._assembled, suffix_of(self._output)) as write:
+            for batch in self._together():
+                write(batch)
+                advance(batch.num_rows)
+        durable.sync(self._assembled)
+
+    def _together(self) -> Iterator[pa.RecordBatch]:
+        """The results in larger batches; an empty one at least, which has the columns."""
+        waiting: list[pa.RecordBatch] = []
+        for reader in self._readers():
+            waiting += [reader.get_batch(place) for place in range(reader.num_record_batches)]
+            if sum(batch.num_rows for batch in waiting) >= _TOGETHER:
+                yield _joined(waiting)
+                waiting = []
+        if waiting:
+            yield _joined(waiting)
+
+    def _readers(self) -> Iterator[Any]:
+        start = 0
+        segments = self._segments()
+        while start in segments:
+            end, path = segments[start]
+            with pa.memory_map(str(path)) as source:
+                yield pa.ipc.open_file(source)
+            start = end
+
+    def _segments(self) -> dict[int, tuple[int, Path]]:
+        """End and place of each portion, by its first claim."""
+        found = ((_SEGMENT.fullmatch(path.name), path) for path in self._folder.iterdir())
+        return {int(match[1]): (int(match[2]), path) for match, path in found if match}
+
+    def _contiguous(self) -> int:
+        segments, done = self._segments(), 0
+        while done in segments:
+            done = segments[done][0]
+        return done
+
+    def _remove(self) -> None:
+        """What tells that the output is whole, and of what, goes last."""
+        last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
+        for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
+            path.unlink(missing_ok=True)
+        self._folder.rmdir()
+
+    def _unwritable(self, error: OSError) -> ClaimstreamError:
+        return ClaimstreamError(
+            f"{self._output} cannot be written: {error.strerror}; mend that, and the same command goes on at claim"
+            f" {self.done:,}"
+        )
+
+
+def folder_of(output: Path) -> Path:
+    """Where the portions of an output are until it is whole."""
+    return output.with_name(f"{output.name}.partial")
+
+
+def _create(folder: Path, identity: Identity) -> None:
+    try:
+        folder.mkdir()
+        durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}; name another --output") from error
+
+
+def _check(folder: Path, identity: Identity) -> None:
+    """Raises UsageError when what was begun in the folder is something else."""
+    try:
+        begun = json.loads((folder / _RUN).read_bytes())
+    except FileNotFoundError:
+        # Whoever made the folder was killed before it said what for.
+        durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
+        return
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} is not what a run leaves: {error}; remove it to start over") from error
+    if difference := difference_of(begun, identity):
+        raise UsageError(
+            f"{folder} {difference}. Go on with what it was begun with, name another --output, or remove that folder to"
+            " start over."
+        )
+
+
+def _is_there(output: Path) -> UsageError:
+    return UsageError(f"{output} is there already: name another --output, or remove it first")
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches([batch.replace_schema_metadata(None) for batch in batches])
