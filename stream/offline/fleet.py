@@ -64,7 +64,7 @@ def open_fleet(models: Models, references: Sequence[str]) -> Fleet:
                     held[key] = models.resident(key) or models.begin(key).take()
                     model = held[key].model
                     roster.add(LaneModel(model.identity, model.spec_digest, model.features, model.decisions))
-                versions.append(f"{key} {key.digest[:12]} {weight} %")
+                versions.append(f"{key} {key.digest[:12]} weight {weight}")
             lanes = list(held)
             roster.serve(reference, [LaneShare(lanes.index(key), weight) for key, weight in shares])
     except ModelError as error:
