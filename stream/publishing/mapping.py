@@ -122,6 +122,11 @@ class Headers(MappingModel):
     also: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     optional: tuple[str, ...] = ()
 
+    @field_validator("optional", mode="before")
+    @classmethod
+    def _expand_columns(cls, value: Any) -> Any:
+        return _expanded(value)
+
 
 class Mapping(MappingModel):
     """Rows with the same claim_id make one claim, wherever they stand in the file.
