@@ -25,12 +25,6 @@ class Groups:
     claims: npt.NDArray[np.int64]
     count: int
 
-    def first_rows(self) -> npt.NDArray[np.int64]:
-        """Of each claim the row that stands first in the file."""
-        first = np.full(self.count, np.iinfo(np.int64).max)
-        np.minimum.at(first, self.claims, self.rows)
-        return first
-
     def first_filled(self, values: Column) -> Column:
         """Of each claim the first value that is not null; null where all are."""
         ordered = values.take(column(self.rows))
