@@ -70,6 +70,8 @@ def _header(path: Path, file: IO[bytes], layout: FileFormat) -> list[str]:
         raise UsageError(f"the header of {path} is not UTF-8 CSV text: {error}") from error
     if not names:
         raise UsageError(f"{path} is empty: it needs a header row and at least one claim")
+    if not file.read(1):
+        raise UsageError(f"{path} has a header but no rows: there is nothing to publish")
     return names
 
 
