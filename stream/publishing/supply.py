@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from stream.errors import UsageError
 from stream.publishing.claim_files import open_claims
 from stream.publishing.claim_source import NOTHING, ClaimSource, Counts
 from stream.publishing.generator import generate
 from stream.publishing.mapping import load_mapping
+from stream.publishing.publisher import Batch, WrittenClaims
 from stream.publishing.rejects import Reject, RejectsFile
 
 
@@ -19,7 +18,7 @@ class Supply:
     """Claims to publish. `counts` and the first `rejects` are complete once a pass over `batches` was."""
 
     def __init__(
-        self, expected: int, claims: Callable[[], Iterable[pa.RecordBatch]], counts: Counts = NOTHING
+        self, expected: int, claims: Callable[[], Iterable[Batch]], counts: Counts = NOTHING
     ) -> None:
         self.expected = expected
         self.counts = counts
@@ -27,7 +26,7 @@ class Supply:
         self.ignored: tuple[str, ...] = ()
         self._claims = claims
 
-    def batches(self) -> Iterable[pa.RecordBatch]:
+    def batches(self) -> Iterable[Batch]:
         """A fresh pass over the claims."""
         return self._claims()
 
@@ -42,13 +41,15 @@ class FileSupply(Supply):
         self._file = rejects
         self._first = True
 
-    def _pass(self) -> Iterator[pa.RecordBatch]:
+    def _pass(self) -> Iterator[Batch]:
         counting, self._first = self._first, False
         for read in self._source.batches():
             if counting:
                 self.counts = self.counts.with_rows(read)
                 self._note(read.rejects)
-            if read.claims.num_rows:
+            if read.written is not None:
+                yield WrittenClaims(read.claims, read.written)
+            elif read.claims.num_rows:
                 yield read.claims
 
     def _note(self, rejects: tuple[Reject, ...]) -> None:
