@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from models import CacheOptions
 from stream.clock import SystemClock
-from stream.offline import Fleet, Layout, OfflineScorer, Store, identity_of, opened_models, score_all
-from stream.publishing import generate
+from stream.offline import (
+    Fleet,
+    Layout,
+    OfflineScorer,
+    Origin,
+    Portions,
+    Store,
+    identity_of,
+    opened_models,
+    score_all,
+)
+from stream.publishing import ClaimRows, Kind, generate
 
 NULL = {"*": ["null"]}
 LAYOUT = Layout(256)
@@ -39,6 +52,24 @@ def fleet_of(
         yield fleet
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Claims as a file would give them, in stretches that fit no portion; claim n stands in row n + 2."""
+
+    claims: pa.RecordBatch
+    kind: Kind = Kind.CSV
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> int:
+        return self.claims.num_rows
+
+    def batches(self) -> Iterator[ClaimRows]:
+        for start in range(0, self.expected, 700):
+            part = self.claims.slice(start, 700)
+            yield ClaimRows(part, np.arange(start, start + part.num_rows) + 2)
+
+
 def opened(
     output: Path,
     claims: pa.RecordBatch,
@@ -46,7 +77,20 @@ def opened(
     routes: Mapping[str, Sequence[str]] = NULL,
     layout: Layout = LAYOUT,
 ) -> Store:
-    return Store.open(output, identity_of(claims, ("claims.csv", "test"), fleet, routes, layout))
+    content = hashlib.sha256(claims.serialize()).hexdigest()
+    return Store.open(output, identity_of(Origin("claims.csv", "test", content, ""), fleet, routes, layout))
+
+
+def score_into(
+    store: Store,
+    claims: pa.RecordBatch,
+    fleet: Fleet,
+    routes: Mapping[str, Sequence[str]] = NULL,
+    layout: Layout = LAYOUT,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    scorer = OfflineScorer(fleet, routes, layout, "claims.csv", SystemClock())
+    score_all(Portions(Memory(claims), layout.portion, store.done), scorer, store, advance)
 
 
 def scored(
@@ -59,8 +103,7 @@ def scored(
     """A run from its start, or from where another was broken off, to its output."""
     with opened(output, claims, fleet, routes, layout) as store:
         if not store.delivered:
-            scorer = OfflineScorer(fleet, routes, layout, "claims.csv", SystemClock())
-            score_all(claims, scorer, store, layout.portion, lambda _: None)
+            score_into(store, claims, fleet, routes, layout)
         store.deliver()
 
 

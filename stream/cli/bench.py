@@ -24,6 +24,7 @@ _NAMES = {
     "delivery": "delivery",
     "faults": "faults",
     "publish": "publish",
+    "score": "score",
 }
 
 

@@ -13,14 +13,22 @@ from stream.cli.examples import example
 from stream.cli.output import emit_json, progress
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, UsageError
-from stream.publishing import ClaimsFile, Reject, load_claims, load_mapping, nothing_made, write_rejects
+from stream.publishing import (
+    ClaimSource,
+    Counts,
+    Reject,
+    load_mapping,
+    nothing_made,
+    open_claims,
+    write_rejects,
+)
+from stream.publishing.claim_source import NOTHING
+from stream.publishing.supply import SHOWN_REJECTS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from config import Settings
     from models import CacheOptions
-    from stream.offline import Fleet, Layout, Lost, Store
+    from stream.offline import Fleet, Layout, Portions, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,11 @@ class Summary:
     ),
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--mapping", required=True, metavar="NAME|PATH", help="How columns become claims, e.g. tuva.")
+@click.option(
+    "--mapping",
+    metavar="NAME|PATH",
+    help="How rows become claims, e.g. tuva; without it FILE holds claims as they are.",
+)
 @click.option(
     "--output",
     required=True,
@@ -83,7 +95,7 @@ class Summary:
 @config_option
 def command(
     file: Path,
-    mapping: str,
+    mapping: str | None,
     output: Path,
     model: str | None,
     batch_size: int | None,
@@ -95,6 +107,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Score the claims of a file with the stage's own models and code.
+
+    FILE is whatever `claimstream publish` reads: CSV, JSON lines, an Avro container or Parquet.
 
     A run that was broken off goes on where it stopped when the same command is given again.
     """
@@ -115,64 +129,74 @@ class _Run:
     settings: Settings
     layout: Layout
     file: Path
-    mapping: str
+    mapping: str | None
     output: Path
     rejects: Path | None
 
     def do(self, *, as_json: bool) -> None:
         # torch takes seconds to import; a file that does not fit its mapping is told sooner.
-        loaded = self._claims()
-        from stream.offline import Store, identity_of, opened_models
+        mapping = None if self.mapping is None else load_mapping(self.mapping)
+        source = open_claims(self.file, mapping)
+        self._refuse_without_claims(source)
+        from stream.offline import Portions, Store, identity_of, opened_models, origin_of
 
+        origin = origin_of(self.file, self.mapping, mapping)
         clock = SystemClock()
         with opened_models(_options(self.settings), self.settings.routes) as fleet:
-            origin = (str(self.file), self.mapping)
-            identity = identity_of(loaded.claims, origin, fleet, self.settings.routes, self.layout)
+            identity = identity_of(origin, fleet, self.settings.routes, self.layout)
             with Store.open(self.output, identity) as store:
                 start, found = clock.now(), store.done
-                if not store.delivered:
-                    self._score(loaded.claims, fleet, store, clock)
-                lost = store.lost()
+                portions = Portions(source, self.layout.portion, found)
+                self._score(portions, source.expected, fleet, store, clock)
+                rejects = sorted([*portions.rejects, *store.lost()], key=lambda reject: reject.row)
                 if self.rejects is not None:
-                    write_rejects(self.rejects, _all_rejects(loaded, lost))
-                self._deliver(store, loaded.counts.claims - len(lost))
-                self._report(loaded, lost, found, fleet, clock.now() - start, as_json=as_json)
+                    write_rejects(self.rejects, rejects)
+                if not portions.counts.claims:
+                    store.discard()
+                    raise UsageError(nothing_made(self.file, portions.counts, rejects))
+                lost = len(rejects) - len(portions.rejects)
+                self._deliver(store, portions.counts.claims - lost)
+        summary = self._summary(portions.counts, lost, found, fleet, clock.now() - start)
+        _report(summary, rejects, as_json=as_json)
 
-    def _claims(self) -> ClaimsFile:
-        loaded = load_claims(self.file, load_mapping(self.mapping))
-        if not loaded.counts.claims:
-            if self.rejects is not None:
-                write_rejects(self.rejects, loaded.rejects)
-            raise UsageError(nothing_made(self.file, loaded))
-        return loaded
+    def _refuse_without_claims(self, source: ClaimSource) -> None:
+        """Raises UsageError where it is known beforehand that there is none."""
+        if source.expected:
+            return
+        counts, rejects = NOTHING, list[Reject]()
+        for read in source.batches():
+            counts = counts.with_rows(read)
+            rejects += read.rejects
+        if self.rejects is not None:
+            write_rejects(self.rejects, rejects)
+        raise UsageError(nothing_made(self.file, counts, rejects))
 
-    def _score(self, claims: pa.RecordBatch, fleet: Fleet, store: Store, clock: Clock) -> None:
+    def _score(self, portions: Portions, expected: int, fleet: Fleet, store: Store, clock: Clock) -> None:
         from stream.offline import OfflineScorer, score_all
 
+        if store.delivered:
+            portions.rest()
+            return
         scorer = OfflineScorer(fleet, self.settings.routes, self.layout, self.file.name, clock)
-        with progress(f"scoring {self.file.name}", claims.num_rows) as bar:
+        with progress(f"scoring {self.file.name}", expected) as bar:
             bar.advance(store.done)
             try:
-                score_all(claims, scorer, store, self.layout.portion, bar.advance)
+                score_all(portions, scorer, store, bar.advance)
             except KeyboardInterrupt:
                 raise ClaimstreamError(
-                    f"stopped by the keyboard after {store.done} of {claims.num_rows} claims;"
-                    " the same command goes on there"
+                    f"stopped by the keyboard after {store.done} of {expected} claims; the same command goes on there"
                 ) from None
 
     def _deliver(self, store: Store, results: int) -> None:
         with progress(f"writing {self.output.name}", results) as bar:
             store.deliver(bar.advance)
 
-    def _report(
-        self, loaded: ClaimsFile, lost: list[Lost], found: int, fleet: Fleet, seconds: float, *, as_json: bool
-    ) -> None:
-        counts = loaded.counts
-        summary = Summary(
+    def _summary(self, counts: Counts, lost: int, found: int, fleet: Fleet, seconds: float) -> Summary:
+        return Summary(
             rows=counts.rows,
             claims=counts.claims,
-            scored=counts.claims - len(lost),
-            lost=len(lost),
+            scored=counts.claims - lost,
+            lost=lost,
             rejected=counts.rejected,
             merged=counts.merged,
             resumed=found,
@@ -181,18 +205,21 @@ class _Run:
             seconds=round(seconds, 3),
             claims_per_s=round((counts.claims - found) / max(seconds, 1e-9), 1),
         )
-        if as_json:
-            emit_json(asdict(summary))
-            return
-        click.echo(
-            f"{summary.scored:,} claims scored to {self.output} in {seconds:.1f} s ({summary.claims_per_s:,.0f}/s);"
-            f" {counts.rows:,} rows = {counts.claims:,} claims + {counts.rejected:,} rejected"
-            f" + {counts.merged:,} merged"
-        )
-        if found:
-            click.echo(f"{found:,} of them were scored by a run that was broken off")
-        for reject in _all_rejects(loaded, lost)[:3]:
-            click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+
+
+def _report(summary: Summary, rejects: list[Reject], *, as_json: bool) -> None:
+    if as_json:
+        emit_json(asdict(summary))
+        return
+    click.echo(
+        f"{summary.scored:,} claims scored to {summary.output} in {summary.seconds:.1f} s"
+        f" ({summary.claims_per_s:,.0f}/s); {summary.rows:,} rows = {summary.claims:,} claims"
+        f" + {summary.rejected:,} rejected + {summary.merged:,} merged"
+    )
+    if summary.resumed:
+        click.echo(f"{summary.resumed:,} of them had been scored before the run was broken off")
+    for reject in rejects[:SHOWN_REJECTS]:
+        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
 
 
 def _options(settings: Settings) -> CacheOptions:
@@ -200,10 +227,3 @@ def _options(settings: Settings) -> CacheOptions:
     from stream.options import cache_options
 
     return replace(cache_options(settings), redis_url=None)
-
-
-def _all_rejects(loaded: ClaimsFile, lost: list[Lost]) -> list[Reject]:
-    """Rows that made no claim, and the first row of each claim that has no score."""
-    ids = loaded.claims.column("claim_id")
-    own = [Reject(int(loaded.rows[each.claim]), str(ids[each.claim].as_py()), each.reason) for each in lost]
-    return sorted([*loaded.rejects, *own], key=lambda reject: reject.row)

@@ -2,22 +2,26 @@
 
 from stream.offline.files import suffix_of
 from stream.offline.fleet import Fleet, open_fleet, opened_models
-from stream.offline.identity import Identity, identity_of
+from stream.offline.identity import Identity, Origin, identity_of, origin_of
 from stream.offline.passes import score_all
-from stream.offline.scorer import Layout, Lost, OfflineScorer, Scored
+from stream.offline.portions import Portion, Portions
+from stream.offline.scorer import Layout, OfflineScorer, Scored
 from stream.offline.store import Store
 
 __all__ = [
     "Fleet",
     "Identity",
     "Layout",
-    "Lost",
     "OfflineScorer",
+    "Origin",
+    "Portion",
+    "Portions",
     "Scored",
     "Store",
     "identity_of",
     "open_fleet",
     "opened_models",
+    "origin_of",
     "score_all",
     "suffix_of",
 ]

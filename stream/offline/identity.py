@@ -3,57 +3,74 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from stream.errors import UsageError
 from stream.offline.fleet import Fleet
 from stream.offline.scorer import Layout
+from stream.publishing import Mapping as ClaimMapping
+from stream.publishing.joining import place_of
+
+# Names that change nothing: they are there for messages.
+_NAMES = ("input", "mapping")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A file and the mapping that makes claims of its rows, by name and by what is in them (SHA-256)."""
+
+    input: str
+    mapping: str
+    content: str
+    rules: str
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an output comes from: two runs of one identity give the same scores, bit for bit.
-
-    `claims` is their fingerprint, `models` what `Fleet.versions` says, `input` and `mapping` are there for messages.
-    """
+    """Two runs of one identity give the same scores, bit for bit; `models` is what `Fleet.versions` says."""
 
     input: str
     mapping: str
-    claims: str
+    content: str
+    rules: str
     models: tuple[str, ...]
     routes: dict[str, list[str]]
     batch: int
     key: str
 
 
+def origin_of(path: Path, name: str | None, mapping: ClaimMapping | None) -> Origin:
+    """Of a file, of those that the mapping joins to it, and of the mapping. Raises UsageError for one that is away."""
+    digest = hashlib.sha256()
+    tables = {} if mapping is None else mapping.tables
+    try:
+        for file in (path, *(place_of(path, alias, table) for alias, table in tables.items())):
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    rules = "" if mapping is None else hashlib.sha256(mapping.model_dump_json().encode()).hexdigest()
+    return Origin(str(path), name or "", digest.hexdigest(), rules)
+
+
 def identity_of(
-    claims: pa.RecordBatch,
-    origin: tuple[str, str],
-    fleet: Fleet,
-    routes: Mapping[str, Sequence[str]],
-    layout: Layout,
+    origin: Origin, fleet: Fleet, routes: Mapping[str, Sequence[str]], layout: Layout
 ) -> Identity:
-    """Of a run over these claims; `origin` is the name of their file and that of the mapping."""
+    """Of a run over the claims from there."""
+    models = {kind: list(names) for kind, names in routes.items()}
     return Identity(
-        input=origin[0],
-        mapping=origin[1],
-        claims=fingerprint(claims),
-        models=fleet.versions,
-        routes={kind: list(names) for kind, names in routes.items()},
-        batch=layout.batch,
-        key=layout.key,
+        **asdict(origin), models=fleet.versions, routes=models, batch=layout.batch, key=layout.key
     )
 
 
 def difference_of(begun: Mapping[str, Any], asked: Identity) -> str | None:
     """How a run that was begun differs from the one asked for, in words; None where it is the same."""
     wanted = json.loads(json.dumps(asdict(asked)))
-    compared = [name for name in wanted if name not in ("input", "mapping")]
+    compared = [name for name in wanted if name not in _NAMES]
     if different := [name for name in compared if begun.get(name) != wanted[name]]:
         return f"was begun {_told(begun, different)}; this run is {_told(wanted, different)}"
     return None
@@ -61,38 +78,11 @@ def difference_of(begun: Mapping[str, Any], asked: Identity) -> str | None:
 
 def _told(run: Mapping[str, Any], different: list[str]) -> str:
     parts = {
-        "claims": f"with {run.get('input')} by the mapping {run.get('mapping')} (claims"
-        f" {str(run.get('claims'))[:12]})",
+        "content": f"from {run.get('input')} (SHA-256 {str(run.get('content'))[:12]}…)",
+        "rules": f"by the mapping {run.get('mapping') or 'of none'} ({str(run.get('rules'))[:12]}…)",
         "models": f"with the models {', '.join(run.get('models', ()))}",
         "routes": f"with the routes {run.get('routes')}",
         "batch": f"in batches of {run.get('batch')}",
         "key": f"with the key {run.get('key')}",
     }
     return " and ".join(text for name, text in parts.items() if name in different)
-
-
-def fingerprint(claims: pa.RecordBatch) -> str:
-    """SHA-256 of all columns: another file, another mapping or another reading of them shows."""
-    digest = _Digest()
-    with pa.PythonFile(digest, mode="w") as sink, pa.ipc.new_stream(sink, claims.schema) as writer:
-        writer.write_batch(claims)
-    return digest.found
-
-
-class _Digest(io.RawIOBase):
-    """Takes bytes and keeps their digest alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._sum = hashlib.sha256()
-
-    @property
-    def found(self) -> str:
-        return self._sum.hexdigest()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._sum.update(data)
-        return len(data)

@@ -1,4 +1,4 @@
-"""One pass over a file's claims: features of the next portion and writing of the last while a model computes."""
+"""One pass over a file's claims: reading, features and writing go on while a model computes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import pyarrow as pa
-
-from stream.offline.scorer import OfflineScorer
+from stream.offline.portions import Portion, Portions
+from stream.offline.scorer import Admitted, OfflineScorer
 from stream.offline.store import Store
 
 _UNWRITTEN = 4
 
 
 def score_all(
-    claims: pa.RecordBatch, scorer: OfflineScorer, store: Store, portion: int, advance: Callable[[int], None]
+    portions: Portions, scorer: OfflineScorer, store: Store, advance: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Score what the store does not hold yet; `advance` is told of claims that are durable.
+    """Score and keep all portions; `advance` is told of claims that are durable.
 
-    Raises ClaimstreamError where the store cannot be written; what it holds stays, and the next pass goes on there.
+    Raises UsageError for a damaged file, ClaimstreamError where the store cannot be written; what it holds stays, and
+    the next pass goes on there.
     """
-    parts = [(start, claims.slice(start, portion)) for start in range(store.done, claims.num_rows, portion)]
-    writes: deque[tuple[int, Future[None]]] = deque()
+
+    def admitted() -> Admitted | None:
+        portion = portions.take()
+        return None if portion is None else scorer.admit(portion)
+
+    writes: deque[tuple[Portion, Future[None]]] = deque()
     with ThreadPoolExecutor(1, "intake") as intake, ThreadPoolExecutor(1, "output") as output:
-        admitted = [intake.submit(scorer.admit, part, start) for start, part in parts[:1]]
-        for place, (start, part) in enumerate(parts):
-            ready = admitted.pop().result()
-            admitted = [
-                intake.submit(scorer.admit, part, start) for start, part in parts[place + 1 : place + 2]
-            ]
-            end = start + part.num_rows
-            writes.append((part.num_rows, output.submit(store.keep, start, end, scorer.score(ready))))
+        coming = intake.submit(admitted)
+        while (ready := coming.result()) is not None:
+            coming = intake.submit(admitted)
+            scored = scorer.score(ready)
+            writes.append((ready.portion, output.submit(store.keep, ready.portion, scored)))
             while len(writes) > _UNWRITTEN:
                 _await(*writes.popleft(), advance)
         while writes:
             _await(*writes.popleft(), advance)
 
 
-def _await(count: int, write: Future[None], advance: Callable[[int], None]) -> None:
+def _await(portion: Portion, write: Future[None], advance: Callable[[int], None]) -> None:
     write.result()
-    advance(count)
+    advance(portion.claims.num_rows)

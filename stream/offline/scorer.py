@@ -16,6 +16,8 @@ from stream.clock import Clock
 from stream.codec import Encoder
 from stream.errors import UsageError
 from stream.offline.fleet import Fleet
+from stream.offline.portions import Portion
+from stream.publishing import Reject
 from stream.records import CloseReason, Integers, MicroBatch, Polled, Rows, distinct
 from stream.results import ScoreColumns
 from stream.router import Router
@@ -42,19 +44,12 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """A claim without a result, by its number in the file from 0, and why."""
-
-    claim: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Admitted:
-    """Rows of a portion in the arena, in the order of the file, and the claims that no route takes."""
+    """A portion, its rows in the arena, in the order of the file, and why the other claims have none, by place."""
 
+    portion: Portion
     rows: Rows
-    lost: tuple[Lost, ...]
+    lost: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ class Scored:
     """Results of a portion, in the order of the file, and the claims that have none."""
 
     results: pa.RecordBatch
-    lost: tuple[Lost, ...]
+    lost: tuple[Reject, ...]
 
 
 class OfflineScorer:
@@ -86,42 +81,41 @@ class OfflineScorer:
         schema = Encoder(schemas.load("claim_score")).arrow_schema
         self._columns = ScoreColumns(schema, self._arena, fleet.roster, topic=source, budget=_NO_BUDGET)
 
-    def admit(self, claims: pa.RecordBatch, first: int) -> Admitted:
-        """Route a portion and compute its features; `first` is the number of its first claim in the file.
-
-        Raises UsageError for a model that cannot read such claims.
-        """
+    def admit(self, portion: Portion) -> Admitted:
+        """Route a portion and compute its features. Raises UsageError for a model that cannot read such claims."""
+        claims = portion.claims
         routing = self._router.route(claims.column("claim_type"))
-        lost = tuple(
-            Lost(first + int(place), str(self._router.no_route(str(routing.types[place]))))
-            for place in np.flatnonzero(routing.routes < 0)
-        )
+        lost = {
+            place: str(self._router.no_route(str(routing.types[place])))
+            for place in np.flatnonzero(routing.routes < 0).tolist()
+        }
         source = np.flatnonzero(routing.routes >= 0)
         keys = [key.encode() for key in claims.column(self._layout.key).to_pylist()]
-        polled = self._polled(keys, first)
-        rows = self._arena.admit(polled, source, np.zeros(len(keys)))
+        rows = self._arena.admit(self._polled(keys, portion.first), source, np.zeros(len(keys)))
         ids = claims.column("claim_id").to_pylist()
         self._arena.claim_id[rows] = np.fromiter(ids, object, len(ids))[source]
         self._arena.claim_type[rows] = routing.types[source]
         routes = self._arena.route[rows] = routing.routes[source]
         for route in distinct(routes):
             self._allot(route, rows[routes == route], claims, source[routes == route], keys)
-        return Admitted(rows, lost)
+        return Admitted(portion, rows, lost)
 
     def score(self, admitted: Admitted) -> Scored:
         """Pass the rows through the models of their routes, and give the arena its room back."""
-        arena, rows, lost = self._arena, admitted.rows, list(admitted.lost)
-        kept = rows
+        arena, portion, lost = self._arena, admitted.portion, dict(admitted.lost)
+        kept = admitted.rows
         for hop in range(int(self._lengths.max())):
             due = kept[self._lengths[arena.route[kept]] > hop]
             failed = {
                 row: reason for batch in self._batches(due, hop) for row, reason in self._forward(batch)
             }
-            lost += [Lost(int(arena.offset[row]), reason) for row, reason in failed.items()]
+            lost |= {int(arena.offset[row]) - portion.first: reason for row, reason in failed.items()}
             kept = kept[~np.isin(kept, list(failed))] if failed else kept
         results = self._columns.build(kept, self._clock.wall())
-        arena.release(rows)
-        return Scored(results, tuple(sorted(lost, key=lambda each: each.claim)))
+        arena.release(admitted.rows)
+        ids = portion.claims.column("claim_id")
+        rejects = [Reject(int(portion.rows[at]), ids[at].as_py(), lost[at]) for at in sorted(lost)]
+        return Scored(results, tuple(rejects))
 
     def _polled(self, keys: list[bytes | None], first: int) -> Polled:
         """The form in which the arena takes claims; their bytes are in the file, and are not held."""

@@ -21,7 +21,9 @@ from models.locks import FileLock
 from stream.errors import ClaimstreamError, UsageError
 from stream.offline.files import opened, suffix_of
 from stream.offline.identity import Identity, difference_of
-from stream.offline.scorer import Lost, Scored
+from stream.offline.portions import Portion
+from stream.offline.scorer import Scored
+from stream.publishing import Reject
 
 _SEGMENT = re.compile(r"(\d{12})-(\d{12})\.arrow")
 _RUN, _FINISHED, _LOCK = "run.json", "finished", "lock"
@@ -70,25 +72,28 @@ class Store:
         """Whether the output stands at its place, and only the portions are still to be removed."""
         return (self._folder / _FINISHED).exists() and not self._assembled.exists() and self._output.exists()
 
-    def keep(self, first: int, end: int, scored: Scored) -> None:
-        """Write a portion, the claims from `first` to `end`. Raises ClaimstreamError."""
+    def keep(self, portion: Portion, scored: Scored) -> None:
+        """Write what came of a portion. Raises ClaimstreamError."""
         lost = json.dumps([asdict(each) for each in scored.lost]).encode()
         schema = scored.results.schema.with_metadata({_LOST: lost})
         buffer = pa.BufferOutputStream()
         with pa.ipc.new_file(buffer, schema) as writer:
             writer.write_batch(scored.results.replace_schema_metadata(schema.metadata))
         try:
-            durable.write(self._folder / f"{first:012d}-{end:012d}.arrow", buffer.getvalue().to_pybytes())
+            durable.write(
+                self._folder / f"{portion.first:012d}-{portion.end:012d}.arrow",
+                buffer.getvalue().to_pybytes(),
+            )
         except OSError as error:
             raise self._unwritable(error) from error
-        self.done = end
+        self.done = portion.end
 
-    def lost(self) -> list[Lost]:
+    def lost(self) -> list[Reject]:
         """Claims without a result, in the order of the file."""
         if self.delivered:
-            return [Lost(**each) for each in json.loads((self._folder / _FINISHED).read_bytes())]
+            return [Reject(**each) for each in json.loads((self._folder / _FINISHED).read_bytes())]
         return [
-            Lost(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
+            Reject(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
         ]
 
     def deliver(self, advance: Callable[[int], None] = lambda _: None) -> None:
@@ -104,7 +109,14 @@ class Store:
                 durable.sync_folder(self._output.parent)
             except OSError as error:
                 raise self._unwritable(error) from error
-        self._remove()
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the portions. What tells that the output is whole, and of what, goes last."""
+        last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
+        for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
+            path.unlink(missing_ok=True)
+        self._folder.rmdir()
 
     def close(self) -> None:
         """Let another run have it."""
@@ -159,13 +171,6 @@ class Store:
         while done in segments:
             done = segments[done][0]
         return done
-
-    def _remove(self) -> None:
-        """What tells that the output is whole, and of what, goes last."""
-        last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
-        for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
-            path.unlink(missing_ok=True)
-        self._folder.rmdir()
 
     def _unwritable(self, error: OSError) -> ClaimstreamError:
         return ClaimstreamError(

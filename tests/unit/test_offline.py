@@ -21,16 +21,39 @@ from stream.clock import SystemClock
 from stream.codec import Decoder, Encoder
 from stream.errors import ClaimstreamError, UsageError
 from stream.metrics import StageMetrics
-from stream.offline import Fleet, Layout, OfflineScorer, Store, score_all
+from stream.offline import Fleet, Layout, OfflineScorer, Portions, Store
 from stream.offline.fleet import open_fleet
 from stream.records import CloseReason, MicroBatch, Polled
 from stream.roster import LaneModel, LaneShare
 from stream.scoring import Scorer
-from tests.offline import LAYOUT, NULL, fleet_of, generated, opened, read, read_lines, scored
+from tests.offline import (
+    LAYOUT,
+    NULL,
+    Memory,
+    fleet_of,
+    generated,
+    opened,
+    read,
+    read_lines,
+    score_into,
+    scored,
+)
 from tests.scripted_stage import Poisoned, ScriptedModels
 from tests.unit.test_pipeline_models import SECOND, Renamed
 
 FILTER = {"*": ["claims_filter"]}
+
+
+@pytest.mark.parametrize("skip", [0, 1, 699, 700, 1_500, 2_999])
+def test_portions_are_of_one_size_and_in_the_order_of_the_file(skip: int) -> None:
+    claims = generated(3_000)
+    portions = Portions(Memory(claims), 512, skip)
+    taken = list(iter(portions.take, None))
+    assert pa.concat_batches([each.claims for each in taken]).equals(claims.slice(skip))
+    assert [len(each.rows) for each in taken[:-1]] == [512] * (len(taken) - 1)
+    assert [each.first for each in taken] == list(range(skip, 3_000, 512))
+    assert np.concatenate([each.rows for each in taken]).tolist() == list(range(skip + 2, 3_002))
+    assert portions.counts.claims == 3_000
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +187,16 @@ def test_claims_without_a_route_or_that_a_model_fails_on_are_lost_alone(tmp_path
         open_fleet(scripted, ["null"]) as fleet,
         opened(tmp_path / "out.avro", claims, fleet, routes) as store,
     ):
-        scorer = OfflineScorer(fleet, routes, LAYOUT, "claims.csv", SystemClock())
-        score_all(claims, scorer, store, LAYOUT.portion, lambda _: None)
+        score_into(store, claims, fleet, routes)
         lost = store.lost()
         store.deliver()
     poisoned = np.flatnonzero(charges == charges[9]).tolist()
     unrouted = [place for place, kind in enumerate(types) if kind == "pharmacy"]
-    assert [each.claim for each in lost] == sorted({*poisoned, *unrouted})
-    reasons = {each.claim: each.reason for each in lost}
+    assert [each.row - 2 for each in lost] == sorted({*poisoned, *unrouted})
+    assert [each.claim_id for each in lost] == [
+        claims.column("claim_id")[each.row - 2].as_py() for each in lost
+    ]
+    reasons = {each.row - 2: each.reason for each in lost}
     assert "null failed on this claim: RuntimeError: cannot take this one" in reasons[9]
     assert all("no route for claim type 'pharmacy'" in reasons[place] for place in unrouted)
     rest = [number for number in range(300) if number not in reasons]
@@ -226,12 +251,14 @@ def test_a_run_that_is_broken_off_anywhere_goes_on_and_ends_with_the_same_output
 def test_portions_that_are_durable_are_not_scored_again(tmp_path: Path, fleet: Fleet) -> None:
     claims = generated(5_000)
     scorer = OfflineScorer(fleet, NULL, LAYOUT, "claims.csv", SystemClock())
+    portion = Portions(Memory(claims), LAYOUT.portion).take()
+    assert portion is not None
     with opened(tmp_path / "out.csv", claims, fleet) as store:
-        store.keep(0, 2_048, scorer.score(scorer.admit(claims.slice(0, 2_048), 0)))
+        store.keep(portion, scorer.score(scorer.admit(portion)))
     told: list[int] = []
     with opened(tmp_path / "out.csv", claims, fleet) as store:
         assert store.done == 2_048
-        score_all(claims, scorer, store, LAYOUT.portion, told.append)
+        score_into(store, claims, fleet, advance=told.append)
     assert told == [2_048, 904]
 
 
@@ -242,7 +269,7 @@ def test_an_output_of_another_input_model_batch_or_key_is_refused_and_left_alone
     opened(output, claims, fleet).close()
     before = tree(tmp_path)
     cases: list[tuple[str, Callable[[], Store]]] = [
-        ("claims.csv by the mapping test", lambda: opened(output, generated(100, 6), fleet)),
+        ("from claims.csv", lambda: opened(output, generated(100, 6), fleet)),
         ("null:1.0.0", lambda: opened(output, claims, filter_fleet)),
         ("the routes", lambda: opened(output, claims, fleet, {"professional": ["null"]})),
         (
@@ -267,8 +294,7 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path: Path, fleet: Fle
     assert tree(tmp_path) == {"out.csv": b"mine"}
     output.unlink()
     with opened(output, claims, fleet) as store:
-        scorer = OfflineScorer(fleet, NULL, LAYOUT, "claims.csv", SystemClock())
-        score_all(claims, scorer, store, LAYOUT.portion, lambda _: None)
+        score_into(store, claims, fleet)
         output.write_text("mine again")
         with pytest.raises(UsageError, match="is there already"):
             store.deliver()
@@ -297,8 +323,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(
             write(path, content)
 
         patch.setattr(durable, "write", full)
-        scorer = OfflineScorer(fleet, NULL, LAYOUT, "claims.csv", SystemClock())
         with pytest.raises(ClaimstreamError, match=r"No space left on device; .* goes on at claim 2,048"):
-            score_all(claims, scorer, store, LAYOUT.portion, lambda _: None)
+            score_into(store, claims, fleet)
     scored(output, claims, fleet)
     assert len(read(output)) == 5_000
