@@ -27,6 +27,8 @@ from stream.publishing import Reject
 
 _SEGMENT = re.compile(r"(\d{12})-(\d{12})\.arrow")
 _RUN, _FINISHED, _LOCK = "run.json", "finished", "lock"
+# With a point in front: what a write that was killed leaves.
+_OURS = re.compile(rf"{_SEGMENT.pattern}|run\.json|finished|lock|assembled\.\w+|\.[\w.-]+\.[0-9a-f]{{32}}")
 _LOST = b"claimstream.lost"
 # Small row groups make Parquet large and slow to read.
 _TOGETHER = 65_536
@@ -54,6 +56,7 @@ class Store:
             if output.exists():
                 raise _is_there(output)
             _create(folder, identity)
+        _check_ours(folder)
         lock = FileLock.attempt(folder / _LOCK, shared=False)
         if lock is None:
             raise UsageError(f"another run writes {output}: wait for it, or name another --output")
@@ -115,7 +118,8 @@ class Store:
         """Remove the portions. What tells that the output is whole, and of what, goes last."""
         last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
         for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
-            path.unlink(missing_ok=True)
+            if _OURS.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         self._folder.rmdir()
 
     def close(self) -> None:
@@ -174,8 +178,8 @@ class Store:
 
     def _unwritable(self, error: OSError) -> ClaimstreamError:
         return ClaimstreamError(
-            f"{self._output} cannot be written: {error.strerror}; mend that, and the same command goes on at claim"
-            f" {self.done:,}"
+            f"{self._output} cannot be written: {error.strerror or error}; mend that, and the same command goes on at"
+            f" claim {self.done:,}"
         )
 
 
@@ -190,6 +194,16 @@ def _create(folder: Path, identity: Identity) -> None:
         durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; name another --output") from error
+
+
+def _check_ours(folder: Path) -> None:
+    """Raises UsageError for a folder with anything in it that no run leaves: all of it is removed in the end."""
+    try:
+        foreign = [path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name)]
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}; name another --output") from error
+    if foreign:
+        raise UsageError(f"{folder} is not what a run leaves: it holds {foreign[0]}; name another --output")
 
 
 def _check(folder: Path, identity: Identity) -> None:

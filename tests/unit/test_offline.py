@@ -303,6 +303,17 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path: Path, fleet: Fle
     assert output.read_text() == "mine again"
 
 
+def test_a_folder_of_somebody_elses_is_not_taken_for_that_of_a_run(tmp_path: Path, fleet: Fleet) -> None:
+    (tmp_path / "out.csv.partial").mkdir()
+    (tmp_path / "out.csv.partial" / "thesis.txt").write_text("mine")
+    (tmp_path / "other.csv.partial").write_text("mine")
+    before = tree(tmp_path)
+    for name, said in (("out.csv", "it holds thesis.txt"), ("other.csv", "cannot be read: Not a directory")):
+        with pytest.raises(UsageError, match=said):
+            opened(tmp_path / name, generated(10), fleet)
+    assert tree(tmp_path) == before
+
+
 def test_two_runs_for_one_output_do_not_mix(tmp_path: Path, fleet: Fleet) -> None:
     claims = generated(100)
     with opened(tmp_path / "out.csv", claims, fleet), pytest.raises(UsageError, match="another run writes"):
