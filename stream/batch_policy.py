@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,7 @@ class Wait:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What decides beside the lane. Times in seconds.
 
     `budget` from when a claim comes to the end of its forward; `delivery` from there to acknowledgement. `curve` and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,7 @@ Deadlines = npt.NDArray[np.float64]
 _INITIAL = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LaneView:
+class LaneView(NamedTuple):
     """What a policy needs to know of a lane. Times are seconds on the monotonic clock.
 
     `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them with

@@ -20,6 +20,9 @@ from stream.errors import UsageError
 from stream.loader import Schedule
 from stream.topics import MAX_MESSAGE_BYTES
 
+# By how many latency budgets a model's claims go ahead of their deadline.
+_HEAD_STARTS = {"low": -0.5, "medium": 0.0, "high": 0.5, "critical": 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class TopicShape:
@@ -119,6 +122,10 @@ def batching_rules(settings: Settings) -> BatchingRules:
         spare=batching.late == "spare",
         latest=batching.late_max_s,
         base=batching.size_base if batching.policy == "load" else None,
+        head_starts={
+            name: _HEAD_STARTS[entry.priority] * settings.latency.budget_ms / 1_000
+            for name, entry in model_catalog(settings).models.items()
+        },
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,7 +101,7 @@ def test_waiting_allows_for_what_batches_and_delivery_may_take_longer() -> None:
 
 @given(views(), situations())
 def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, at: Situation) -> None:
-    at = replace(at, spare=True, crowded=False, draining=False)
+    at = at._replace(spare=True, crowded=False, draining=False)
     decision = decide(lane, at, NOW)
     possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
     late = isinstance(decision, Close) and decision.reason is CloseReason.LATE
@@ -111,7 +110,7 @@ def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, 
 
 @given(views(), situations())
 def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situation) -> None:
-    at = replace(at, spare=True, crowded=False, draining=False, cap=math.inf)
+    at = at._replace(spare=True, crowded=False, draining=False, cap=math.inf)
     due = NOW + at.delivery
     hopeless = int(np.searchsorted(lane.deadlines, due + at.curve.seconds(1)))
     rest = lane.waiting - hopeless
@@ -123,7 +122,7 @@ def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situat
 
 @given(views(), situations())
 def test_without_spare_room_nothing_is_set_aside(lane: LaneView, at: Situation) -> None:
-    decision = decide(lane, replace(at, spare=False), NOW)
+    decision = decide(lane, at._replace(spare=False), NOW)
     if isinstance(decision, Close):
         assert decision.portion.skip == 0
 
