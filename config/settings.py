@@ -85,7 +85,9 @@ class Batching(Section):
         "cache folder.",
     )
     late_max_s: float = Field(
-        default=2.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
+        default=2.0,
+        gt=0,
+        description="Seconds that a claim set aside waits for spare room before it goes first.",
     )
 
     @model_validator(mode="after")

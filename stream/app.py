@@ -29,6 +29,7 @@ from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits, read_committed
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
+from stream.fairness import Fairness
 from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
@@ -153,6 +154,7 @@ def build_worker(
         producer=producer,
         ledger=rooms.ledger,
         gate=ReadingGate(GateLimits()),
+        fairness=Fairness(),
         pressure=Pressure(),
         crowding=Crowding(),
         turns=Turns(_SMALL_BATCH),

@@ -55,7 +55,8 @@ class Situation(NamedTuple):
     `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. What is spent
     for others allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
     `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
-    set aside; otherwise all are served by deadline. `crowded`: so much is set aside that it has to go first.
+    set aside; otherwise all are served by deadline. `give_up`: so are those that are predicted to be late; otherwise
+    only those that are late already and do not fit. `crowded`: so much is set aside that it has to go first.
     """
 
     curve: LatencyCurve
@@ -66,6 +67,7 @@ class Situation(NamedTuple):
     reserve: float = 0.0
     cap: float = math.inf
     spare: bool = True
+    give_up: bool = True
     crowded: bool = False
     draining: bool = False
 
@@ -85,12 +87,15 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
     hopeless = int(lane.deadlines.searchsorted(start + at.curve.seconds(1)))
     if at.draining:
         return Close(_oldest_first(lane, most), CloseReason.DRAIN)
+    in_turn = not (at.spare and at.give_up)
     if at.crowded or hopeless == lane.waiting or (hopeless and not at.spare):
         return Close(_oldest_first(lane, _breather(lane, at, most)), CloseReason.LATE)
+    if hopeless and in_turn:
+        return Close(_late_last(lane, _breather(lane, at, most), now), CloseReason.LATE)
     count = min(lane.waiting - hopeless, most)
     slack = lane.deadlines.item(hopeless) - start
     if at.curve.seconds(count) > slack:
-        if not at.spare:
+        if in_turn:
             return _all_in_turn(at, count, slack)
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
     if lane.waiting - hopeless >= min(at.sizes.target, most):
@@ -163,6 +168,15 @@ def worth_waiting_for(curve: LatencyCurve, rate: float, budget: float, most: int
 def _oldest_first(lane: LaneView, most: int) -> Portion:
     aside = min(lane.aside, most)
     return Portion(0, min(lane.waiting, most - aside), aside)
+
+
+def _late_last(lane: LaneView, most: int, now: float) -> Portion:
+    """Where not all fit, whoever is late for certain comes after those who might not be."""
+    if lane.waiting + lane.aside <= most:
+        return _oldest_first(lane, most)
+    late = int(lane.deadlines.searchsorted(now))
+    count = min(lane.waiting - late, most)
+    return Portion(late, count, min(lane.aside + late, most - count))
 
 
 def _breather(lane: LaneView, at: Situation, most: int) -> int:

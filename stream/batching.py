@@ -48,9 +48,9 @@ class BatchingRules:
     """Seconds and sizes that hold for all lanes.
 
     `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
-    aside; those that are late by more than `latest` go first. `base`: the size that the load of the device shrinks,
-    None where sizes follow from speed and arrivals. `head_starts`: seconds by which the claims of a model, named, go
-    ahead of their deadline when the next lane is chosen.
+    aside; those that have waited there for more than `latest` go first. `base`: the size that the load of the device
+    shrinks, None where sizes follow from speed and arrivals. `head_starts`: seconds by which the claims of a model,
+    named, go ahead of their deadline when the next lane is chosen.
     """
 
     limits: SizeLimits
@@ -217,7 +217,8 @@ class Batcher:
             cost.margin,
             conditions.reserve,
             cap,
-            spare=rules.spare and worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most),
+            spare=rules.spare,
+            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )

@@ -22,6 +22,7 @@ import numpy as np
 
 from stream.admission import Admission
 from stream.arena import ClaimArena
+from stream.arrivals import ArrivalRate
 from stream.backoff import Backoff
 from stream.backpressure import Crowding, Flow, Pressure, ReadingGate
 from stream.batch_policy import Wait
@@ -31,6 +32,7 @@ from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
 from stream.errors import RetryError
+from stream.fairness import Fairness
 from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.loader import Loader
@@ -57,6 +59,7 @@ class Rhythm:
     commit: float = 0.2
     gauges: float = 1.0
     hold: float = 0.02
+    fair: float = 0.1
     paused_poll: float = 0.05
     delivery: float = 0.002
 
@@ -106,6 +109,7 @@ class Pipeline:
     producer: Sender
     ledger: OffsetLedger
     gate: ReadingGate
+    fairness: Fairness
     pressure: Pressure
     crowding: Crowding
     turns: Turns
@@ -119,9 +123,11 @@ class Pipeline:
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
+    _reading: ArrivalRate = field(default_factory=ArrivalRate, init=False)
     _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
+    _next_judgement: float = field(default=0.0, init=False)
     _next_retry: float = field(default=0.0, init=False)
 
     def intake(self, now: float) -> float:
@@ -235,6 +241,7 @@ class Pipeline:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
             self.metrics.count("claims_consumed_total", len(messages))
             self.metrics.count("polls_total")
+            self._reading.note(len(messages), started)
         return messages
 
     def _take(self, polled: Polled) -> None:
@@ -314,10 +321,12 @@ class Pipeline:
 
     def _flow(self, now: float) -> Flow:
         before = self.gate.flow
+        self._be_fair(now)
         fullest = max(
             *self._fills(),
             self.outbox.letter_fill,
-            self.lanes.ahead() / self.bounds.ahead,
+            # Those that give way fill the lanes; that must not keep the others out.
+            0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead,
             1.0 if self._read or self.closing else 0.0,
         )
         flow = self.gate.decide(fullest, now)
@@ -326,6 +335,12 @@ class Pipeline:
         elif before is Flow.PAUSE and flow is not Flow.PAUSE:
             self.consumer.resume()
         return flow
+
+    def _be_fair(self, now: float) -> None:
+        if now >= self._next_judgement:
+            self._next_judgement = now + self.rhythm.fair
+            self.fairness.judge(self.consumer.lags(), 0.5 * self.bounds.budget * self._reading.at(now))
+        self.consumer.give_way(self.fairness.yielding(max(self._fills())))
 
     def _score(self, chosen: Chosen, model: ScoringModel) -> Outcome:
         started = self.clock.now()
@@ -364,6 +379,7 @@ class Pipeline:
         self.metrics.set("bytes_in_flight", self.arena.bytes_held)
         self.metrics.set("output_queue_claims", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
+        self.metrics.set("partitions_giving_way", len(self.fairness.behind))
         if self.host is not None:
             self.batcher.conditions.device = self.host.read()
         self.metrics.set("batching_pressure", self.batcher.conditions.pressure)

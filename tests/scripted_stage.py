@@ -23,6 +23,7 @@ from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
+from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
@@ -268,6 +269,7 @@ class Stage:
             producer=sender,
             ledger=self.ledger,
             gate=ReadingGate(GateLimits()),
+            fairness=Fairness(),
             pressure=Pressure(),
             crowding=Crowding(),
             turns=Turns(small=10),

@@ -43,6 +43,7 @@ def situations(draw: st.DrawFn) -> Situation:
         reserve=draw(st.floats(0, 0.05)),
         cap=draw(st.one_of(st.just(math.inf), st.floats(0.0, 0.5))),
         spare=draw(st.booleans()),
+        give_up=draw(st.booleans()),
         crowded=draw(st.booleans()),
         draining=draw(st.booleans()),
     )
@@ -101,7 +102,7 @@ def test_waiting_allows_for_what_batches_and_delivery_may_take_longer() -> None:
 
 @given(views(), situations())
 def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, at: Situation) -> None:
-    at = at._replace(spare=True, crowded=False, draining=False)
+    at = at._replace(spare=True, give_up=True, crowded=False, draining=False)
     decision = decide(lane, at, NOW)
     possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
     late = isinstance(decision, Close) and decision.reason is CloseReason.LATE
@@ -110,7 +111,7 @@ def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, 
 
 @given(views(), situations())
 def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situation) -> None:
-    at = at._replace(spare=True, crowded=False, draining=False, cap=math.inf)
+    at = at._replace(spare=True, give_up=True, crowded=False, draining=False, cap=math.inf)
     due = NOW + at.delivery
     hopeless = int(np.searchsorted(lane.deadlines, due + at.curve.seconds(1)))
     rest = lane.waiting - hopeless
@@ -125,6 +126,18 @@ def test_without_spare_room_nothing_is_set_aside(lane: LaneView, at: Situation) 
     decision = decide(lane, at._replace(spare=False), NOW)
     if isinstance(decision, Close):
         assert decision.portion.skip == 0
+
+
+@given(views(), situations())
+def test_who_need_not_be_late_comes_before_who_is(lane: LaneView, at: Situation) -> None:
+    at = at._replace(spare=True, give_up=False, crowded=False, draining=False)
+    decision = decide(lane, at, NOW)
+    late = int((lane.deadlines < NOW).sum())
+    possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
+    if isinstance(decision, Close) and possible.any():
+        portion = decision.portion
+        # Whoever is late takes no place from others: they stay behind, or all go together.
+        assert portion.skip == late or portion.size == lane.waiting + lane.aside
 
 
 def test_claims_are_given_up_on_a_busy_device_of_known_speed_alone() -> None:
