@@ -134,14 +134,16 @@ def _all_in_turn(at: Situation, count: int, slack: float) -> Close:
     return Close(Portion(0, enough), CloseReason.LATE)
 
 
-def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int) -> bool:
+def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int, budget: float) -> bool:
     """Whether so much of the device is taken that being late would last, and it is known well enough who will be late.
 
     Behind by some claims, a device that is busy for a share s of the time makes 1 / (1 - s) times as many late until
     it has caught up. Where that is few, none is worth giving up: short batches and a second look cost more. Where
-    batches often take longer than predicted by more than `margin`, those who are kept are late as well.
+    batches often take longer than predicted by more than `margin`, those who are kept are late as well. How fast the
+    device is goes by the largest batches for which a claim can wait as long as they take.
     """
-    return margin <= _SURE and rate * curve.seconds(most) > _CALM * most
+    largest = min(most, max(curve.fitting(0.5 * budget), 1))
+    return margin <= _SURE and rate * curve.seconds(largest) > _CALM * largest
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:

@@ -208,17 +208,17 @@ class Batcher:
 
     def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
         rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
-        sizes = self._sizes(view.lane, view.rate)
+        sizes, budget = self._sizes(view.lane, view.rate), min(rules.budget, view.left) - conditions.delivery
         return Situation(
             cost.curve,
             sizes,
-            min(rules.budget, view.left) - conditions.delivery,
+            budget,
             conditions.delivery,
             cost.margin,
             conditions.reserve,
             cap,
             spare=rules.spare,
-            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most),
+            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most, budget),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )

@@ -143,9 +143,12 @@ def test_who_need_not_be_late_comes_before_who_is(lane: LaneView, at: Situation)
 def test_claims_are_given_up_on_a_busy_device_of_known_speed_alone() -> None:
     curve = LatencyCurve(fixed=0.005, each=0.0001)
     # Batches of 500 take 55 ms: nine thousand claims a second at most.
-    assert worth_giving_up(curve, 0.1, 7_000.0, 500)
-    assert not worth_giving_up(curve, 0.1, 6_000.0, 500)
-    assert not worth_giving_up(curve, 0.5, 9_000.0, 500)
+    assert worth_giving_up(curve, 0.1, 7_000.0, 500, 0.2)
+    assert not worth_giving_up(curve, 0.1, 6_000.0, 500, 0.2)
+    assert not worth_giving_up(curve, 0.5, 9_000.0, 500, 0.2)
+    # Within 20 ms batches of 50 are all that fits beside waiting for them: five thousand.
+    assert worth_giving_up(curve, 0.1, 6_000.0, 500, 0.02)
+    assert not worth_giving_up(curve, 0.1, 3_000.0, 500, 0.02)
 
 
 def test_gives_each_reason() -> None:
