@@ -204,7 +204,8 @@ class Workers(Section):
     )
     gpu_device_ids: list[int] = Field(
         default=[0, 1],
-        description="GPUs for the workers. This version scores on the CPU: setting any is an error.",
+        description="GPUs, which the workers take in turn; empty for the CPU. One that was set and is not there is an "
+        "error; of the default, whatever is there is taken.",
     )
     async_inference: bool = Field(
         default=True, description="Let the next micro-batch be gathered while one is scored. No effect yet."

@@ -16,7 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from stream.admission import Admission
 from stream.arena import ClaimArena
 from stream.arrivals import ArrivalRate
 from stream.backoff import Backoff
-from stream.backpressure import Crowding, Flow, Pressure, ReadingGate
+from stream.backpressure import Crowding, Flow, Pressure, ReadingGate, scarcity
 from stream.batch_policy import Wait
 from stream.batching import Batcher, Chosen
 from stream.clock import Clock
@@ -33,10 +33,10 @@ from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
 from stream.errors import RetryError
 from stream.fairness import Fairness
-from stream.host_load import HostLoad
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
+from stream.occupancy import Readings, Unoccupied
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import Sender
@@ -92,6 +92,12 @@ class Signals:
     transactions: Callable[[], None]
 
 
+class SeesOccupancy(Protocol):
+    """Looks at the machine."""
+
+    def read(self) -> Readings: ...
+
+
 @dataclass(eq=False)
 class Pipeline:
     """One worker's stage."""
@@ -113,7 +119,7 @@ class Pipeline:
     pressure: Pressure
     crowding: Crowding
     turns: Turns
-    host: HostLoad | None
+    occupancy: SeesOccupancy
     bounds: Bounds
     rhythm: Rhythm
     signals: Signals
@@ -125,6 +131,7 @@ class Pipeline:
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
     _reading: ArrivalRate = field(default_factory=ArrivalRate, init=False)
     _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
+    _readings: Readings = field(default_factory=lambda: Unoccupied().read(), init=False)
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
     _next_judgement: float = field(default=0.0, init=False)
@@ -308,6 +315,8 @@ class Pipeline:
                 "delivery": min(self.delivery.predicted / self.bounds.budget, 0.75),
                 "claims": claims,
                 "memory": memory,
+                "host": scarcity(self._readings.host),
+                "device": scarcity(self._readings.device),
             },
             now,
         )
@@ -380,8 +389,8 @@ class Pipeline:
         self.metrics.set("output_queue_claims", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
         self.metrics.set("partitions_giving_way", len(self.fairness.behind))
-        if self.host is not None:
-            self.batcher.conditions.device = self.host.read()
+        self._readings = self.occupancy.read()
+        self.batcher.conditions.device = self._readings.device
         self.metrics.set("batching_pressure", self.batcher.conditions.pressure)
         self.metrics.set("claims_aside", self.lanes.aside())
         self.consumer.report_lag()

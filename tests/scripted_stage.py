@@ -27,6 +27,7 @@ from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
+from stream.occupancy import Unoccupied
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
@@ -273,7 +274,7 @@ class Stage:
             pressure=Pressure(),
             crowding=Crowding(),
             turns=Turns(small=10),
-            host=None,
+            occupancy=Unoccupied(),
             bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
             signals=Signals(*[lambda: None] * 7),

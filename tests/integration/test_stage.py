@@ -124,10 +124,6 @@ def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Cal
             {"ML_PRELOAD_MODELS": "fraud_detector_v1.0"},
             "environment ML_PRELOAD_MODELS: workers.preload_models: no model",
         ),
-        (
-            {"ML_GPU_DEVICE_IDS": "0,1"},
-            "environment ML_GPU_DEVICE_IDS: workers.gpu_device_ids: this version scores on",
-        ),
         ({"CLAIMSTREAM_KAFKA__CONSUMER__NO_SUCH": "1"}, 'No such configuration property: "no.such"'),
         ({"CLAIMSTREAM_KAFKA__GROUP": "x"}, "the nearest is CLAIMSTREAM_KAFKA__GROUP_ID"),
     ],
