@@ -36,8 +36,8 @@ class CacheOptions:
 
     `repository`: None for what ships. `memory_folder`: None for shared memory, or the temporary files where that is
     too small. `device`: as `models.devices.place` takes it. `reserved_share`: part of the device's budget that only
-    models of priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the batches that a
-    model is tried with before anybody gets it. `priorities` are by the names that people write.
+    models of priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the batches
+    that a model is tried with before anybody gets it. `priorities` are by the names that people write.
     """
 
     device_bytes: int = 4 * GIGABYTE

@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 _TOLD = 64
-_PATIENCE = 2.0
+# To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ class Pipeline:
             self.gate.flow,
             conditions.crowded,
             1_000.0 * conditions.delivery,
+            1_000.0 * conditions.reserve,
             self.batcher.report(now),
             self.batcher.decided.latest()[-_TOLD:],
         )
@@ -242,8 +244,7 @@ class Pipeline:
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()
-        # To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
-        messages = self.consumer.receive(_PATIENCE * self._effort.value)
+        messages = self.consumer.receive(PATIENCE * self._effort.value)
         if messages:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
             self.metrics.count("claims_consumed_total", len(messages))
