@@ -42,6 +42,19 @@ def test_a_restart_goes_on_where_the_last_one_stopped(kafka: Any, topics: Topics
     assert (finding.scored, finding.duplicated, finding.lost) == (2_000, 0, 0)
 
 
+def test_a_topic_whose_broker_writes_the_time_sets_deadlines_by_it(
+    kafka: Any, topic: Callable[..., str]
+) -> None:
+    claims = topic(partitions=2, config={"message.timestamp.type": "LogAppendTime"})
+    topics = Topics(claims, topic(partitions=2), topic())
+    with stage(kafka.bootstrap, topics, CLAIMSTREAM_LATENCY__BUDGET_MS="20000") as running:
+        await_that(lambda: running.get("/readyz")[0] == 200)
+        publish(kafka.bootstrap, claims, 200, timestamp=1_000)
+        await_that(lambda: running.delivered() == 200)
+        assert b"claimstream_deadline_missed_total 0.0" in running.get("/metrics")[1].encode()
+        assert running.stop() == 0
+
+
 def test_undecodable_records_become_dead_letters_with_their_bytes(kafka: Any, topics: Topics) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     producer.produce(topics.claims, b"\xc3\x01garbage!", key=b"k", headers=[("origin", b"test")], partition=0)

@@ -248,7 +248,7 @@ def test_completions_of_an_old_assignment_do_not_count_for_the_new_one() -> None
     assert stage.consumer.commits[-1] == {0: 20}
 
 
-@pytest.mark.parametrize(("timestamp", "late"), [(None, 0), (-1, 0), (10_000_000, 0), (-500, 50)])
+@pytest.mark.parametrize(("timestamp", "late"), [(None, 0), (-1, 0), (10_000_000, 0), (-200, 50), (-500, 50)])
 def test_deadlines_come_from_the_records_own_timestamp(timestamp: int | None, late: int) -> None:
     stage = Stage()
     stage.publish(50)
