@@ -9,12 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 import schemas
-from models.errors import FeatureError
 from stream.allotment import Allotment
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Encoder
-from stream.errors import UsageError
 from stream.offline.fleet import Fleet
 from stream.offline.portions import Portion
 from stream.publishing import Reject
@@ -82,7 +80,7 @@ class OfflineScorer:
         self._columns = ScoreColumns(schema, self._arena, fleet.roster, topic=source, budget=_NO_BUDGET)
 
     def admit(self, portion: Portion) -> Admitted:
-        """Route a portion and compute its features. Raises UsageError for a model that cannot read such claims."""
+        """Route a portion and compute its features."""
         claims = portion.claims
         routing = self._router.route(claims.column("claim_type"))
         lost = {
@@ -136,13 +134,8 @@ class OfflineScorer:
     ) -> None:
         whole = len(source) == len(keys)
         chosen = claims if whole else claims.take(pa.array(source))
-        try:
-            self._allotment.give(
-                route, rows, chosen, keys if whole else [keys[place] for place in source.tolist()]
-            )
-        except FeatureError as error:
-            names = ", ".join(self._fleet.versions)
-            raise UsageError(f"a model cannot read these claims ({names}): {error}; name another") from error
+        theirs = keys if whole else [keys[place] for place in source.tolist()]
+        self._allotment.give(route, rows, chosen, theirs)
 
     def _batches(self, rows: Rows, hop: int) -> list[MicroBatch]:
         lanes, size = self._arena.model[rows, hop], self._layout.batch

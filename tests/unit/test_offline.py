@@ -15,6 +15,7 @@ import pytest
 import schemas
 from config import Settings
 from models import durable, open_model
+from models.errors import FeatureError
 from stream.admission import Admission, ClaimFields
 from stream.app import build_rooms
 from stream.clock import SystemClock
@@ -312,6 +313,19 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_that_of_a_run(tmp_path: Pat
         with pytest.raises(UsageError, match=said):
             opened(tmp_path / name, generated(10), fleet)
     assert tree(tmp_path) == before
+
+
+def test_a_model_whose_feature_spec_claims_do_not_fit_is_refused_at_the_start() -> None:
+    class Weather:
+        def encode(self, _: pa.RecordBatch) -> Any:
+            raise FeatureError("the feature spec needs the columns ['weather']")
+
+    model = Renamed(open_model("null"), "1.0.0")
+    model.features = Weather()
+    scripted = ScriptedModels(model)
+    with pytest.raises(UsageError, match=r"null: the feature spec needs the columns \['weather'\]"):
+        open_fleet(scripted, ["null"])
+    assert scripted.leases.total() == 0
 
 
 def test_two_runs_for_one_output_do_not_mix(tmp_path: Path, fleet: Fleet) -> None:
