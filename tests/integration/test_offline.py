@@ -42,18 +42,18 @@ def killed_when(arguments: list[str], reached: Callable[[], bool]) -> bool:
 
 
 def test_a_run_that_is_killed_several_times_ends_with_the_output_of_an_unbroken_one(tmp_path: Path) -> None:
-    file = write_parquet(tmp_path / "in.parquet", claims(20_000, SEED))
+    file = write_parquet(tmp_path / "in.parquet", claims(14_000, SEED))
     # Small batches make the model slow enough to be met at its work.
     options = ("--model", "null", "--batch-size", "4")
     subprocess.run(command(file, tmp_path / "whole.parquet", *options), check=True, capture_output=True)
     output = tmp_path / "killed.parquet"
-    for portions in (1, 4, 8):
+    for portions in (1, 4):
         assert killed_when(
             command(file, output, *options), lambda portions=portions: durable(output) >= portions
         )
         assert not output.exists()
     kept = durable(output)
-    assert 8 <= kept < 10
+    assert 4 <= kept < 7
     done = subprocess.run(command(file, output, *options), check=True, capture_output=True, text=True)
     assert f"{kept * 2_048:,} of them had been scored before" in done.stdout
     assert read(output) == read(tmp_path / "whole.parquet")
@@ -84,6 +84,7 @@ def test_a_run_killed_at_thirty_moments_ends_with_the_output_of_an_unbroken_one(
         assert read(output) == read(tmp_path / f"whole.{suffix}")
 
 
+@pytest.mark.slow
 def test_a_file_gets_the_scores_that_the_running_stage_gives(
     kafka: Any, topic: Callable[..., str], tmp_path: Path
 ) -> None:

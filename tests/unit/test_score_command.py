@@ -64,7 +64,7 @@ class Shell:
         return path
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir() if path.name != "pool")
+        return sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("pool"))
 
 
 @pytest.fixture
