@@ -155,7 +155,7 @@ class _Run:
                     store.discard()
                     raise UsageError(nothing_made(self.file, portions.counts, rejects))
                 lost = len(rejects) - len(portions.rejects)
-                self._deliver(store, portions.counts.claims - lost)
+                store.deliver()
         summary = self._summary(portions.counts, lost, found, fleet, clock.now() - start)
         _report(summary, rejects, as_json=as_json)
 
@@ -186,10 +186,6 @@ class _Run:
                 raise ClaimstreamError(
                     f"stopped by the keyboard after {store.done} of {expected} claims; the same command goes on there"
                 ) from None
-
-    def _deliver(self, store: Store, results: int) -> None:
-        with progress(f"writing {self.output.name}", results) as bar:
-            store.deliver(bar.advance)
 
     def _summary(self, counts: Counts, lost: int, found: int, fleet: Fleet, seconds: float) -> Summary:
         return Summary(

@@ -1,14 +1,15 @@
 """What a run has scored so far, durable portion by portion in a folder beside its output, until the output is whole.
 
-A portion is one Arrow file, synced and renamed: a run that is killed goes on behind the last one. The output itself is
-written from them at the end and renamed, so that nobody ever sees half of it.
+A portion is one Arrow file, synced and renamed: a run that is killed goes on behind the last one. The output itself
+grows beside them and is renamed at the end, so that nobody ever sees half of it; what a killed run had of it is written
+anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,8 @@ import pyarrow as pa
 from models import durable
 from models.locks import FileLock
 from stream.errors import ClaimstreamError, UsageError
-from stream.offline.files import opened, suffix_of
+from stream.offline.assembly import Assembly
+from stream.offline.files import suffix_of
 from stream.offline.identity import Identity, difference_of
 from stream.offline.portions import Portion
 from stream.offline.scorer import Scored
@@ -30,8 +32,6 @@ _RUN, _FINISHED, _LOCK = "run.json", "finished", "lock"
 # With a point in front: what a write that was killed leaves.
 _OURS = re.compile(rf"{_SEGMENT.pattern}|run\.json|finished|lock|assembled\.\w+|\.[\w.-]+\.[0-9a-f]{{32}}")
 _LOST = b"claimstream.lost"
-# Small row groups make Parquet large and slow to read.
-_TOGETHER = 65_536
 
 
 class Store:
@@ -41,6 +41,7 @@ class Store:
         self._output = output
         self._lock = lock
         self._folder = folder_of(output)
+        self._assembly: Assembly | None = None
         self.done = self._contiguous()
 
     @classmethod
@@ -76,17 +77,17 @@ class Store:
         return (self._folder / _FINISHED).exists() and not self._assembled.exists() and self._output.exists()
 
     def keep(self, portion: Portion, scored: Scored) -> None:
-        """Write what came of a portion. Raises ClaimstreamError."""
+        """Let what came of a portion be durable, and the output grow by it. Raises ClaimstreamError."""
         lost = json.dumps([asdict(each) for each in scored.lost]).encode()
-        schema = scored.results.schema.with_metadata({_LOST: lost})
+        kept = scored.results.replace_schema_metadata({_LOST: lost})
         buffer = pa.BufferOutputStream()
-        with pa.ipc.new_file(buffer, schema) as writer:
-            writer.write_batch(scored.results.replace_schema_metadata(schema.metadata))
+        with pa.ipc.new_file(buffer, kept.schema) as writer:
+            writer.write_batch(kept)
         try:
-            durable.write(
-                self._folder / f"{portion.first:012d}-{portion.end:012d}.arrow",
-                buffer.getvalue().to_pybytes(),
-            )
+            assembly = self._growing()
+            name = f"{portion.first:012d}-{portion.end:012d}.arrow"
+            durable.write(self._folder / name, buffer.getvalue().to_pybytes())
+            assembly.add(scored.results)
         except OSError as error:
             raise self._unwritable(error) from error
         self.done = portion.end
@@ -99,11 +100,11 @@ class Store:
             Reject(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
         ]
 
-    def deliver(self, advance: Callable[[int], None] = lambda _: None) -> None:
-        """Write the output from the portions, put it in its place, and remove them. Raises ClaimstreamError."""
+    def deliver(self) -> None:
+        """Finish the output, put it in its place, and remove the portions. Raises ClaimstreamError."""
         if not self.delivered:
             try:
-                self._assemble(advance)
+                self._growing().finish()
                 lost = json.dumps([asdict(each) for each in self.lost()]).encode()
                 durable.write(self._folder / _FINISHED, lost)
                 if self._output.exists():
@@ -124,6 +125,8 @@ class Store:
 
     def close(self) -> None:
         """Let another run have it."""
+        if self._assembly is not None:
+            self._assembly.abandon()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -138,23 +141,14 @@ class Store:
     def _assembled(self) -> Path:
         return self._folder / f"assembled{self._output.suffix}"
 
-    def _assemble(self, advance: Callable[[int], None]) -> None:
-        with opened(self._assembled, suffix_of(self._output)) as write:
-            for batch in self._together():
-                write(batch)
-                advance(batch.num_rows)
-        durable.sync(self._assembled)
-
-    def _together(self) -> Iterator[pa.RecordBatch]:
-        """The results in larger batches; an empty one at least, which has the columns."""
-        waiting: list[pa.RecordBatch] = []
-        for reader in self._readers():
-            waiting += [reader.get_batch(place) for place in range(reader.num_record_batches)]
-            if sum(batch.num_rows for batch in waiting) >= _TOGETHER:
-                yield _joined(waiting)
-                waiting = []
-        if waiting:
-            yield _joined(waiting)
+    def _growing(self) -> Assembly:
+        """The output so far, begun with the portions that an earlier run has left."""
+        if self._assembly is None:
+            self._assembly = Assembly(self._assembled)
+            for reader in self._readers():
+                for place in range(reader.num_record_batches):
+                    self._assembly.add(reader.get_batch(place).replace_schema_metadata(None))
+        return self._assembly
 
     def _readers(self) -> Iterator[Any]:
         start = 0
@@ -225,7 +219,3 @@ def _check(folder: Path, identity: Identity) -> None:
 
 def _is_there(output: Path) -> UsageError:
     return UsageError(f"{output} is there already: name another --output, or remove it first")
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.concat_batches([batch.replace_schema_metadata(None) for batch in batches])

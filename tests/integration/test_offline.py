@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from tests.stage import await_that, publish, stage
 from tests.stage import read as records_of
 
 SEED = 5
+# To look for GPUs takes torch, and seconds.
+ENVIRONMENT = {**os.environ, "ML_GPU_DEVICE_IDS": ""}
 
 
 def command(file: Path, output: Path, *more: str) -> list[str]:
@@ -32,9 +35,14 @@ def durable(output: Path) -> int:
     return len(list(output.with_name(f"{output.name}.partial").glob("*.arrow")))
 
 
+def run(arguments: list[str]) -> str:
+    done = subprocess.run(arguments, check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    return done.stdout
+
+
 def killed_when(arguments: list[str], reached: Callable[[], bool]) -> bool:
     """Whether the process was killed, before it came to its end by itself."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     while process.poll() is None and not reached():
         time.sleep(0.001)
     process.kill()
@@ -45,7 +53,7 @@ def test_a_run_that_is_killed_several_times_ends_with_the_output_of_an_unbroken_
     file = write_parquet(tmp_path / "in.parquet", claims(14_000, SEED))
     # Small batches make the model slow enough to be met at its work.
     options = ("--model", "null", "--batch-size", "4")
-    subprocess.run(command(file, tmp_path / "whole.parquet", *options), check=True, capture_output=True)
+    run(command(file, tmp_path / "whole.parquet", *options))
     output = tmp_path / "killed.parquet"
     for portions in (1, 4):
         assert killed_when(
@@ -54,8 +62,8 @@ def test_a_run_that_is_killed_several_times_ends_with_the_output_of_an_unbroken_
         assert not output.exists()
     kept = durable(output)
     assert 4 <= kept < 7
-    done = subprocess.run(command(file, output, *options), check=True, capture_output=True, text=True)
-    assert f"{kept * 2_048:,} of them had been scored before" in done.stdout
+    said = run(command(file, output, *options))
+    assert f"{kept * 2_048:,} of them had been scored before" in said
     assert read(output) == read(tmp_path / "whole.parquet")
     assert not output.with_name("killed.parquet.partial").exists()
 
@@ -67,7 +75,7 @@ def test_a_run_killed_at_thirty_moments_ends_with_the_output_of_an_unbroken_one(
 ) -> None:
     file = write_parquet(tmp_path / "in.parquet", claims(60_000, SEED))
     options = ("--model", "null", "--batch-size", "4")
-    subprocess.run(command(file, tmp_path / f"whole.{suffix}", *options), check=True, capture_output=True)
+    run(command(file, tmp_path / f"whole.{suffix}", *options))
     output, moments = tmp_path / f"killed.{suffix}", np.random.default_rng(SEED).uniform(0.0, 0.4, 30)
     for moment in moments:
         # Imports and reading take the first second; the rest of the run takes one more.
@@ -76,7 +84,7 @@ def test_a_run_killed_at_thirty_moments_ends_with_the_output_of_an_unbroken_one(
             assert output.exists()
             break
     if not output.exists():
-        subprocess.run(command(file, output, *options), check=True, capture_output=True)
+        run(command(file, output, *options))
     if suffix == "csv":
         lines = [path.read_text().splitlines() for path in (output, tmp_path / "whole.csv")]
         assert [line.split(",")[9] for line in lines[0]] == [line.split(",")[9] for line in lines[1]]
@@ -98,9 +106,7 @@ def test_a_file_gets_the_scores_that_the_running_stage_gives(
         await_that(lambda: running.delivered() == count)
         for size in ("1", "256"):
             options = ("--model", "claims_filter", "--batch-size", size)
-            subprocess.run(
-                command(file, tmp_path / f"{size}.parquet", *options), check=True, capture_output=True
-            )
+            run(command(file, tmp_path / f"{size}.parquet", *options))
     values = [message.value() for message in records_of(kafka, topics.scores)]
     theirs = {
         record["claim_id"]: record["scores"][0]
