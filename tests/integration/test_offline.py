@@ -101,7 +101,7 @@ def test_a_file_gets_the_scores_that_the_running_stage_gives(
     topics = Topics(topic(partitions=2), topic(partitions=2), topic(partitions=1))
     publish(kafka.bootstrap, topics.claims, count, seed=SEED)
     file = write_parquet(tmp_path / "in.parquet", claims(count, SEED))
-    alone = {"ML_BATCH_SIZE_MIN": "1", "ML_BATCH_SIZE_MAX": "1"}
+    alone = {"ML_BATCH_SIZE_MIN": "1", "ML_BATCH_SIZE_MAX": "1", "ML_GPU_DEVICE_IDS": ""}
     with stage(kafka.bootstrap, topics, model="claims_filter", **alone) as running:
         await_that(lambda: running.delivered() == count)
         for size in ("1", "256"):
