@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from bench.plots import windows_plot
 from bench.report import Figure, spread
 from models import CacheOptions
+from stream.allocator import keep_freed_memory
 from stream.clock import SystemClock
 from stream.offline import (
     Fleet,
@@ -29,6 +30,7 @@ from stream.offline import (
     score_all,
 )
 from stream.publishing import generate, open_claims
+from stream.turns import hand_over_quickly
 
 _ROUTES = {"*": ["claims_filter"]}
 _SEED = 11
@@ -38,6 +40,9 @@ _FILE = "claims.parquet"
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """`score_vs_model`, and the same against the forward alone; contestants alternate in one run, one torch thread."""
     count, rounds = (40_000, 3) if quick else (150_000, 7)
+    # As the command and the stage have it, for all contestants.
+    hand_over_quickly()
+    keep_freed_memory()
     options = CacheOptions(redis_url=None, device="cpu", threads=1)
     with TemporaryDirectory() as name, opened_models(options, _ROUTES) as fleet:
         contestants = _contestants(Path(name), list(generate(count, _SEED)), fleet)

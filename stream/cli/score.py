@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
 from stream.cli.output import emit_json, progress
@@ -24,6 +25,7 @@ from stream.publishing import (
 )
 from stream.publishing.claim_source import NOTHING
 from stream.publishing.supply import SHOWN_REJECTS
+from stream.turns import hand_over_quickly
 
 if TYPE_CHECKING:
     from config import Settings
@@ -141,6 +143,8 @@ class _Run:
         from stream.offline import Portions, Store, identity_of, opened_models, origin_of
 
         origin = origin_of(self.file, self.mapping, mapping)
+        hand_over_quickly()
+        keep_freed_memory()
         clock = SystemClock()
         with opened_models(_options(self.settings), self.settings.routes) as fleet:
             identity = identity_of(origin, fleet, self.settings.routes, self.layout)
