@@ -10,8 +10,8 @@ import pyarrow as pa
 from models import durable
 from stream.offline.files import opened, suffix_of
 
-# Small row groups make Parquet large and slow to read.
-_TOGETHER = 65_536
+# Small row groups make Parquet large and slow to read; of large ones much is left to write when all is scored.
+_TOGETHER = 16_384
 
 
 class Assembly:
