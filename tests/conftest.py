@@ -12,9 +12,14 @@ from typing import NoReturn, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 
 from stream.errors import ClaimstreamError
 from stream.topics import TopicSpec, ensure_topics
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("claimstream", deadline=None)
+settings.load_profile("claimstream")
 
 
 class Kafka(Protocol):
