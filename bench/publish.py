@@ -114,6 +114,7 @@ def _loop(route: Route, path: Path) -> None:
     prefix = single_object_prefix(schemas.load("claim_event"))
     producer = Producer({**DEFAULTS, **REQUIRED, "bootstrap.servers": route.bootstrap})
     with path.open("rb") as file:
+        record: Any
         for record in fastavro.reader(file):
             sink = BytesIO()
             sink.write(prefix)
