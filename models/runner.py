@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
 from models.features import ClaimFeatures
 from models.manifest import Manifest
@@ -42,7 +43,8 @@ class TransformerModel:
         self._threshold = np.float32(manifest.threshold)
         self._device = torch.device(device)
         # An exported program is compiled already, and its mode is fixed.
-        self._network = _compiled(network.eval()) if isinstance(network, ClaimsTransformer) else network
+        built = isinstance(network, ClaimsTransformer | ClaimsFactors)
+        self._network = _compiled(network.eval()) if built else network
 
     @torch.inference_mode()
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
@@ -86,7 +88,7 @@ class TransformerModel:
             self.score(batch)
 
 
-def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
+def _compiled(network: torch.nn.Module) -> torch.nn.Module:
     """The network as one call outside the interpreter lock.
 
     Called from Python, every operator gives the lock up and must win it back from the threads that read and write:
