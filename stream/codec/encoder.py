@@ -45,14 +45,17 @@ class Encoder:
         if batch.num_rows == 0:
             return []
         for name, part, column in zip(self._shape.names, self._shape.parts, batch.columns, strict=True):
-            _check_nulls(part, column, name)
+            check_nulls(part, column, name)
         prefix = self._prefix
         encoded = pyruhvro.serialize_record_batch(_whole(batch), self._text, 1)
         return [prefix + value for array in encoded for value in array.to_pylist()]
 
 
-def _check_nulls(shape: Shape, column: Any, place: str) -> None:
-    """The encoder library writes a nested null as an empty value, so nulls are looked for first."""
+def check_nulls(shape: Shape, column: Any, place: str) -> None:
+    """Raises ValueError for a null, at any depth, where the schema has none.
+
+    The encoder library writes a nested null as an empty value, so nulls are looked for first.
+    """
     if column.null_count:
         if shape.kind != "nullable":
             raise ValueError(f"{place} has {column.null_count} nulls, which the schema does not allow")
@@ -60,11 +63,11 @@ def _check_nulls(shape: Shape, column: Any, place: str) -> None:
     inner = shape.parts[0] if shape.kind == "nullable" else shape
     if inner.kind == "record":
         for name, part, child in zip(inner.names, inner.parts, column.flatten(), strict=True):
-            _check_nulls(part, child, f"{place}.{name}")
+            check_nulls(part, child, f"{place}.{name}")
     elif inner.kind == "array":
-        _check_nulls(inner.parts[0], column.flatten(), f"{place}[]")
+        check_nulls(inner.parts[0], column.flatten(), f"{place}[]")
     elif inner.kind == "map":
-        _check_nulls(inner.parts[0], _entries(column), f"{place}[]")
+        check_nulls(inner.parts[0], _entries(column), f"{place}[]")
 
 
 def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -25,14 +25,19 @@ class Walker:
 
     def check(self, value: bytes, start: int = 0) -> None:
         """Raises DecodeError unless the bytes from `start` are one record and nothing else."""
+        end = self.end(value, start)
+        if end < len(value):
+            raise DecodeError(f"{len(value) - end} bytes follow the record's end at byte {end}")
+
+    def end(self, value: bytes, start: int = 0) -> int:
+        """Where the record that begins at `start` ends. Raises DecodeError unless there is a whole one."""
         try:
             end = self._step(value, start)
         except IndexError:
             raise DecodeError(f"the value ends inside the record, at byte {len(value)}") from None
         if end > len(value):
             raise DecodeError(f"the value ends inside the record, at byte {len(value)}")
-        if end < len(value):
-            raise DecodeError(f"{len(value) - end} bytes follow the record's end at byte {end}")
+        return end
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

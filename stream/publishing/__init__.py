@@ -1,6 +1,9 @@
-"""Claims in: generated, or read from CSV by a mapping, and published to Kafka."""
+"""Claims in: generated, or read from files, by a mapping where they are rows, and published to Kafka."""
 
-from stream.publishing.claims_file import ClaimsFile, Counts, load_claims
+from stream.publishing.claim_files import open_claims
+from stream.publishing.claim_source import ClaimRows, ClaimSource, Counts
+from stream.publishing.claims_file import ClaimsFile, load_claims
+from stream.publishing.file_kinds import Kind
 from stream.publishing.generator import generate
 from stream.publishing.mapping import Mapping, load_mapping, shipped_mappings
 from stream.publishing.pacing import ArrivalPacer, Pacer, pacer
@@ -9,14 +12,18 @@ from stream.publishing.publisher import DeliveryError, Publisher, publish_all
 from stream.publishing.recording import Recorder, read_recording, write_recording
 from stream.publishing.rejects import Reject, write_rejects
 from stream.publishing.repetition import repeated
+from stream.publishing.row_files import read_rows
 from stream.publishing.supply import Supply, from_file, from_generator
 
 __all__ = [
     "PATTERNS",
     "ArrivalPacer",
+    "ClaimRows",
+    "ClaimSource",
     "ClaimsFile",
     "Counts",
     "DeliveryError",
+    "Kind",
     "Mapping",
     "Pacer",
     "Pattern",
@@ -30,10 +37,12 @@ __all__ = [
     "generate",
     "load_claims",
     "load_mapping",
+    "open_claims",
     "pacer",
     "parse_pattern",
     "publish_all",
     "read_recording",
+    "read_rows",
     "repeated",
     "shipped_mappings",
     "write_recording",

@@ -1,4 +1,4 @@
-"""A CSV file of claims as claim_event batches.
+"""A file of rows that a mapping makes claims of, as claim_event batches.
 
 The whole file is read and grouped before the first claim is given out: rows of one claim may stand anywhere
 in it, and a fault in its last line shall show before anything is published. Only mapped columns are held.
@@ -12,35 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from stream.publishing.arrow_calls import Column, booleans, column
 from stream.publishing.assembly import Assembly
-from stream.publishing.csv_reader import RawRows, read_rows
+from stream.publishing.claim_source import BATCH_ROWS, Counts
 from stream.publishing.fields import Fields
-from stream.publishing.grouping import NO_CLAIM, claim_numbers, disagreeing, group, siblings_of
+from stream.publishing.grouping import NO_CLAIM, Groups, claim_numbers, disagreeing, group, siblings_of
 from stream.publishing.mapping import Mapping
+from stream.publishing.raw_rows import RawRows
 from stream.publishing.rejects import Reject
+from stream.publishing.row_files import read_rows
 
-BATCH_ROWS = 2_000
 REQUIRED = ("claim_type", "member_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """rows = claims + rejected + merged. Merged rows are further lines of a claim that another row began."""
-
-    rows: int
-    claims: int
-    rejected: int
-    merged: int
-
-
-@dataclass(frozen=True, slots=True)
 class ClaimsFile:
-    """Everything of one file. `claims` is one batch of any length; iterate `batches` to publish it."""
+    """Everything of one file: `claims` is one batch of any length, `rows` where each began in the file."""
 
     claims: pa.RecordBatch
+    rows: npt.NDArray[np.int64]
     counts: Counts
     rejects: tuple[Reject, ...]
 
@@ -52,7 +45,7 @@ class ClaimsFile:
 
 def load_claims(path: Path, mapping: Mapping) -> ClaimsFile:
     """Reads, checks and groups `path`. Raises UsageError for a file that does not fit the mapping."""
-    raw = read_rows(path, mapping.columns(), mapping.format)
+    raw = read_rows(path, mapping.columns(), mapping.format, mapping.headers)
     return _Loading(raw, mapping).load()
 
 
@@ -80,7 +73,7 @@ class _Loading:
             rejected=len(rejects),
             merged=len(groups.rows) - groups.count,
         )
-        return ClaimsFile(assembly.build(groups), counts, rejects)
+        return ClaimsFile(assembly.build(groups), self._beginnings(groups), counts, rejects)
 
     def _reject_claims(self, assembly: Assembly) -> None:
         """Faults that show only when a claim's rows are seen together."""
@@ -100,6 +93,12 @@ class _Loading:
         faults = self._fields.faults
         for row, faulty in siblings_of(self._numbers, faults.rows()).items():
             faults.reasons[row] = f"row {self._raw.numbers[faulty]} of the same claim is rejected"
+
+    def _beginnings(self, groups: Groups) -> npt.NDArray[np.int64]:
+        """The first row of each claim, as it is numbered in the file."""
+        first = np.full(groups.count, np.iinfo(np.int64).max)
+        np.minimum.at(first, groups.claims, self._raw.numbers[groups.rows])
+        return first
 
     def _absent(self, name: str) -> str:
         source = getattr(self._mapping.claim, name)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import csv
-import difflib
-import gzip
 import io
-import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +14,15 @@ import pyarrow as pa
 import pyarrow.csv
 
 from stream.errors import UsageError
-from stream.publishing.arrow_calls import Column, column, compute
-from stream.publishing.mapping import FileFormat
+from stream.publishing.arrow_calls import Column, column
+from stream.publishing.file_kinds import open_bytes
+from stream.publishing.headers import found_columns
+from stream.publishing.mapping import FileFormat, Headers
+from stream.publishing.raw_rows import RawRows, settled
 from stream.publishing.rejects import Reject
 
-GZIP_MAGIC = b"\x1f\x8b"
 BLOCK_BYTES = 8 << 20
 LONGEST_HEADER = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RawRows:
-    """Trimmed texts of the well-formed rows, null where empty; `numbers` counts from 1, header included."""
-
-    columns: Mapping[str, Column]
-    numbers: npt.NDArray[np.int64]
-    rejects: tuple[Reject, ...]
-
-    @property
-    def total(self) -> int:
-        return len(self.numbers) + len(self.rejects)
 
 
 class LineCounter(io.RawIOBase):
@@ -64,51 +48,18 @@ class LineCounter(io.RawIOBase):
         return data
 
 
-def read_rows(path: Path, names: Mapping[str, str], layout: FileFormat) -> RawRows:
-    """The columns in `names` (column: the mapping's key that asks for it) of the whole file.
+def read_csv_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
+    """The columns `wanted` (column: the mapping's key that asks for it) that the file has.
 
     Raises UsageError for a file that cannot be read to its end, or lacks a column.
     """
-    check_file(path)
     try:
-        with _open(path) as file:
-            _check_header(path, _header(path, file, layout), names)
-        with _open(path) as file:
-            return _read(path, file, list(names), layout)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UsageError(f"{path} is damaged: its gzip data cannot be read to the end ({error})") from error
+        with open_bytes(path) as file:
+            found = found_columns(path, _header(path, file, layout), wanted, headers)
+        with open_bytes(path) as file:
+            return _read(path, file, found, layout)
     except pa.ArrowInvalid as error:
         raise UsageError(f"{path} cannot be read as CSV: {error}") from error
-
-
-def check_file(path: Path) -> None:
-    """Raises UsageError for what is no readable, non-empty file, or is not what its name says."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a CSV file in it")
-    if not path.exists():
-        raise UsageError(f"no file {path}{_nearest_file(path)}")
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if not start:
-        raise UsageError(f"{path} is empty: it needs a header row and at least one claim")
-    if path.suffix == ".gz" and start != GZIP_MAGIC:
-        raise UsageError(f"{path} is not a gzip file: unpack or rename it to end in .csv")
-
-
-def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f": there is no folder {path.parent}"
-    nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f": did you mean {path.with_name(nearest[0])}?" if nearest else ""
-
-
-def _open(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        packed = file.read(2) == GZIP_MAGIC
-    return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def _header(path: Path, file: IO[bytes], layout: FileFormat) -> list[str]:
@@ -122,31 +73,10 @@ def _header(path: Path, file: IO[bytes], layout: FileFormat) -> list[str]:
     return names
 
 
-def _check_header(path: Path, header: Sequence[str], names: Mapping[str, str]) -> None:
-    counts = Counter(header)
-    missing = [name for name in names if name not in counts]
-    if missing:
-        reasons = "; ".join(_missing(name, names[name], header) for name in missing[:5])
-        more = f" (and {len(missing) - 5} more)" if len(missing) > 5 else ""
-        raise UsageError(
-            f"{path} does not fit the mapping: {reasons}{more}. Correct the mapping or the file."
-        )
-    doubled = [name for name in names if counts[name] > 1]
-    if doubled:
-        raise UsageError(f"{path} has the column {doubled[0]} twice: rename one of them")
-
-
-def _missing(name: str, key: str, header: Sequence[str]) -> str:
-    folded = {column.casefold(): column for column in header}
-    nearest = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
-    hint = f"nearest column: {folded[nearest[0]]}" if nearest else f"its columns: {', '.join(header[:8])}"
-    return f"no column {name} ({key}), {hint}"
-
-
-def _read(path: Path, file: IO[bytes], names: list[str], layout: FileFormat) -> RawRows:
+def _read(path: Path, file: IO[bytes], found: Mapping[str, str], layout: FileFormat) -> RawRows:
     malformed: list[Reject] = []
     counter = LineCounter(file)
-    reader = _reader(counter, names, layout, malformed)
+    reader = _reader(counter, list(dict.fromkeys(found.values())), layout, malformed)
     table = reader.read_all().combine_chunks()
     total = table.num_rows + len(malformed)
     if total == 0:
@@ -156,7 +86,7 @@ def _read(path: Path, file: IO[bytes], names: list[str], layout: FileFormat) -> 
             f"{path} has {counter.lines} lines but {total + 1} rows: a quote is left open, or values contain"
             " line breaks. Mend the file, or set format.line_breaks_in_values: true in the mapping."
         )
-    return _texts(table, names, malformed, layout)
+    return _texts(table, found, malformed, layout)
 
 
 def _reader(counter: LineCounter, names: list[str], layout: FileFormat, malformed: list[Reject]) -> Any:
@@ -182,27 +112,18 @@ def _reader(counter: LineCounter, names: list[str], layout: FileFormat, malforme
     )
 
 
-def _texts(table: pa.Table, names: list[str], malformed: list[Reject], layout: FileFormat) -> RawRows:
+def _texts(table: pa.Table, found: Mapping[str, str], malformed: list[Reject], layout: FileFormat) -> RawRows:
     total = table.num_rows + len(malformed)
     skipped = np.asarray([reject.row - 2 for reject in malformed], dtype=np.int64)
     numbers = np.setdiff1d(np.arange(total), skipped) + 2
-    columns = {name: _chunk(table, name) for name in names}
+    columns = {name: _chunk(table, own) for name, own in found.items()}
     damaged = np.zeros(table.num_rows, dtype=np.bool_)
     for values in columns.values():
         damaged |= _not_utf8(values)
     rejects = [*malformed, *(Reject(int(row), "", "not UTF-8 text") for row in numbers[damaged])]
     kept = column(~damaged)
-    texts = {name: _trimmed(values.filter(kept), layout) for name, values in columns.items()}
-    blank = np.ones(int((~damaged).sum()), dtype=np.bool_)
-    for values in texts.values():
-        blank &= np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)
-    rejects += [Reject(int(row), "", "blank row") for row in numbers[~damaged][blank]]
-    filled = column(~blank)
-    return RawRows(
-        columns={name: values.filter(filled) for name, values in texts.items()},
-        numbers=numbers[~damaged][~blank],
-        rejects=tuple(rejects),
-    )
+    texts = {name: values.filter(kept).cast(pa.string()) for name, values in columns.items()}
+    return settled(texts, numbers[~damaged], rejects, layout, found)
 
 
 def _chunk(table: pa.Table, name: str) -> Column:
@@ -226,10 +147,3 @@ def _decodes(value: bytes | None) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _trimmed(values: Column, layout: FileFormat) -> Column:
-    text: Any = compute.utf8_trim_whitespace(values.cast(pa.string()))
-    empty = compute.is_in(text, value_set=pa.array(["", *layout.nulls], type=pa.string()))
-    built: Column = compute.if_else(empty, pa.scalar(None, pa.string()), text)
-    return built

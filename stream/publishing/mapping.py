@@ -112,15 +112,47 @@ class FileFormat(MappingModel):
     nulls: tuple[str, ...] = ()
 
 
+class Headers(MappingModel):
+    """How the file may name the mapping's columns: `also` lists other names, `optional` what may be missing.
+
+    A loose match does not look at case, spaces and punctuation.
+    """
+
+    match: Literal["exact", "loose"] = "exact"
+    also: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+
+
 class Mapping(MappingModel):
-    """Rows with the same claim_id make one claim, wherever they stand in the file."""
+    """Rows with the same claim_id make one claim, wherever they stand in the file.
+
+    `outcomes` are columns that say what became of a claim: no field may be read from them.
+    """
 
     description: str = ""
     format: FileFormat = FileFormat()
+    headers: Headers = Headers()
+    outcomes: tuple[str, ...] = ()
     claim: ClaimSources
     codes: tuple[CodeSource, ...] = ()
     line: LineSources | None = None
     attributes: dict[str, Source] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> Mapping:
+        columns = self.columns()
+        for name in self.outcomes:
+            if name in columns:
+                raise ValueError(
+                    f"{columns[name]} is read from {name}, which is among the outcomes: a claim must not carry"
+                    " what became of it. Take it from one of the two"
+                )
+        for name in (*self.headers.also, *self.headers.optional):
+            if name not in columns and name not in self.outcomes:
+                nearest = difflib.get_close_matches(name, columns, n=1)
+                hint = f"; did you mean {nearest[0]}?" if nearest else ""
+                raise ValueError(f"headers names {name}, which nothing is read from{hint}")
+        return self
 
     def sources(self) -> dict[str, Source]:
         """Every source by its key in the mapping, code lists aside."""
@@ -210,6 +242,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "claim": ClaimSources,
         "line": LineSources,
         "format": FileFormat,
+        "headers": Headers,
         "codes": CodeSource,
     }
     if not parents:

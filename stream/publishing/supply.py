@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from stream.errors import UsageError
-from stream.publishing.claims_file import ClaimsFile, Counts, load_claims
+from stream.publishing.claim_source import Counts
+from stream.publishing.claims_file import ClaimsFile, load_claims
 from stream.publishing.generator import generate
 from stream.publishing.mapping import load_mapping
 from stream.publishing.rejects import Reject, write_rejects

@@ -1,0 +1,213 @@
+"""Claims as they are, out of every kind of file that can hold them; each fault says where it is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import schemas
+from stream.errors import UsageError
+from stream.publishing import ClaimSource, Kind, open_claims
+from tests.claim_files import (
+    bare,
+    claims,
+    records,
+    varint,
+    write_avro,
+    write_blocks,
+    write_json,
+    write_parquet,
+)
+
+COUNT = 5_300
+TABLE = claims(COUNT)
+
+
+def read(path: Path) -> tuple[ClaimSource, pa.Table, list[Any]]:
+    source = open_claims(path)
+    stretches = list(source.batches())
+    table = pa.Table.from_batches([stretch.claims for stretch in stretches])
+    table.validate(full=True)
+    rows = np.concatenate([stretch.rows for stretch in stretches])
+    assert len(rows) == table.num_rows
+    assert (np.diff(rows) > 0).all()
+    return source, table, [reject for stretch in stretches for reject in stretch.rejects]
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "avro": lambda folder: write_avro(folder / "claims.avro", records(TABLE)),
+    "deflate": lambda folder: write_avro(folder / "claims", records(TABLE), codec="deflate", block=100_000),
+    "json": lambda folder: write_json(folder / "claims.jsonl", records(TABLE)),
+    "parquet": lambda folder: write_parquet(folder / "claims.parquet", TABLE, row_group_size=1_500),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_claims_come_back_as_they_were(tmp_path: Path, kind: str) -> None:
+    source, table, rejects = read(WRITERS[kind](tmp_path))
+    assert (source.expected, rejects, source.ignored) == (COUNT, [], ())
+    assert table.equals(TABLE)
+    assert sum(stretch.claims.num_rows for stretch in source.batches()) == COUNT
+
+
+def test_the_kind_is_told_by_content_first(tmp_path: Path) -> None:
+    for writer, kind in ((write_avro, Kind.AVRO), (write_json, Kind.JSON_LINES)):
+        path = writer(tmp_path / "claims", records(claims(3)))
+        assert open_claims(path).kind is kind
+    assert open_claims(write_parquet(tmp_path / "a", claims(3))).kind is Kind.PARQUET
+    packed = tmp_path / "claims.jsonl.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "claims").read_bytes()))
+    assert open_claims(packed).expected == 3
+
+
+def test_an_older_schema_is_resolved_and_what_is_no_part_of_a_claim_is_named(tmp_path: Path) -> None:
+    schema = schemas.load("claim_event")
+    older = {**schema, "fields": [f for f in schema["fields"] if f["name"] not in ("lines", "provider_id")]}
+    older["fields"].append({"name": "label", "type": "int"})
+    rows = [{**row, "label": 1} for row in records(claims(20))]
+    source, table, _ = read(write_avro(tmp_path / "a.avro", rows, older))
+    assert source.ignored == ("label",)
+    assert table.column("lines").to_pylist() == [[]] * 20
+    assert table.column("codes").to_pylist() == claims(20).column("codes").to_pylist()
+    source, table, _ = read(write_parquet(tmp_path / "a.parquet", claims(20).drop(["lines", "provider_id"])))
+    assert table.column("lines").to_pylist() == [[]] * 20
+    assert open_claims(write_json(tmp_path / "a.jsonl", rows)).ignored == ("label",)
+
+
+def test_blocks_that_are_not_in_the_shortest_form_are_read_record_by_record(tmp_path: Path) -> None:
+    """An array whose block says its size, and one in two blocks: allowed by Avro, seldom written."""
+    one, two = bare(claims(2))
+    codes = len(claims(1).column("codes")[0])
+    assert 0 < codes < 64
+    start = one.index(bytes([codes << 1, 18]) + b"icd-10-cm")
+    end = start + 1
+    for code in claims(1).column("codes")[0].as_py():
+        end += 2 + len("icd-10-cm") + len(code["code"])
+    sized = one[:start] + bytes([(codes << 1) - 1]) + varint(end - start - 1) + one[start + 1 :]
+    path = write_blocks(tmp_path / "a.avro", [(1, sized), (2, two + one)])
+    _, table, rejects = read(path)
+    assert rejects == []
+    assert table.to_pylist() == [claims(2).to_pylist()[place] for place in (0, 1, 0)]
+
+
+def test_a_text_that_is_not_utf8_costs_its_record(tmp_path: Path) -> None:
+    one, two = bare(claims(2))
+    path = write_blocks(tmp_path / "a.avro", [(2, one + two.replace(b"icd-10-cm", b"icd-10-c\xff", 1))])
+    with pytest.raises(UsageError, match=r"a\.avro is damaged in the blocks from record 1 on.*not UTF-8"):
+        read(path)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100, 3_000])
+def test_a_container_that_is_cut_off_is_refused_before_the_first_claim(tmp_path: Path, cut: int) -> None:
+    path = write_avro(tmp_path / "a.avro", records(claims(200)), block=2_000)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(
+        UsageError, match=r"a\.avro is damaged or cut off at record \d+.*write or copy it again"
+    ):
+        open_claims(path)
+
+
+def test_a_container_without_records_or_of_other_records_is_named(tmp_path: Path) -> None:
+    assert open_claims(write_avro(tmp_path / "none.avro", [])).expected == 0
+    other = {"type": "record", "name": "Invoice", "fields": [{"name": "number", "type": "string"}]}
+    path = write_avro(tmp_path / "a.avro", [{"number": "1"}], other)
+    with pytest.raises(UsageError, match=r"no claim_id, claim_type.*columns are number\. Name a --mapping"):
+        open_claims(path)
+    dated = schemas.load("claim_event")
+    dated["fields"][4] = {"name": "service_date", "type": "string"}
+    path = write_avro(tmp_path / "b.avro", [{**records(claims(1))[0], "service_date": "2024-01-02"}], dated)
+    _, table, rejects = read(path)
+    assert table.num_rows == 0
+    assert "does not fit" in rejects[0].reason
+
+
+@pytest.mark.parametrize("cut", [1, 4, 500])
+def test_a_parquet_file_that_is_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
+    path = write_parquet(tmp_path / "a.parquet", claims(200))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(UsageError, match=r"a\.parquet is no whole Parquet file .*cut off or damaged"):
+        open_claims(path)
+
+
+def test_what_a_parquet_column_holds_must_be_a_claims(tmp_path: Path) -> None:
+    wrong = claims(3).set_column(4, "service_date", pa.array([[1], [2], [3]]))
+    with pytest.raises(UsageError, match=r"column service_date holds list.*date32"):
+        open_claims(write_parquet(tmp_path / "a.parquet", wrong))
+    texts = claims(3).set_column(4, "service_date", pa.array(["2024-01-02", "soon", "2024-01-03"]))
+    _, table, rejects = read(write_parquet(tmp_path / "b.parquet", texts))
+    assert [str(day) for day in table.column("service_date").to_pylist()] == ["2024-01-02", "2024-01-03"]
+    assert [(reject.row, reject.reason) for reject in rejects] == [
+        (2, "service_date: 'soon' is not a date like 2024-01-31")
+    ]
+
+
+def test_a_parquet_row_without_what_it_needs_costs_itself(tmp_path: Path) -> None:
+    table = claims(4)
+    table = table.set_column(2, "member_id", pa.array(["M1", None, "", "M4"]))
+    found, read_back, rejects = read(write_parquet(tmp_path / "a.parquet", table))
+    assert found.expected == 4
+    assert read_back.column("member_id").to_pylist() == ["M1", "M4"]
+    assert [(reject.row, reject.reason) for reject in rejects] == [
+        (2, "member_id is missing"),
+        (3, "member_id is empty"),
+    ]
+
+
+GOOD = {"claim_id": "A", "claim_type": "professional", "member_id": "M1", "service_date": "2024-01-02"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[]", "a JSON list, not an object"),
+        ("", "blank row"),
+        (json.dumps({**GOOD, "claim_id": 7}), "claim_id: '7' is not text"),
+        (json.dumps({**GOOD, "claim_id": ""}), "claim_id is empty"),
+        (json.dumps({**GOOD, "member_id": None}), "member_id is missing"),
+        (json.dumps({**GOOD, "service_date": "02/01/2024"}), "service_date: '02/01/2024' is not a date like"),
+        (json.dumps({**GOOD, "lines": [{}, {"charge": "1"}]}), "lines[1].charge: '1' is not a number"),
+        (json.dumps({**GOOD, "lines": [{"charge": float("nan")}]}), "NaN is no number"),
+        (json.dumps({**GOOD, "codes": [{"code": "I10"}]}), "codes[0].system is missing"),
+        (json.dumps({**GOOD, "attributes": {"a": 1}}), "attributes.a: '1' is not text"),
+        ("\udcff", "not UTF-8 text"),
+    ],
+)
+def test_a_bad_line_costs_itself_and_says_why(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "claims.jsonl"
+    lines = [json.dumps(GOOD), line, json.dumps({**GOOD, "claim_id": "B"})]
+    path.write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    _, table, rejects = read(path)
+    assert table.column("claim_id").to_pylist() == ["A", "B"]
+    assert table.column("lines").to_pylist() == [[], []]
+    (reject,) = rejects
+    assert reject.row == 2
+    assert reason in reject.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.parquet", b"claim_id,x\n", "no Parquet file, whatever its name says"),
+        ("a.avro", b"{}", "no Avro file, whatever its name says"),
+        ("a.json", b"[{}]", "one JSON array: write one object a line"),
+        ("a.avro", b"Obj\x01rubbish", "no whole Avro file"),
+        ("a.avro.gz", gzip.compress(b"Obj\x01"), "Avro inside gzip: unpack it first"),
+        ("a.csv", b"claim_id\n1\n", "--mapping is missing"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=reason) as raised:
+        open_claims(path)
+    assert name in str(raised.value)
