@@ -53,7 +53,7 @@ class FeatureSpec(BaseModel):
         (), description="Attributes that are numbers; absent counts as 0."
     )
     date_tokens: tuple[DateToken, ...] = Field(
-        (), description="What of the dates becomes a token each: lag, weekdays, months."
+        default=(), description="What of the dates becomes a token each: lag, weekdays, months."
     )
     buckets: int = Field(ge=1, description="Tokens that stand for whatever the vocabulary does not know.")
 

@@ -123,7 +123,7 @@ class Manifest(Strict):
     type: Literal["transformer", "factors"] = "transformer"
     features: FeatureSpec
     features_digest: str | None = Field(
-        None, description="Of the features and the vocabulary that the weights were trained with."
+        default=None, description="Of the features and the vocabulary that the weights were trained with."
     )
     architecture: Architecture | Factors
     threshold: float = Field(ge=0.0, le=1.0, description="Scores at or above it get the second decision.")

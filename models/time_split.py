@@ -39,8 +39,8 @@ def split(days: Days, labels: npt.NDArray[np.float32], test_from: date | None = 
     end = _start(ordered, _TEST_SHARE) if test_from is None else (test_from - _EPOCH).days
     earlier = ordered[: np.searchsorted(ordered, end)]
     middle = _start(earlier, _VALIDATION_SHARE) if len(earlier) else end
-    parts = np.split(order, np.searchsorted(ordered, [middle, end]))
-    found = TimeSplit(*parts, *(_EPOCH + timedelta(int(day)) for day in (middle, end)))
+    train, validation, test = np.split(order, np.searchsorted(ordered, [middle, end]))
+    found = TimeSplit(train, validation, test, _day(middle), _day(end))
     _check(found, labels)
     return found
 
@@ -48,6 +48,10 @@ def split(days: Days, labels: npt.NDArray[np.float32], test_from: date | None = 
 def _start(ordered: Days, share: float) -> int:
     """The day from which on about that share lies."""
     return int(ordered[int(len(ordered) * (1 - share))])
+
+
+def _day(days: int) -> date:
+    return _EPOCH + timedelta(days)
 
 
 def _check(found: TimeSplit, labels: npt.NDArray[np.float32]) -> None:

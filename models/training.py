@@ -20,10 +20,11 @@ from models.backends.pytorch import ClaimsTransformer
 from models.columns import days
 from models.digests import digest_file
 from models.features import ClaimFeatures, FeatureSpec
-from models.loading import VOCABULARY, WEIGHTS, network_shape
+from models.loading import WEIGHTS, network_shape
 from models.manifest import FILE, Architecture, FileEntry, Manifest, MeasuredBytes, Variant, encoded
 from models.measures import Labels, auc, average_precision, best_threshold
 from models.runner import TransformerModel
+from models.vocabulary import FILE as VOCABULARY
 
 _BATCH = 256
 _PEAK_RATE = 2e-3

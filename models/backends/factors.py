@@ -30,6 +30,9 @@ class ClaimsFactors(nn.Module):
     numbers to one hidden layer. `scale` and `shift` make of the mean a logit that is calibrated (Platt 1999).
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, shape: FactorsShape) -> None:
         super().__init__()
         self.members = shape.members
@@ -59,10 +62,8 @@ class ClaimsFactors(nn.Module):
 
         Returns logits (n,). Token 0 is padding, whose vectors and amounts are zero.
         """
-        logits: Tensor = self.each(token, revenue, amount, number).mean(1) * self.scale + self.shift
-        return logits
+        return self.each(token, revenue, amount, number).mean(1) * self.scale + self.shift
 
-    @torch.jit.export
     def each(self, token: Tensor, revenue: Tensor, amount: Tensor, number: Tensor) -> Tensor:
         """Logits (n, members) before calibration."""
         n = token.shape[0]
