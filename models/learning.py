@@ -35,7 +35,10 @@ from models.training import Labelled, encoded_claims, scored, vocabulary, write_
 
 SIZES = Factors(width=8, hidden=16, members=4)
 
-_BATCH = 256
+_LARGEST_BATCH = 256
+_SMALLEST_BATCH = 16
+# A small table is learned in small steps: so many of them an epoch, where that is possible.
+_STEPS = 100
 _RATE = 2e-3
 _DECAY = 0.1
 _PATIENCE = 4
@@ -159,6 +162,7 @@ class _Pupil:
         self._tensors = encoded_claims(self._features, data.claims)
         self._labels = torch.from_numpy(data.labels)
         self._optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+        self._batch = min(max(len(data.labels) // _STEPS, _SMALLEST_BATCH), _LARGEST_BATCH)
         positives = float(data.labels.sum())
         self._weight = torch.tensor((len(data.labels) - positives) / positives)
 
@@ -199,7 +203,7 @@ class _Pupil:
         """One pass in a new order; the mean loss."""
         self.network.train()
         losses = []
-        for rows in torch.split(torch.randperm(len(self._labels)), _BATCH):
+        for rows in torch.split(torch.randperm(len(self._labels)), self._batch):
             logits = self.network.each(*self._inputs(self._tensors, rows))
             targets = self._labels[rows].unsqueeze(1).expand_as(logits)
             loss = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=self._weight)
@@ -214,7 +218,7 @@ class _Pupil:
     @torch.inference_mode()
     def _logits_of(self, tensors: dict[str, torch.Tensor]) -> npt.NDArray[np.float32]:
         self.network.eval()
-        parts = torch.split(torch.arange(len(tensors["token"])), 16 * _BATCH)
+        parts = torch.split(torch.arange(len(tensors["token"])), 16 * _LARGEST_BATCH)
         found: npt.NDArray[np.float32] = torch.cat(
             [self.network(*self._inputs(tensors, rows)) for rows in parts]
         ).numpy()

@@ -59,16 +59,19 @@ class Ranking:
         self._starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
 
     def measure(self, weights: Floats) -> tuple[Floats, Floats]:
-        """AUC and average precision (m,) of the claims, each counted as often as `weights` (m, n) in order say."""
+        """AUC and average precision (m,) of the claims, each counted as often as `weights` (m, n) in order say.
+
+        NaN where a class is absent.
+        """
         hits = np.add.reduceat(weights * self._hits, self._starts, axis=1)
         misses = np.add.reduceat(weights, self._starts, axis=1) - hits
         found = np.cumsum(hits, axis=1)
         positives, negatives = found[:, -1], misses.sum(1)
         above = found - hits / 2
-        area = (misses * above).sum(1) / (positives * negatives)
+        area = _ratio((misses * above).sum(1), positives * negatives, np.nan)
         seen = found + np.cumsum(misses, axis=1)
-        precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
-        return area, (hits * precision).sum(1) / positives
+        precision = (hits * _ratio(found, seen, 0.0)).sum(1)
+        return area, _ratio(precision, positives * (negatives > 0), np.nan)
 
     @property
     def size(self) -> int:
@@ -109,6 +112,11 @@ def best_threshold(scores: npt.NDArray[np.floating], labels: Labels) -> float:
     hits = np.cumsum(labels[order])
     best = int(np.argmax(2 * hits / (np.arange(1, len(hits) + 1) + labels.sum())))
     return round(float(scores[order[best]]), 4)
+
+
+def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:
+    found: Floats = np.divide(above, below, out=np.full_like(above, otherwise), where=below > 0)
+    return found
 
 
 def _resampled(ranking: Ranking, random: np.random.Generator) -> tuple[Floats, Floats]:

@@ -30,9 +30,6 @@ class ClaimsFactors(nn.Module):
     numbers to one hidden layer. `scale` and `shift` make of the mean a logit that is calibrated (Platt 1999).
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, shape: FactorsShape) -> None:
         super().__init__()
         self.members = shape.members
@@ -46,8 +43,8 @@ class ClaimsFactors(nn.Module):
         self.outward = nn.Parameter(torch.empty(shape.members, shape.hidden, 1))
         self.bias = nn.Parameter(torch.empty(shape.members))
         self.dropout = nn.Dropout(_DROPPED)
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("shift", torch.zeros(()))
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.shift = nn.Parameter(torch.zeros(()), requires_grad=False)
         self._begin(inputs, shape.hidden)
 
     def _begin(self, inputs: int, hidden: int) -> None:
