@@ -23,6 +23,7 @@ _NAMES = {
     "under-load": "batching.live",
     "delivery": "delivery",
     "faults": "faults",
+    "publish": "publish",
 }
 
 

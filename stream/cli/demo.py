@@ -75,7 +75,7 @@ def command(
             address = services.enter_context(EmbeddedKafka()).bootstrap
             redis_url = services.enter_context(EmbeddedRedis()).url
         settings = effective(config_file, _overrides(topics, address, redis_url, model))
-        plan = Plan(supply.counts.claims, rate, seed, added_workers=1, picture=picture)
+        plan = Plan(supply.expected, rate, seed, added_workers=1, picture=picture)
         with LiveTable(settings.latency.budget_ms) as table:
             report = Show(settings, supply, plan, SystemClock(), table.watch).run()
     emit_json(report.as_json()) if as_json else _print(report, picture)

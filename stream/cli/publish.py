@@ -1,4 +1,4 @@
-"""`claimstream publish`: claims from a file or the generator onto a topic."""
+"""`claimstream publish`: claims from a file of any kind, or the generator, onto a topic."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ Examples:
   claimstream publish --generate 20000 --seed 7 --rate 500
   claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10,burst=5,calm=55
   claimstream publish claims.csv.gz --mapping tuva --rejects rejected.csv
+  claimstream publish claims.avro
 """
 
 
@@ -75,13 +76,17 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Claims of all passes."""
-        return self.supply.counts.claims * self.repeat
+        """Claims of all passes, unless some are rejected on the way."""
+        return self.supply.expected * self.repeat
 
 
 @click.command(name="publish", epilog=EXAMPLES)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--mapping", metavar="NAME|PATH", help="How columns become claims, e.g. tuva.")
+@click.option(
+    "--mapping",
+    metavar="NAME|PATH",
+    help="How rows become claims, e.g. tuva; without it FILE holds claims as they are.",
+)
 @click.option("--generate", "generated", type=click.IntRange(min=1), metavar="N", help="Generate N claims.")
 @click.option(
     "--seed",
@@ -134,7 +139,10 @@ class Plan:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @kafka_options
 def command(*, as_json: bool, **options: Any) -> None:
-    """Publish claims from a CSV file, or generated ones, and wait until the broker has them all.
+    """Publish claims from a file, or generated ones, and wait until the broker has them all.
+
+    FILE is CSV, JSON lines, an Avro container or Parquet; CSV and JSON lines may be gzipped. With --mapping its rows
+    become claims; without, its records must have the fields of schemas/claim_event.avsc.
 
     Everything that can be checked is checked before the first claim is sent.
     """
@@ -164,7 +172,7 @@ def _plan(
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
     supply = _supply(file, mapping, generated, seed, rejects)
-    pace = _pace(rate, arrivals, replay, seed, supply.counts.claims * repeat)
+    pace = _pace(rate, arrivals, replay, seed, supply.expected * repeat)
     partitions_of(config, topic)
     encoder = _encoder(framing, registry, topic)
     try:
@@ -179,12 +187,10 @@ def _supply(
     file: Path | None, mapping: str | None, generated: int | None, seed: int, rejects: Path | None
 ) -> Supply:
     if (file is None) == (generated is None):
-        raise UsageError("name a FILE with its --mapping, or --generate N: one of the two")
+        raise UsageError("name a FILE, or --generate N: one of the two")
     if file is None:
         assert generated is not None
         return from_generator(generated, seed)
-    if mapping is None:
-        raise UsageError(f"--mapping is missing: it says how the columns of {file} become claims, e.g. tuva")
     return from_file(file, mapping, rejects)
 
 
@@ -235,6 +241,8 @@ def _run(plan: Plan, as_json: bool) -> None:
             failure = _interrupted(plan)
         except DeliveryError as error:
             failure = error
+        except UsageError as error:
+            failure = _broken_off(plan, error)
     if plan.recorder is not None:
         plan.recorder.save()
     _report(plan, clock.now() - start, as_json)
@@ -253,6 +261,15 @@ def _interrupted(plan: Plan) -> ClaimstreamError:
     )
 
 
+def _broken_off(plan: Plan, error: UsageError) -> ClaimstreamError:
+    """The file turned out to be damaged on the way: what was read of it is published, and said."""
+    try:
+        plan.publisher.flush()
+    except DeliveryError as undelivered:
+        return undelivered
+    return UsageError(f"{error}. {plan.publisher.acknowledged} claims before that were published")
+
+
 def _report(plan: Plan, seconds: float, as_json: bool) -> None:
     counts = plan.supply.counts
     published = plan.publisher.acknowledged
@@ -268,5 +285,7 @@ def _report(plan: Plan, seconds: float, as_json: bool) -> None:
         f" {counts.rows:,} rows = {counts.claims:,} claims + {counts.rejected:,} rejected"
         f" + {counts.merged:,} merged"
     )
-    for reject in plan.supply.rejects[:3]:
+    if plan.supply.ignored:
+        click.echo(f"left out, as no part of a claim: {', '.join(plan.supply.ignored)}", err=True)
+    for reject in plan.supply.rejects:
         click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)

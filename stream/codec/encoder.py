@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyruhvro
 
 from stream.codec.fast import is_fast
 from stream.codec.framing import Framing, confluent_prefix, single_object_prefix
 from stream.codec.shapes import Shape, parse
 from stream.errors import UsageError
+
+binary_join_element_wise: Any = pyarrow.compute.binary_join_element_wise
 
 
 class Encoder:
@@ -49,6 +52,10 @@ class Encoder:
         prefix = self._prefix
         encoded = pyruhvro.serialize_record_batch(_whole(batch), self._text, 1)
         return [prefix + value for array in encoded for value in array.to_pylist()]
+
+    def framed(self, written: pa.Array[Any]) -> list[bytes]:
+        """Values of this schema that are encoded already, in a column of bytes, with the frame around each."""
+        return list(binary_join_element_wise(self._prefix, written, b"").to_pylist())
 
 
 def check_nulls(shape: Shape, column: Any, place: str) -> None:

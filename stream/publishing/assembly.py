@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stream.publishing.arrow_calls import Column, booleans, column, date_column, list_column, map_column
+from stream.publishing.arrow_calls import (
+    Column,
+    booleans,
+    column,
+    compute,
+    date_column,
+    list_column,
+    map_column,
+)
 from stream.publishing.claim_lines import first_of
 from stream.publishing.claim_schema import claim_schema
 from stream.publishing.fields import Fields
@@ -83,11 +91,15 @@ class Assembly:
     def _codes_of(self, groups: Groups, entry: CodeSource, system: Column) -> tuple[Integers, Column, Column]:
         """Claim, system and code of every filled cell, in the order of rows and then columns."""
         rows = column(groups.rows)
-        texts = [self._fields.column(name).take(rows) for name in entry.columns]
+        texts = [self._fields.codes(entry, name).take(rows) for name in entry.columns]
         filled = np.stack([booleans(values.is_valid()) for values in texts], axis=1)
         row, place = np.nonzero(filled)
         cells = pa.concat_arrays(texts).take(column(place * len(groups.rows) + row))
-        return groups.claims[row], system.take(rows).take(column(row)), cells
+        claims, systems = groups.claims[row], system.take(rows).take(column(row))
+        if entry.separator is None:
+            return claims, systems, cells
+        parts, codes = _split(cells, entry.separator)
+        return claims[parts], systems.take(column(parts)), codes
 
     def _line_lists(self, groups: Groups) -> Column:
         rows = groups.rows if self._mapping.line is not None else groups.rows[:0]
@@ -112,6 +124,15 @@ class Assembly:
         values = pa.concat_arrays(texts).take(column(place * groups.count + claim))
         keys = column(names).take(column(place))
         return map_column(_offsets(claim, groups.count), keys, values, kind)
+
+
+def _split(cells: Column, separator: str) -> tuple[Integers, Column]:
+    """Every code of the cells, and the cell in which it stands."""
+    lists = compute.split_pattern(cells, separator)
+    codes = compute.utf8_trim_whitespace(lists.flatten())
+    filled = booleans(compute.not_equal(codes, ""))
+    cell = compute.list_parent_indices(lists).to_numpy()[filled]
+    return cell.astype(np.int64), codes.filter(column(filled))
 
 
 def _keys(claims: Integers, systems: Column, codes: Column) -> Integers:

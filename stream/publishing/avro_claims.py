@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyruhvro
 
 import schemas
-from stream.codec.exact import measure
+from stream.codec.exact import Lengths, measure
 from stream.codec.fast import is_fast
 from stream.codec.framing import Framing
 from stream.codec.resolution import project
@@ -22,6 +23,7 @@ from stream.codec.shapes import Shape, parse
 from stream.codec.walk import Walker
 from stream.codec.writers import Target, WriterReader
 from stream.errors import DecodeError, UsageError
+from stream.publishing.arrow_calls import Column
 from stream.publishing.avro_container import Block, container
 from stream.publishing.claim_checks import accepted
 from stream.publishing.claim_schema import claim_schema
@@ -70,6 +72,7 @@ class _Blocks:
         wanted = schemas.load("claim_event")
         target = Target(wanted, parse(wanted), claim_schema())
         self._shape = parse(schema)
+        self._is_claim_schema = self._shape == target.shape
         self._walker = Walker(self._shape)
         self._each = WriterReader(schema, target, Framing.BARE, b"")
         fast = project(wanted, self._shape, target.shape, target.arrow) if is_fast(self._shape) else None
@@ -81,24 +84,27 @@ class _Blocks:
     def read(self, blocks: Sequence[Block]) -> ClaimRows:
         """Raises DecodeError where the bytes of a block are no records."""
         first, count = blocks[0].first, sum(block.count for block in blocks)
-        claims = self._together(blocks, count)
-        if claims is not None:
-            return accepted(claims, np.arange(first, first + count))
+        payload = b"".join([block.payload for block in blocks])
+        together = self._together(payload, count)
+        if together is not None:
+            accept = accepted(together[0], np.arange(first, first + count))
+            as_written = self._is_claim_schema and not accept.rejects
+            return replace(accept, written=_values(payload, together[1])) if as_written else accept
         values = [value for block in blocks for value in self._split(block)]
         read = self._each.each(values)
         rejects = tuple(Reject(first + place, "", str(error)) for place, error in read.failures)
         return accepted(read.claims, np.asarray(read.places, dtype=np.int64) + first, rejects)
 
-    def _together(self, blocks: Sequence[Block], count: int) -> pa.RecordBatch | None:
-        """All blocks at once, if surely whole: an Avro array is blocks as well, so they are read as one array.
+    def _together(self, payload: bytes, count: int) -> tuple[pa.RecordBatch, Lengths] | None:
+        """All records at once and the bytes of each, if they surely are whole: they are read as one Avro array.
 
         The stamp behind it shows that the array ended where the bytes do.
         """
         if self._projection is None:
             return None
-        parts = [part for block in blocks if block.count for part in (_varint(block.count), block.payload)]
+        array = b"".join((_varint(count), payload, b"\x00", _STAMP))
         try:
-            gathered = pyruhvro.deserialize_array([b"".join([*parts, b"\x00", _STAMP])], self._gathering)
+            gathered = pyruhvro.deserialize_array([array], self._gathering)
         except ValueError:
             return None
         lists, stamp = gathered.columns
@@ -106,11 +112,12 @@ class _Blocks:
         columns = [records.field(place) for place in range(records.type.num_fields)]
         if stamp[0].as_py() != struct.unpack("<d", _STAMP)[0] or len(records) != count:
             return None
-        if not _is_exact(self._shape, columns, count, sum(len(block.payload) for block in blocks)):
+        lengths = _exact(self._shape, columns, count, len(payload))
+        if lengths is None:
             return None
         names = [records.type.field(place).name for place in range(len(columns))]
         claims = self._projection.apply(pa.RecordBatch.from_arrays(columns, names=names))
-        return pa.RecordBatch.from_arrays(claims.columns, schema=claim_schema())
+        return pa.RecordBatch.from_arrays(claims.columns, schema=claim_schema()), lengths
 
     def _split(self, block: Block) -> list[bytes]:
         ends = [0]
@@ -121,16 +128,25 @@ class _Blocks:
         return [block.payload[start:end] for start, end in pairwise(ends)]
 
 
-def _is_exact(shape: Shape, columns: list[Any], count: int, size: int) -> bool:
-    """Whether the records took just so many bytes, and their texts are UTF-8."""
+def _exact(shape: Shape, columns: list[Any], count: int, size: int) -> Lengths | None:
+    """The bytes of each record, if all took just so many together and their texts are UTF-8."""
     measured = measure(shape.parts, columns, count)
     if any(not text.to_pybytes().isascii() for text in measured.texts):
         try:
             for values in columns:
                 values.validate(full=True)
         except pa.ArrowInvalid:
-            return False
-    return int(measured.lengths.sum()) == size
+            return None
+    return measured.lengths if int(measured.lengths.sum()) == size else None
+
+
+def _values(payload: bytes, lengths: Lengths) -> Column:
+    """The records as a column of bytes that lie where they lay."""
+    ends = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    build: Any = pa.BinaryArray.from_buffers
+    built: Column = build(pa.binary(), len(lengths), [None, pa.py_buffer(ends), pa.py_buffer(payload)])
+    return built
 
 
 def _gathered(blocks: Iterator[Block]) -> Iterator[list[Block]]:

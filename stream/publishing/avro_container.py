@@ -24,6 +24,7 @@ from stream.errors import UsageError
 
 SYNC_BYTES = 16
 _LONGEST_VARINT = 10
+_LONGEST_HEAD = 2 * _LONGEST_VARINT
 _HEADER = fastavro.parse_schema(
     {
         "type": "record",
@@ -96,35 +97,29 @@ class Container:
 
     def _frames(self, *, keep: bool) -> Iterator[tuple[int, int, bytes]]:
         """First record, count of records and, if kept, packed bytes of each block."""
-        self._file.seek(self._start)
-        first = 1
-        while (count := self._varint(first, may_end=True)) is not None:
-            size = self._varint(first) or 0
+        at, first = self._start, 1
+        self._file.seek(at)
+        while head := self._file.read(_LONGEST_HEAD):
+            count, used = self._number(head, 0, first)
+            size, used = self._number(head, used, first)
             if count < 0 or size < 0:
                 raise self._damaged(first, f"a block of {count} records in {size} bytes")
+            self._file.seek(at + used if keep else at + used + size)
             packed = self._file.read(size) if keep else b""
-            if not keep:
-                self._file.seek(size, 1)
-            elif len(packed) < size:
-                raise self._damaged(first, "the file ends inside a block")
-            if self._file.read(SYNC_BYTES) != self._sync:
+            if (keep and len(packed) < size) or self._file.read(SYNC_BYTES) != self._sync:
                 raise self._damaged(first, "the file ends inside a block, or its sync marker is another")
             yield first, count, packed
+            at += used + size + SYNC_BYTES
             first += count
 
-    def _varint(self, first: int, *, may_end: bool = False) -> int | None:
-        """A zigzag number; None at the end of the file where it may end."""
+    def _number(self, head: bytes, at: int, first: int) -> tuple[int, int]:
+        """A zigzag varint, and where it ends."""
         bits = 0
-        for place in range(_LONGEST_VARINT):
-            byte = self._file.read(1)
-            if not byte:
-                if may_end and place == 0:
-                    return None
-                raise self._damaged(first, "the file ends in the head of a block")
-            bits |= (byte[0] & 0x7F) << (7 * place)
-            if byte[0] < 0x80:
-                return (bits >> 1) ^ -(bits & 1)
-        raise self._damaged(first, "the head of a block is no number")
+        for place, byte in enumerate(head[at : at + _LONGEST_VARINT]):
+            bits |= (byte & 0x7F) << (7 * place)
+            if byte < 0x80:
+                return (bits >> 1) ^ -(bits & 1), at + place + 1
+        raise self._damaged(first, "the file ends in the head of a block, or that is no number")
 
     def _unpacked(self, first: int, packed: bytes) -> bytes:
         try:

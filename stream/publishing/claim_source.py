@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stream.publishing.arrow_calls import Column
 from stream.publishing.file_kinds import Kind
 from stream.publishing.rejects import Reject
 
@@ -21,12 +22,14 @@ class ClaimRows:
     """One stretch of a file: claim_event columns, and the line or record number at which each claim begins.
 
     `rejects` and `merged` (further rows of claims that another row began) are those not told by an earlier stretch.
+    `written` are the claims' bytes in Avro, unframed, where the file has them just as the claim schema writes them.
     """
 
     claims: pa.RecordBatch
     rows: npt.NDArray[np.int64]
     rejects: tuple[Reject, ...] = ()
     merged: int = 0
+    written: Column | None = None
 
 
 class ClaimSource(Protocol):

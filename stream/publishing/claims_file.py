@@ -20,10 +20,10 @@ from stream.publishing.assembly import Assembly
 from stream.publishing.claim_source import BATCH_ROWS, Counts
 from stream.publishing.fields import Fields
 from stream.publishing.grouping import NO_CLAIM, Groups, claim_numbers, disagreeing, group, siblings_of
+from stream.publishing.joining import read_joined
 from stream.publishing.mapping import Mapping
 from stream.publishing.raw_rows import RawRows
 from stream.publishing.rejects import Reject
-from stream.publishing.row_files import read_rows
 
 REQUIRED = ("claim_type", "member_id")
 
@@ -45,8 +45,7 @@ class ClaimsFile:
 
 def load_claims(path: Path, mapping: Mapping) -> ClaimsFile:
     """Reads, checks and groups `path`. Raises UsageError for a file that does not fit the mapping."""
-    raw = read_rows(path, mapping.columns(), mapping.format, mapping.headers)
-    return _Loading(raw, mapping).load()
+    return _Loading(read_joined(path, mapping), mapping).load()
 
 
 class _Loading:
@@ -111,7 +110,7 @@ class _Loading:
 
     def _rejects(self) -> tuple[Reject, ...]:
         own = [
-            Reject(int(self._raw.numbers[row]), _text(self._ids, row), reason)
+            Reject(int(self._raw.numbers[row]), _text(self._ids, row), reason + self._raw.place(row))
             for row, reason in self._fields.faults.reasons.items()
         ]
         return tuple(sorted([*self._raw.rejects, *own], key=lambda reject: reject.row))

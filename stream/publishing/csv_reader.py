@@ -56,6 +56,8 @@ def read_csv_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, hea
     try:
         with open_bytes(path) as file:
             found = found_columns(path, _header(path, file, layout), wanted, headers)
+            if not file.read(1):
+                raise UsageError(f"{path} has a header but no rows: there is nothing to publish")
         with open_bytes(path) as file:
             return _read(path, file, found, layout)
     except pa.ArrowInvalid as error:
@@ -79,8 +81,6 @@ def _read(path: Path, file: IO[bytes], found: Mapping[str, str], layout: FileFor
     reader = _reader(counter, list(dict.fromkeys(found.values())), layout, malformed)
     table = reader.read_all().combine_chunks()
     total = table.num_rows + len(malformed)
-    if total == 0:
-        raise UsageError(f"{path} has a header but no rows: there is nothing to publish")
     if counter.lines > total + 1 and not layout.line_breaks_in_values:
         raise UsageError(
             f"{path} has {counter.lines} lines but {total + 1} rows: a quote is left open, or values contain"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -11,9 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stream.publishing.arrow_calls import Column, booleans, column, compute
-from stream.publishing.mapping import Source
+from stream.publishing.mapping import CodeSource, Source
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
+# Dollars before or behind the number, and what parts thousands.
+IGNORED = r"(?i)^usd|usd$|[$€£,\s]"
+ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -43,6 +47,10 @@ class Fields:
         """The raw text of one CSV column."""
         return self._columns[name]
 
+    def codes(self, source: CodeSource, name: str) -> Column:
+        """The texts of one column of codes."""
+        return _in_case(self._columns[name], source.case)
+
     def texts(self, source: Source | None, key: str) -> Column:
         """The text of each row, null where there is none."""
         if source is None:
@@ -50,17 +58,17 @@ class Fields:
         if source.constant is not None:
             return column([source.constant] * self._count, pa.string())
         found = compute.coalesce(*(self._columns[name] for name in source.columns))
-        if source.case is not None:
-            found = compute.utf8_lower(found) if source.case == "lower" else compute.utf8_upper(found)
+        found = _in_case(found, source.case)
         if source.values:
             found = self._replaced(found, source, key)
         built: Column = found if source.default is None else compute.fill_null(found, source.default)
         return built
 
     def numbers(self, source: Source | None, key: str, missing: float) -> npt.NDArray[np.float64]:
-        """Float64 per row; `$` and thousands separators are ignored."""
+        """Float64 per row; signs of currency and thousands separators are ignored, (1.50) is negative."""
         texts = self.texts(source, key)
-        bare = compute.replace_substring_regex(texts, pattern=r"[$,\s]", replacement="")
+        bare = compute.replace_substring_regex(texts, pattern=IGNORED, replacement="")
+        bare = compute.replace_substring_regex(bare, pattern=r"^\((.*)\)$", replacement=r"-\1")
         fits = compute.fill_null(compute.match_substring_regex(bare, pattern=NUMBER), False)
         values = compute.if_else(fits, bare, pa.scalar(None, pa.string())).cast(pa.float64())
         wrong = booleans(texts.is_valid()) & booleans(values.is_null())
@@ -96,11 +104,25 @@ class Fields:
 
 
 def parse_day(text: str, formats: tuple[str, ...]) -> int | None:
-    """Days since 1970-01-01 by the first format that fits the whole text."""
+    """Days since 1970-01-01 by the first format that fits the whole text; ISO 8601 always does."""
     for form in formats:
         try:
             moment = datetime.strptime(text, form).replace(tzinfo=UTC)
         except ValueError:
             continue
         return moment.toordinal() - EPOCH
-    return None
+    return _iso_day(text) if ISO.fullmatch(text) else None
+
+
+def _iso_day(text: str) -> int | None:
+    try:
+        return date.fromisoformat(text[:10]).toordinal() - EPOCH
+    except ValueError:
+        return None
+
+
+def _in_case(texts: Column, case: str | None) -> Column:
+    if case is None:
+        return texts
+    changed: Column = compute.utf8_lower(texts) if case == "lower" else compute.utf8_upper(texts)
+    return changed

@@ -76,10 +76,15 @@ class Source(MappingModel):
 
 
 class CodeSource(MappingModel):
-    """A code list spread over columns, with the code system of each row."""
+    """A code list spread over columns, with the code system of each row.
+
+    With a `separator` a cell holds several codes.
+    """
 
     system: Source
     columns: tuple[str, ...] = Field(min_length=1)
+    separator: str | None = Field(default=None, min_length=1)
+    case: Literal["lower", "upper"] | None = None
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -122,6 +127,25 @@ class Headers(MappingModel):
     also: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     optional: tuple[str, ...] = ()
 
+    @field_validator("optional", mode="before")
+    @classmethod
+    def _expand_columns(cls, value: Any) -> Any:
+        return _expanded(value)
+
+
+class Table(MappingModel):
+    """Another file beside the claims' file, which it is joined to where `key` equals the claims' column `matches`.
+
+    `file` is its name without ending. With `many` each of its rows is a line of its claim; `where` says which of its
+    rows count, by column and values.
+    """
+
+    file: str
+    key: str
+    matches: str
+    many: bool = False
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
 
 class Mapping(MappingModel):
     """Rows with the same claim_id make one claim, wherever they stand in the file.
@@ -132,6 +156,7 @@ class Mapping(MappingModel):
     description: str = ""
     format: FileFormat = FileFormat()
     headers: Headers = Headers()
+    tables: dict[str, Table] = Field(default_factory=dict)
     outcomes: tuple[str, ...] = ()
     claim: ClaimSources
     codes: tuple[CodeSource, ...] = ()
@@ -153,6 +178,17 @@ class Mapping(MappingModel):
                 hint = f"; did you mean {nearest[0]}?" if nearest else ""
                 raise ValueError(f"headers names {name}, which nothing is read from{hint}")
         return self
+
+    @model_validator(mode="after")
+    def _one_table_of_lines(self) -> Mapping:
+        if len([alias for alias, table in self.tables.items() if table.many]) > 1:
+            raise ValueError("more than one of the tables has `many`: lines come from one table")
+        return self
+
+    def table_of(self, column: str) -> str | None:
+        """The table whose column it is, if it is not the claims' own: `encounter` of encounter.Id."""
+        alias = column.partition(".")[0]
+        return alias if alias in self.tables and alias != column else None
 
     def sources(self) -> dict[str, Source]:
         """Every source by its key in the mapping, code lists aside."""
@@ -244,6 +280,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "format": FileFormat,
         "headers": Headers,
         "codes": CodeSource,
+        "tables": Table,
     }
     if not parents:
         return list(Mapping.model_fields)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError
+from stream.publishing.arrow_calls import Column
 from stream.publishing.pacing import Pacer
 from stream.publishing.recording import Recorder
 
@@ -41,9 +43,28 @@ SEND_ROWS = 2_000
 LEAST_WAIT = 0.002
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenClaims:
+    """Claims whose bytes in Avro are known, unframed: they go out as they came."""
+
+    claims: pa.RecordBatch
+    written: Column
+
+
+Batch: TypeAlias = pa.RecordBatch | WrittenClaims
+
+
+def claims_of(batch: Batch) -> pa.RecordBatch:
+    """The columns, however the batch is to go out."""
+    return batch.claims if isinstance(batch, WrittenClaims) else batch
+
+
 class BatchEncoder(Protocol):
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
         """One value a row."""
+
+    def framed(self, written: Column) -> list[bytes]:
+        """The same of rows that are encoded already."""
 
 
 class DeliveryError(ClaimstreamError):
@@ -92,13 +113,16 @@ class Publisher:
         except KafkaException as error:
             raise DeliveryError(f"no broker answers for {self._topic}: {error}") from error
 
-    def prepare(self, batch: pa.RecordBatch) -> list[Record]:
+    def prepare(self, batch: Batch) -> list[Record]:
         """The records of a batch, encoded, not sent yet."""
-        keys = batch.column(self._key_field).cast(pa.binary()).to_pylist()
-        values = self._encoder.encode(batch)
+        if isinstance(batch, WrittenClaims):
+            values = self._encoder.framed(batch.written)
+        else:
+            values = self._encoder.encode(batch)
+        keys = claims_of(batch).column(self._key_field).cast(pa.binary()).to_pylist()
         return [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
 
-    def publish(self, batch: pa.RecordBatch) -> None:
+    def publish(self, batch: Batch) -> None:
         """Encode and send; waits while the client's queue is full."""
         self.send(self.prepare(batch))
 
@@ -158,7 +182,7 @@ class Publisher:
 
 def publish_all(
     publisher: Publisher,
-    batches: Iterable[pa.RecordBatch],
+    batches: Iterable[Batch],
     *,
     clock: Clock,
     pacer: Pacer | None = None,

@@ -17,6 +17,14 @@ Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """The file that gave each row its line, and the row of that file; 0 where there is none."""
+
+    file: str
+    numbers: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class RawRows:
     """Trimmed texts of the well-formed rows, null where empty, and the rows that are not well-formed.
 
@@ -27,10 +35,17 @@ class RawRows:
     columns: Mapping[str, Column]
     numbers: Numbers
     rejects: tuple[Reject, ...]
+    details: Details | None = None
 
     @property
     def total(self) -> int:
         return len(self.numbers) + len(self.rejects)
+
+    def place(self, row: int) -> str:
+        """Where a row's line comes from, if that is another file: to be put behind a reason."""
+        if self.details is None or not self.details.numbers[row]:
+            return ""
+        return f" ({self.details.file} row {self.details.numbers[row]})"
 
 
 def settled(

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from stream.publishing.arrow_calls import compute
+from stream.publishing.publisher import Batch, claims_of
 
 
-def repeated(source: Callable[[], Iterable[pa.RecordBatch]], times: int) -> Iterator[pa.RecordBatch]:
+def repeated(source: Callable[[], Iterable[Batch]], times: int) -> Iterator[Batch]:
     """Each pass over `source` after the first adds ~2, ~3 … to the claim ids."""
     for number in range(1, times + 1):
         for batch in source():
-            yield batch if number == 1 else _renamed(batch, f"~{number}")
+            yield batch if number == 1 else _renamed(claims_of(batch), f"~{number}")
 
 
 def _renamed(batch: pa.RecordBatch, suffix: str) -> pa.RecordBatch:

@@ -2,50 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from stream.errors import UsageError
-from stream.publishing.claim_source import Counts
-from stream.publishing.claims_file import ClaimsFile, load_claims
+from stream.publishing.claim_files import open_claims
+from stream.publishing.claim_source import NOTHING, ClaimSource, Counts
 from stream.publishing.generator import generate
 from stream.publishing.mapping import load_mapping
-from stream.publishing.rejects import Reject, write_rejects
+from stream.publishing.publisher import Batch, WrittenClaims
+from stream.publishing.rejects import Reject, RejectsFile
 
 
-@dataclass(frozen=True, slots=True)
 class Supply:
-    """Claims to publish; each call of `batches` starts a fresh pass over them."""
+    """Claims to publish. `counts` and the first `rejects` are complete once a pass over `batches` was."""
 
-    counts: Counts
-    batches: Callable[[], Iterable[pa.RecordBatch]]
-    rejects: tuple[Reject, ...] = ()
+    def __init__(
+        self, expected: int, claims: Callable[[], Iterable[Batch]], counts: Counts = NOTHING
+    ) -> None:
+        self.expected = expected
+        self.counts = counts
+        self.rejects: list[Reject] = []
+        self.ignored: tuple[str, ...] = ()
+        self._claims = claims
+
+    def batches(self) -> Iterable[Batch]:
+        """A fresh pass over the claims."""
+        return self._claims()
+
+
+class FileSupply(Supply):
+    """Claims of a file; the first pass counts them and writes down what is rejected."""
+
+    def __init__(self, source: ClaimSource, rejects: RejectsFile | None) -> None:
+        super().__init__(source.expected, self._pass)
+        self.ignored = source.ignored
+        self._source = source
+        self._file = rejects
+        self._first = True
+
+    def _pass(self) -> Iterator[Batch]:
+        counting, self._first = self._first, False
+        for read in self._source.batches():
+            if counting:
+                self.counts = self.counts.with_rows(read)
+                self._note(read.rejects)
+            if read.written is not None:
+                yield WrittenClaims(read.claims, read.written)
+            elif read.claims.num_rows:
+                yield read.claims
+
+    def _note(self, rejects: tuple[Reject, ...]) -> None:
+        self.rejects += rejects[: max(SHOWN_REJECTS - len(self.rejects), 0)]
+        if self._file is not None:
+            self._file.add(rejects)
+
+
+SHOWN_REJECTS = 3
 
 
 def from_generator(count: int, seed: int) -> Supply:
     counts = Counts(rows=count, claims=count, rejected=0, merged=0)
-    return Supply(counts, lambda: generate(count, seed))
+    return Supply(count, lambda: generate(count, seed), counts)
 
 
-def from_file(path: Path, mapping_name: str, rejects: Path | None = None) -> Supply:
-    """Reads the whole file; rejected rows go to the file `rejects`.
+def from_file(path: Path, mapping_name: str | None = None, rejects: Path | None = None) -> Supply:
+    """Opens the file, whatever its kind; without a mapping it must hold claims as they are.
 
-    Raises UsageError for a file or mapping that does not fit, or when no row of the file makes a claim.
+    Rejected rows go to the file `rejects`. Raises UsageError for a file or mapping that does not fit, or when no row
+    of the file makes a claim.
     """
-    loaded = load_claims(path, load_mapping(mapping_name))
-    if rejects is not None:
-        write_rejects(rejects, loaded.rejects)
-    if not loaded.counts.claims:
-        raise UsageError(_nothing(path, loaded))
-    return Supply(loaded.counts, loaded.batches, loaded.rejects)
+    source = open_claims(path, None if mapping_name is None else load_mapping(mapping_name))
+    supply = FileSupply(source, None if rejects is None else RejectsFile(rejects))
+    if not source.expected:
+        for _ in supply.batches():
+            pass
+        raise UsageError(_nothing(path, supply))
+    return supply
 
 
-def _nothing(path: Path, loaded: ClaimsFile) -> str:
-    first = loaded.rejects[0]
+def _nothing(path: Path, supply: Supply) -> str:
+    if not supply.rejects:
+        return f"{path} holds no claims"
+    first = supply.rejects[0]
     return (
-        f"no row of {path} makes a claim: all {loaded.counts.rejected} are rejected,"
+        f"no row of {path} makes a claim: all {supply.counts.rejected} are rejected,"
         f" the first (row {first.row}) because: {first.reason}. Check the mapping."
     )

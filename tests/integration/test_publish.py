@@ -21,7 +21,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 import schemas
 from stream.cli.main import main
 from stream.codec import Encoder
-from stream.publishing import generate, read_recording
+from stream.publishing import generate, load_claims, load_mapping, read_recording
+from tests import claim_files as files
 
 HEADER_BYTES = 10
 
@@ -114,6 +115,60 @@ def test_claims_of_the_tuva_file_arrive_whole(kafka: Any, topic: Any, data_folde
     }
 
 
+def test_claims_as_they_are_arrive_from_every_kind_of_file(kafka: Any, topic: Any, tmp_path: Path) -> None:
+    table = files.claims(400)
+    expected = {row["claim_id"]: row for row in files.records(table)}
+    written = [
+        files.write_avro(tmp_path / "a.avro", list(expected.values()), codec="deflate"),
+        files.write_json(tmp_path / "a.jsonl", list(expected.values())),
+        files.write_parquet(tmp_path / "a.parquet", table),
+    ]
+    for path in written:
+        name = topic(partitions=2)
+        summary = published(str(path), "--topic", name, "--bootstrap", kafka.bootstrap)
+        assert (summary["claims"], summary["published"], summary["rejected"]) == (400, 400, 0)
+        found = {claim["claim_id"]: claim for claim in claims_of(read_back(kafka.bootstrap, name, 400))}
+        assert found == expected
+    name = topic(partitions=1)
+    published(str(written[0]), "--repeat", "2", "--topic", name, "--bootstrap", kafka.bootstrap)
+    ids = [claim["claim_id"] for claim in claims_of(read_back(kafka.bootstrap, name, 800))]
+    assert set(ids) == {*expected, *(f"{each}~2" for each in expected)}
+
+
+@pytest.mark.parametrize(
+    ("file", "mapping", "counts"),
+    [
+        ("tsa/tsa_claims_2010_2013.csv.gz", "tsa", (41_598, 41_597, 1, 0)),
+        ("synthea/claims.csv.gz", "synthea", (1_579, 561, 0, 1_018)),
+    ],
+)
+def test_real_files_become_claims(
+    data_folder: Path, file: str, mapping: str, counts: tuple[int, ...]
+) -> None:
+    found = load_claims(data_folder / file, load_mapping(mapping)).counts
+    assert (found.rows, found.claims, found.rejected, found.merged) == counts
+
+
+def test_rejects_are_a_file_with_line_and_reason(kafka: Any, topic: Any, tmp_path: Path) -> None:
+    name = topic(partitions=1)
+    path, rejects = tmp_path / "tsa 2015.csv", tmp_path / "rejected.csv"
+    path.write_text(
+        "claim number,DATE RECEIVED,Incident D,Claim Type\n1,1/2/15,1/1/15,Complaint\n,,,\n2,soon,1/1/15,x\n"
+    )
+    summary = published(
+        *(str(path), "--mapping", "tsa", "--rejects", str(rejects)),
+        *("--topic", name, "--bootstrap", kafka.bootstrap),
+    )
+    assert (summary["rows"], summary["claims"], summary["rejected"]) == (3, 1, 2)
+    assert [line[:30] for line in rejects.read_text().splitlines()] == [
+        "row,claim_id,reason",
+        "3,,blank row",
+        "4,2,claim.received_date: 'soon",
+    ]
+    (claim,) = claims_of(read_back(kafka.bootstrap, name, 1))
+    assert (claim["claim_type"], str(claim["service_date"])) == ("complaint", "2015-01-01")
+
+
 def test_rate_repeat_and_bare_framing(kafka: Any, topic: Any) -> None:
     name = topic(partitions=1)
     summary = published(
@@ -160,6 +215,9 @@ def test_what_is_wrong_is_said_before_anything_is_sent(kafka: Any, topic: Any, t
     assert "--mapping is missing" in refused(2, str(file), *place)
     assert "one of the two" in refused(2, *place)
     assert "--registry" in refused(2, "--generate", "5", "--framing", "confluent", *place)
+    cut = files.write_parquet(tmp_path / "cut.parquet", files.claims(50))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert "no whole Parquet file" in refused(2, str(cut), *place)
     secret = ("--client", "sasl.passwort=hunter2")
     answer = refused(2, "--generate", "5", *place, *secret)
     assert "sasl.passwort" in answer

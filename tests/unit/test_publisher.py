@@ -18,6 +18,9 @@ class Plain:
     def encode(self, batch: pa.RecordBatch) -> list[bytes]:
         return [str(value).encode() for value in batch.column("claim_id").to_pylist()]
 
+    def framed(self, written: object) -> list[bytes]:
+        raise AssertionError("nothing here is encoded already")
+
 
 @pytest.fixture(scope="module")
 def bootstrap() -> Iterator[str]:
