@@ -120,6 +120,16 @@ def spec_for(
 def learn(task: Task, parts: Parts, folder: Path, watch: Watch) -> Learned:
     """Find how long to learn, learn anew from all but the latest claims, measure on these, write into `folder`."""
     torch.use_deterministic_algorithms(mode=True)
+    threads = torch.get_num_threads()
+    # Steps are small: threads would wait for each other, and their number would change the sums.
+    torch.set_num_threads(1)
+    try:
+        return _learned(task, parts, folder, watch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _learned(task: Task, parts: Parts, folder: Path, watch: Watch) -> Learned:
     trial = _Pupil(task, parts.train)
     epochs, kept = trial.try_out(parts.validation, watch)
     scale, shift = platt.fit(trial.logits(parts.validation), parts.validation.labels)

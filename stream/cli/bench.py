@@ -21,6 +21,7 @@ _NAMES = {
     "batching": "batching",
     "padding": "batching.padding",
     "under-load": "batching.live",
+    "training": "training",
     "delivery": "delivery",
     "faults": "faults",
     "publish": "publish",
