@@ -1,4 +1,4 @@
-"""How well a model of real claims foretells what became of later ones: TSA claims of 2013 after those of 2010 to 2012."""
+"""How well a model of real claims foretells what becomes of later ones: TSA claims of 2013 after 2010 to 2012."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.nn import functional
 
 from models import platt
 from models.backends.factors import ClaimsFactors
-from models.columns import Lists
+from models.columns import Lists, same
 from models.date_tokens import DateToken
 from models.features import ClaimFeatures, FeatureSpec
 from models.loading import new_network
@@ -98,6 +99,18 @@ class Learned:
     scores: Labels
     discrimination: Discrimination
     calibration: Calibration
+
+
+def repeated(claims: pa.RecordBatch, names: Sequence[str]) -> dict[str, str]:
+    """Attributes that say what an earlier one says, and which: their products would count one fact twice."""
+    column = claims.column("attributes")
+    values = {name: pc.map_lookup(column, name, "first") for name in names}
+    found: dict[str, str] = {}
+    for place, name in enumerate(names):
+        earlier = (one for one in names[:place] if one not in found and same(values[one], values[name]))
+        if (twin := next(earlier, None)) is not None:
+            found[name] = twin
+    return found
 
 
 def spec_for(

@@ -28,6 +28,7 @@ claim:
   received_date: Came
 attributes:
   place: Place
+  where: {column: Place, case: lower}
   source: {constant: test}
 """
 COLUMNS = "Id,Kind,Happened,Came,Place,Paid,Verdict"
@@ -76,6 +77,7 @@ def test_a_model_of_a_file_is_pushed_and_scores_with_the_stages_code(
     assert "600 claims, 0 rejected" in card
     assert "| decided, with a day | 570 |" in card
     assert "never read: Verdict, Paid" in card
+    assert "attribute where, which says the same as place" in card
     assert "claimstream models train --data claims.csv --mapping mine.yaml --label Verdict" in card
     assert (folder / "model_card.png").read_bytes().startswith(b"\x89PNG")
     assert main.run(["models", "push", str(folder), "--repository", "repository"]) == 0
@@ -129,7 +131,7 @@ def test_weights_of_another_feature_spec_are_refused(work: Path, capsys: pytest.
         (["--time", "Place"], "Place gives no day for 570 of 570 labelled claims, the first of them '"),
         (["--undecided", "approve", "--undecided", "settle"], "has one class: all"),
         (["--test-from", "2031-01-01"], "the test part, from 2031-01-01 on, has 0 positive of 0"),
-        (["--number", "age"], "--number age: the mapping has no such attribute; it has place, source"),
+        (["--number", "age"], "--number age: the mapping has no such attribute; it has place, where, source"),
         (["--name", "My model"], "--name 'My model': it has to be lower-case letters"),
         (["--version", "1"], "--version '1': it has to be three numbers"),
         (["--claims", "1000"], "--claims belongs to generated claims"),

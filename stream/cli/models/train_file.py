@@ -66,22 +66,24 @@ def train_file(asked: FileTraining) -> Learned:
     tokens, numbers = _attributes(mapping, asked.numbers)
     found = load_labelled(asked.data, mapping, asked.columns)
     # torch takes seconds to import, which a wrong file does not owe.
-    from models.learning import Task, learn, spec_for
+    from models.learning import Task, learn, repeated, spec_for
     from models.model_card import write_card
     from models.time_split import split
 
     parts_of = split(found.days, found.labels, asked.test_from)
     parts = _parts(found, parts_of)
+    known = parts.train.claims[0]
+    twins = repeated(known, tokens)
     task = Task(
         name=asked.model,
         version=asked.version,
-        features=spec_for(parts.train.claims[0], tokens, numbers, asked.dates),
+        features=spec_for(known, [name for name in tokens if name not in twins], numbers, asked.dates),
         epochs=asked.epochs,
         seed=asked.seed,
         data=_described(asked, found),
     )
     learned = learn(task, parts, asked.folder, progress)
-    write_card(asked.folder, learned, parts, _origin(asked, mapping, found, parts_of, task))
+    write_card(asked.folder, learned, parts, _origin(asked, mapping, found, parts_of, task, twins))
     return learned
 
 
@@ -132,7 +134,12 @@ def _described(asked: FileTraining, found: LabelledClaims) -> str:
 
 
 def _origin(
-    asked: FileTraining, mapping: Mapping, found: LabelledClaims, parts_of: TimeSplit, task: Task
+    asked: FileTraining,
+    mapping: Mapping,
+    found: LabelledClaims,
+    parts_of: TimeSplit,
+    task: Task,
+    twins: dict[str, str],
 ) -> Origin:
     from models.model_card import Origin
 
@@ -148,6 +155,7 @@ def _origin(
         ("decided, without a readable day, left out", f"{found.undated:,}"),
         ("label", f"{columns.label}: " + ", ".join(f"{value} {n:,}" for value, n in found.values.items())),
         ("time", columns.time),
+        *(("left out", f"attribute {name}, which says the same as {twin}") for name, twin in twins.items()),
     ]
     return Origin(
         facts=facts,
