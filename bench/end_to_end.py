@@ -38,6 +38,9 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     note = f"{_LOAD * capacity:.0f} claims/s, Poisson; publisher, broker and receiver on the same cores"
     return [
         Figure("e2e_vs_offline", round(statistics.median(shares), 3), "x", "≥ 0.90", spread(shares)),
+        Figure(
+            "catch_up_share", round(statistics.median(shares), 3), "x", "≥ 0.95", "the same: out of a backlog"
+        ),
         Figure("e2e_claims_per_s", round(speed), "claims/s", "", spread(speeds)),
         Figure("offline_claims_per_s", round(statistics.median(alone)), "claims/s", "", spread(alone)),
         Figure(

@@ -34,6 +34,11 @@ class ModelEntry(Section):
     cache_priority: Literal["low", "medium", "high", "critical"] = Field(
         default="medium", description="Who stays when the cache is full; high is loaded at the start."
     )
+    priority: Literal["low", "medium", "high", "critical"] = Field(
+        default="medium",
+        description="Whose claims are scored first where several models' wait: each class is half a latency budget "
+        "ahead of the one below it.",
+    )
     quantization: Literal["none", "bf16", "fp16", "int8"] = Field(
         default="none", description="Precision of the variant that is preferred. No effect yet."
     )

@@ -85,7 +85,9 @@ class Batching(Section):
         "cache folder.",
     )
     late_max_s: float = Field(
-        default=2.0, gt=0, description="Seconds past its deadline after which a claim that waits goes first."
+        default=2.0,
+        gt=0,
+        description="Seconds that a claim set aside waits for spare room before it goes first.",
     )
 
     @model_validator(mode="after")
@@ -202,7 +204,8 @@ class Workers(Section):
     )
     gpu_device_ids: list[int] = Field(
         default=[0, 1],
-        description="GPUs for the workers. This version scores on the CPU: setting any is an error.",
+        description="GPUs, which the workers take in turn; empty for the CPU. One that was set and is not there is an "
+        "error; of the default, whatever is there is taken.",
     )
     async_inference: bool = Field(
         default=True, description="Let the next micro-batch be gathered while one is scored. No effect yet."

@@ -1,6 +1,7 @@
 """Models: what a version is, how claims become tensors, how a batch is scored, where models are kept."""
 
 from models.assembly import GIGABYTE, CacheOptions, open_pool
+from models.devices import CPU, Occupation, occupation
 from models.errors import ModelError, UnavailableError, UnknownModelError
 from models.inference import BatchResults, ClaimResult
 from models.lookups import hit_rates
@@ -13,6 +14,7 @@ from models.status import CacheStatus, TierStatus
 from models.tiers.pool import Pool
 
 __all__ = [
+    "CPU",
     "GIGABYTE",
     "BatchResults",
     "CacheOptions",
@@ -25,6 +27,7 @@ __all__ = [
     "ModelError",
     "ModelIdentity",
     "ModelPriority",
+    "Occupation",
     "Pool",
     "Repository",
     "SyncModelCacheManager",
@@ -34,6 +37,7 @@ __all__ = [
     "VersionKey",
     "hit_rates",
     "is_known",
+    "occupation",
     "open_model",
     "open_pool",
 ]

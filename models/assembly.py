@@ -11,7 +11,7 @@ from pathlib import Path
 from models.appraisal import Appraisals
 from models.cache import ModelCache, Tiers
 from models.demand import Demand
-from models.errors import UnavailableError
+from models.devices import CPU, place
 from models.eviction import Rules
 from models.priority import ModelPriority
 from models.protocols import Model
@@ -35,9 +35,9 @@ class CacheOptions:
     """Bytes, seconds and places of a cache.
 
     `repository`: None for what ships. `memory_folder`: None for shared memory, or the temporary files where that is
-    too small. `device`: `cpu`, `cuda:0`, or `auto`. `reserved_share`: part of the device's budget that only models of
-    priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the batches that a
-    model is tried with before anybody gets it. `priorities` are by the names that people write.
+    too small. `device`: as `models.devices.place` takes it. `reserved_share`: part of the device's budget that only
+    models of priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the batches
+    that a model is tried with before anybody gets it. `priorities` are by the names that people write.
     """
 
     device_bytes: int = 4 * GIGABYTE
@@ -75,11 +75,12 @@ class Assembled:
     resolver: Resolver
     appraisals: Appraisals
     repository: Repository
+    device: str
 
 
 def assemble(options: CacheOptions, now: Callable[[], float], wall: Callable[[], float]) -> Assembled:
     """Raises UnavailableError for a folder, a device or a Redis URL that cannot be used."""
-    device = _device(options)
+    device = place(options.device)
     repository = Repository(options.repository)
     appraisals = Appraisals(Demand(), now)
     tiers = Tiers(
@@ -88,15 +89,15 @@ def assemble(options: CacheOptions, now: Callable[[], float], wall: Callable[[],
         _redis_tier(options, appraisals, now),
         RepositoryTier(repository),
     )
-    cache = ModelCache(tiers, appraisals, now, shares_pages=device == "cpu", prepare=_import_loading)
-    return Assembled(cache, Resolver(repository, now), appraisals, repository)
+    cache = ModelCache(tiers, appraisals, now, shares_pages=device == CPU, prepare=_import_loading)
+    return Assembled(cache, Resolver(repository, now), appraisals, repository, device)
 
 
 def _device_tier(
     options: CacheOptions, device: str, appraisals: Appraisals, now: Callable[[], float]
 ) -> DeviceTier:
     # Where a model is a view of pages in RAM, what does not fit there does not fit the device either.
-    size = min(options.device_bytes, options.memory_bytes) if device == "cpu" else options.device_bytes
+    size = min(options.device_bytes, options.memory_bytes) if device == CPU else options.device_bytes
     rules = Rules(size, int(options.reserved_share * size), options.protection_s)
     budget = Budget(f"the budget of {device} (gpu_memory_gb)", rules, appraisals.appraise, now)
     return DeviceTier(partial(_build, options, device), budget, options.idle_s, now)
@@ -135,19 +136,6 @@ def _build(options: CacheOptions, device: str, release: Release, content: Conten
     )
     model.warm_up(options.warm_sizes)
     return model
-
-
-def _device(options: CacheOptions) -> str:
-    if options.device == "cpu":
-        return "cpu"
-    import torch
-
-    there = torch.cuda.is_available()
-    if options.device == "auto":
-        return "cuda:0" if there else "cpu"
-    if not there:
-        raise UnavailableError(f"there is no device {options.device!r} on this machine; use 'cpu' or 'auto'")
-    return options.device
 
 
 def open_pool(options: CacheOptions) -> Pool:

@@ -53,6 +53,11 @@ class SyncModelCacheManager:
         self._keeper = threading.Thread(target=self._keep, name="cache-maintenance", daemon=True)
         self._keeper.start()
 
+    @property
+    def device(self) -> str:
+        """Where models score: `cpu`, or a GPU such as `cuda:0`."""
+        return self._parts.device
+
     def get_model(
         self,
         model_name: str,

@@ -18,7 +18,9 @@ from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
 
 # What a forward of so many claims touches stays in the cache; larger ones are slower a claim.
-_CHUNK = 128
+_CPU_CHUNK = 128
+# A GPU is fastest with as much at once as it gets; each chunk is an answer to wait for.
+_GPU_CHUNK = 1 << 14
 # The compiler parses source; two threads that do so at once break Python's parser ("AST constructor recursion depth
 # mismatch"), and warnings.catch_warnings is the whole process's.
 _COMPILING = threading.Lock()
@@ -42,6 +44,7 @@ class TransformerModel:
         self.decisions = manifest.decisions
         self._threshold = np.float32(manifest.threshold)
         self._device = torch.device(device)
+        self._chunk_size = _CPU_CHUNK if self._device.type == "cpu" else _GPU_CHUNK
         # An exported program is compiled already, and its mode is fixed.
         built = isinstance(network, ClaimsTransformer | ClaimsFactors)
         self._network = _compiled(network.eval()) if built else network
@@ -54,12 +57,12 @@ class TransformerModel:
         """
         lengths = np.count_nonzero(features["token"], axis=1)
         count = len(lengths)
-        if 0 < count <= _CHUNK:
+        if 0 < count <= self._chunk_size:
             return self._chunk(features, slice(None), int(lengths.max()))
         order = np.argsort(lengths, kind="stable")
         scores = np.empty(count, np.float32)
-        for start in range(0, count, _CHUNK):
-            rows = order[start : start + _CHUNK]
+        for start in range(0, count, self._chunk_size):
+            rows = order[start : start + self._chunk_size]
             scores[rows] = self._chunk(features, rows, int(lengths[rows[-1]]))
         return scores
 

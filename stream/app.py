@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 import schemas
 from config import Settings
 from config.secrets import without_secrets
-from models import ModelError, SyncModelCacheManager, UnknownModelError
+from models import CPU, ModelError, SyncModelCacheManager, UnavailableError, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backoff import Backoff
@@ -29,12 +29,13 @@ from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits, read_committed
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
-from stream.host_load import HostLoad
+from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
 from stream.loader import Loader
 from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
+from stream.occupancy import Occupancy
 from stream.offsets import OffsetLedger
 from stream.options import (
     TopicShape,
@@ -51,7 +52,7 @@ from stream.options import (
 )
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
-from stream.pipeline import Bounds, Pipeline, Rhythm
+from stream.pipeline import Bounds, Pipeline, Rhythm, SeesOccupancy
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
 from stream.roster import Roster
@@ -82,6 +83,7 @@ class Surroundings:
     make_loop: MakeLoop = StepLoop
     moved: Callable[[], Moved] = threading.Event
     end: Callable[[str], None] = end_process
+    occupancy: Callable[[str], SeesOccupancy] = Occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,12 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0)
 
     `slot`: its number within the instance.
     """
-    cache = SyncModelCacheManager(options=cache_options(settings))
+    cache = _cache(settings, slot)
     rooms = build_rooms(settings, clock)
     loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, schedule(settings))
     loader.open()
     _preload(settings, cache)
-    worker, batcher = build_worker(settings, shape, rooms, loader, slot=slot)
+    worker, batcher = build_worker(settings, shape, rooms, loader, slot=slot, device=cache.device)
     return Assembly(worker, rooms.metrics, cache, loader, batcher, _speeds(settings))
 
 
@@ -132,6 +134,7 @@ def build_worker(
     loader: Loader,
     surroundings: Surroundings = Surroundings(),
     slot: int = 0,
+    device: str = CPU,
 ) -> tuple[Worker, Batcher]:
     """A worker around these rooms, and what decides on its batches."""
     limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
@@ -153,6 +156,7 @@ def build_worker(
         producer=producer,
         ledger=rooms.ledger,
         gate=ReadingGate(GateLimits()),
+        fairness=Fairness(),
         pressure=Pressure(),
         crowding=Crowding(),
         turns=Turns(_SMALL_BATCH),
@@ -163,7 +167,7 @@ def build_worker(
             ahead=settings.batching.size_max,
             budget=rooms.budget,
         ),
-        host=HostLoad() if settings.batching.policy == "load" else None,
+        occupancy=surroundings.occupancy(device),
         rhythm=Rhythm(),
         signals=progress.signals(),
         clock=clock,
@@ -246,6 +250,14 @@ def _batcher(settings: Settings, rooms: Rooms, loader: Loader, scorer: Scorer) -
     batcher = Batcher(rooms.lanes, loader, batching_rules(settings), rooms.metrics, _speeds(settings).known())
     batcher.conditions.ceilings = scorer.ceilings
     return batcher
+
+
+def _cache(settings: Settings, slot: int) -> SyncModelCacheManager:
+    """Raises UsageError for a device or a folder that cannot be had."""
+    try:
+        return SyncModelCacheManager(options=cache_options(settings, slot))
+    except UnavailableError as error:
+        raise UsageError(str(error)) from error
 
 
 def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:

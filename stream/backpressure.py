@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from stream.batch_sizer import DeviceLoad
+
+# Memory presses when so much of it is taken.
+_AMPLE = 0.9
+
 
 class Flow(Enum):
     """What intake does with its partitions."""
@@ -72,6 +77,12 @@ class Pressure:
         self.parts = {name: min(max(2.0 * part - 1.0, 0.0), 1.0) for name, part in parts.items()}
         self.value = max(self.value - passed / self._recovery, *self.parts.values(), 0.0)
         return self.value
+
+
+def scarcity(device: DeviceLoad) -> float:
+    """Memory that others take as well, as what it is of its bound: from nine tenths on it presses, all of it wholly."""
+    used = 1.0 - device.available / device.total
+    return min(max(0.5 + (used - _AMPLE) / (2.0 * (1.0 - _AMPLE)), 0.0), 1.0)
 
 
 class Crowding:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,15 +48,15 @@ class Wait:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What decides beside the lane. Times in seconds.
 
     `budget` from when a claim comes to the end of its forward; `delivery` from there to acknowledgement. `curve` and
     `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. What is spent
     for others allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
     `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
-    set aside; otherwise all are served by deadline. `crowded`: so much is set aside that it has to go first.
+    set aside; otherwise all are served by deadline. `give_up`: so are those that are predicted to be late; otherwise
+    only those that are late already and do not fit. `crowded`: so much is set aside that it has to go first.
     """
 
     curve: LatencyCurve
@@ -66,6 +67,7 @@ class Situation:
     reserve: float = 0.0
     cap: float = math.inf
     spare: bool = True
+    give_up: bool = True
     crowded: bool = False
     draining: bool = False
 
@@ -85,12 +87,15 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
     hopeless = int(lane.deadlines.searchsorted(start + at.curve.seconds(1)))
     if at.draining:
         return Close(_oldest_first(lane, most), CloseReason.DRAIN)
+    in_turn = not (at.spare and at.give_up)
     if at.crowded or hopeless == lane.waiting or (hopeless and not at.spare):
         return Close(_oldest_first(lane, _breather(lane, at, most)), CloseReason.LATE)
+    if hopeless and in_turn:
+        return Close(_late_last(lane, _breather(lane, at, most), now), CloseReason.LATE)
     count = min(lane.waiting - hopeless, most)
     slack = lane.deadlines.item(hopeless) - start
     if at.curve.seconds(count) > slack:
-        if not at.spare:
+        if in_turn:
             return _all_in_turn(at, count, slack)
         return Close(_give_up(lane, start, hopeless, most, at), CloseReason.DEADLINE)
     if lane.waiting - hopeless >= min(at.sizes.target, most):
@@ -129,14 +134,16 @@ def _all_in_turn(at: Situation, count: int, slack: float) -> Close:
     return Close(Portion(0, enough), CloseReason.LATE)
 
 
-def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int) -> bool:
+def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int, budget: float) -> bool:
     """Whether so much of the device is taken that being late would last, and it is known well enough who will be late.
 
     Behind by some claims, a device that is busy for a share s of the time makes 1 / (1 - s) times as many late until
     it has caught up. Where that is few, none is worth giving up: short batches and a second look cost more. Where
-    batches often take longer than predicted by more than `margin`, those who are kept are late as well.
+    batches often take longer than predicted by more than `margin`, those who are kept are late as well. How fast the
+    device is goes by the largest batches for which a claim can wait as long as they take.
     """
-    return margin <= _SURE and rate * curve.seconds(most) > _CALM * most
+    largest = min(most, max(curve.fitting(0.5 * budget), 1))
+    return margin <= _SURE and rate * curve.seconds(largest) > _CALM * largest
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:
@@ -163,6 +170,15 @@ def worth_waiting_for(curve: LatencyCurve, rate: float, budget: float, most: int
 def _oldest_first(lane: LaneView, most: int) -> Portion:
     aside = min(lane.aside, most)
     return Portion(0, min(lane.waiting, most - aside), aside)
+
+
+def _late_last(lane: LaneView, most: int, now: float) -> Portion:
+    """Where not all fit, whoever is late for certain comes after those who might not be."""
+    if lane.waiting + lane.aside <= most:
+        return _oldest_first(lane, most)
+    late = int(lane.deadlines.searchsorted(now))
+    count = min(lane.waiting - late, most)
+    return Portion(late, count, min(lane.aside + late, most - count))
 
 
 def _breather(lane: LaneView, at: Situation, most: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stream.cost_model import LatencyCurve
 
@@ -20,8 +21,7 @@ class SizeLimits:
     automatic: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Claims at which a batch need not wait for more, and the most that it takes at once."""
 
     target: int

@@ -48,8 +48,9 @@ class BatchingRules:
     """Seconds and sizes that hold for all lanes.
 
     `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
-    aside; those that are late by more than `latest` go first. `base`: the size that the load of the device shrinks,
-    None where sizes follow from speed and arrivals.
+    aside; those that have waited there for more than `latest` go first. `base`: the size that the load of the device
+    shrinks, None where sizes follow from speed and arrivals. `head_starts`: seconds by which the claims of a model,
+    named, go ahead of their deadline when the next lane is chosen.
     """
 
     limits: SizeLimits
@@ -57,6 +58,7 @@ class BatchingRules:
     spare: bool = True
     latest: float = 2.0
     base: int | None = None
+    head_starts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,6 +81,9 @@ class Conditions:
 
 class Batcher:
     """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile.
+
+    Priority is a head start in this order: it puts a lane before others without ever making them wait for ever, and
+    only lanes with as great a head start shorten its batches.
 
     A model of which one claim takes more than half of the budget is slow: it has a scoring loop of its own, which asks
     for `slow` lanes; no other would be on time behind it.
@@ -148,7 +153,7 @@ class Batcher:
         cost.observe(count, seconds)
         if (single := cost.single) is not None:
             self._judge(chosen.batch.lane, single)
-        self.decided.note(decision._replace(actual_ms=1_000.0 * seconds))
+        self.decided.note(Decision(*decision[:-1], 1_000.0 * seconds))
         self._metrics.count("batches_closed_total", 1, decision.model, decision.reason)
         if decision.given_up:
             self._metrics.count("claims_set_aside_total", decision.given_up, decision.model)
@@ -186,10 +191,12 @@ class Batcher:
         """The lanes, most urgent first, each with the seconds that the others leave it."""
         if len(views) < 2:
             return [(view, math.inf) for view in views]
-        starts = [(self._latest_start(view, now), view.deadline, view) for view in views]
-        starts.sort(key=lambda entry: entry[:2])
-        first, second = starts[0][0] - now, starts[1][0] - now
-        return [(view, first if place else second) for place, (_, _, view) in enumerate(starts)]
+        entries = [(self._latest_start(view, now), self._head_start(view.lane), view) for view in views]
+        entries.sort(key=lambda entry: (entry[0] - entry[1], entry[2].deadline - entry[1]))
+        return [(view, _left(entries, view, ahead) - now) for _, ahead, view in entries]
+
+    def _head_start(self, lane: int) -> float:
+        return self._rules.head_starts.get(self._models.identity(lane).name, 0.0)
 
     def _latest_start(self, view: LaneView, now: float) -> float:
         """When the first of its claims that can be on time has to begin; infinity where none can."""
@@ -201,16 +208,17 @@ class Batcher:
 
     def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
         rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
-        sizes = self._sizes(view.lane, view.rate)
+        sizes, budget = self._sizes(view.lane, view.rate), min(rules.budget, view.left) - conditions.delivery
         return Situation(
             cost.curve,
             sizes,
-            min(rules.budget, view.left) - conditions.delivery,
+            budget,
             conditions.delivery,
             cost.margin,
             conditions.reserve,
             cap,
-            spare=rules.spare and worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most),
+            spare=rules.spare,
+            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most, budget),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )
@@ -297,3 +305,9 @@ class Batcher:
             predicted,
             actual,
         )
+
+
+def _left(entries: Sequence[tuple[float, float, LaneView]], view: LaneView, ahead: float) -> float:
+    """When the first of the other lanes has to begin whose head start is no smaller."""
+    starts = [start for start, other, each in entries if each is not view and other >= ahead]
+    return min(starts, default=math.inf)

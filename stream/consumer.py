@@ -24,6 +24,7 @@ from stream.letters import UNREADABLE, ask_for_headers
 from stream.metrics import StageMetrics
 from stream.offset_metadata import NOTHING
 from stream.offsets import OffsetLedger, Standing
+from stream.pauses import Pauses
 from stream.records import Flags, Headers, Integers, Polled, distinct
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,7 @@ class ClaimConsumer:
         # What the broker knows this member by; read by whoever commits offsets elsewhere.
         self.membership: Any = None
         self._flowing = False
-        self._paused = False
-        self._pause_again = False
+        self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
         self._held: dict[int, list[Message]] = {}
@@ -103,13 +103,11 @@ class ClaimConsumer:
 
         `patience`: seconds to wait for more of them while they are flowing.
         """
-        if self._pause_again:
-            self._client.pause(self._owned())
-            self._pause_again = False
         if self._unknown:
             self._learn(sorted(self._unknown))
         self._came.clear()
-        held = self._let_go() if self._held and not self._paused else []
+        held = self._let_go() if self._held and not self._pauses.everything else []
+        self._apply_pauses()
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
@@ -136,13 +134,19 @@ class ClaimConsumer:
 
     def pause(self) -> None:
         """Stop fetching; the client goes on polling so that the group keeps this member."""
-        self._client.pause(self._owned())
-        self._paused = True
+        self._pauses.everything = True
+        self._apply_pauses()
         self._metrics.count("reading_paused_total")
 
     def resume(self) -> None:
-        self._client.resume([each for each in self._owned() if each.partition not in self._held])
-        self._paused = self._pause_again = False
+        self._pauses.everything = False
+        self._apply_pauses()
+
+    def give_way(self, partitions: frozenset[int]) -> None:
+        """Read none of these, until told otherwise."""
+        if partitions != self._pauses.yielding:
+            self._pauses.yielding = partitions
+            self._apply_pauses()
 
     def commit(self, standings: Mapping[int, Standing], *, wait: bool = False) -> None:
         """Commit; without `wait` the answer comes through `note_commit` in a later poll."""
@@ -170,15 +174,20 @@ class ClaimConsumer:
             self._ledger.uncommitted(position.partition for position in positions)
         self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
 
+    def lags(self) -> dict[int, int]:
+        """Records of each partition that are still to be read, as far as the client knows without asking."""
+        known = [(each, self._positions[each]) for each in self._ledger.owned() if each in self._positions]
+        return {partition: max(self._end(partition) - read_to, 0) for partition, read_to in known}
+
+    def _end(self, partition: int) -> int:
+        _, end = self._client.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return int(end)
+
     def report_lag(self) -> None:
-        """Set the lag gauges from what the client already knows."""
+        """Set the lag gauges."""
         self._metrics.drop("consumer_lag")
-        for partition in self._ledger.owned():
-            read_to = self._positions.get(partition)
-            if read_to is None:
-                continue
-            _, end = self._client.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            self._metrics.set("consumer_lag", max(end - read_to, 0), str(partition))
+        for partition, lag in self.lags().items():
+            self._metrics.set("consumer_lag", lag, str(partition))
 
     def close(self) -> None:
         """Leave the group; the revoke callback commits what is delivered."""
@@ -225,14 +234,13 @@ class ClaimConsumer:
 
     def _hold(self, partition: int, messages: list[Message]) -> None:
         if partition not in self._held:
-            self._client.pause([TopicPartition(self._topic, partition)])
             self._metrics.count("partitions_held_total")
         self._held.setdefault(partition, []).extend(messages)
+        self._apply_pauses()
 
     def _let_go(self) -> list[Message]:
         """What was held of partitions that are read again from now on."""
         ready = [p for p in self._held if p not in self._unknown and self._ledger.roomy(p)]
-        self._client.resume([TopicPartition(self._topic, partition) for partition in ready])
         return [message for partition in ready for message in self._held.pop(partition)]
 
     def _learn(self, partitions: list[int]) -> None:
@@ -273,8 +281,8 @@ class ClaimConsumer:
         for partition in partitions:
             self._held.pop(partition, None)
 
-    def _owned(self) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, partition) for partition in self._ledger.owned()]
+    def _apply_pauses(self) -> None:
+        self._pauses.apply(self._ledger.owned(), self._held)
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))
@@ -286,8 +294,6 @@ class ClaimConsumer:
         if numbers:
             self._learn(numbers)
         self.joined.set()
-        # The client assigns them when this returns; only then can they be paused like the others.
-        self._pause_again = self._paused
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
@@ -298,18 +304,15 @@ class ClaimConsumer:
             self.commit(standings, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
-        self._let_leave(partitions)
+        self._let_leave(numbers)
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
-        self._let_leave(partitions)
+        self._let_leave(_numbers(partitions))
 
-    def _let_leave(self, partitions: list[TopicPartition]) -> None:
-        """The client keeps the pause of a partition that goes, and reads nothing from it when it comes again."""
-        paused = [each for each in partitions if self._paused or each.partition in self._held]
-        self._forget(_numbers(partitions))
-        if paused:
-            self._client.resume(paused)
+    def _let_leave(self, partitions: list[int]) -> None:
+        self._forget(partitions)
+        self._pauses.gone(partitions)
 
     def _report(self, errors: Iterable[KafkaError | None]) -> None:
         for error in errors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +14,21 @@ from stream.arrivals import ArrivalRate
 from stream.recent import RecentQuantile
 from stream.records import Rows
 
-Deadlines = npt.NDArray[np.float64]
+Moments = npt.NDArray[np.float64]
 
 _INITIAL = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LaneView:
+class LaneView(NamedTuple):
     """What a policy needs to know of a lane. Times are seconds on the monotonic clock.
 
-    `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them with
-    deadline `aside_since`. `rate`: claims a second that come. `silence`: seconds since the last came. `since`: when the
+    `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them at
+    `aside_since`. `rate`: claims a second that come. `silence`: seconds since the last came. `since`: when the
     lane was last served, or began to wait. `left`: seconds that a claim still has when it comes, typically.
     """
 
     lane: int
-    deadlines: Deadlines
+    deadlines: Moments
     rate: float
     silence: float
     since: float
@@ -42,7 +42,7 @@ class LaneView:
 
     @property
     def deadline(self) -> float:
-        """The earliest of all."""
+        """The earliest of all; a claim that was set aside was due then at the latest."""
         return min(float(self.deadlines[0]) if len(self.deadlines) else self.aside_since, self.aside_since)
 
 
@@ -60,52 +60,52 @@ class Portion:
 
 
 class RowQueue:
-    """Rows by deadline, the earliest first; equal ones in the order in which they came."""
+    """Rows by a moment, such as their deadline, the earliest first; equal ones in the order in which they came."""
 
     def __init__(self) -> None:
         self._rows: Rows = np.empty(_INITIAL, np.int32)
-        self._deadlines: Deadlines = np.empty(_INITIAL)
+        self._moments: Moments = np.empty(_INITIAL)
         self._head = self._tail = 0
 
     def __len__(self) -> int:
         return self._tail - self._head
 
     @property
-    def deadlines(self) -> Deadlines:
+    def moments(self) -> Moments:
         """A view that later pushes and takes leave as it is."""
-        return self._deadlines[self._head : self._tail]
+        return self._moments[self._head : self._tail]
 
-    def push(self, rows: Rows, deadlines: Deadlines) -> None:
+    def push(self, rows: Rows, moments: Moments) -> None:
         if len(rows) == 0:
             return
-        if np.any(deadlines[1:] < deadlines[:-1]):
-            order = np.argsort(deadlines, kind="stable")
-            rows, deadlines = rows[order], deadlines[order]
-        overtakes = len(self) > 0 and deadlines[0] < self._deadlines[self._tail - 1]
+        if np.any(moments[1:] < moments[:-1]):
+            order = np.argsort(moments, kind="stable")
+            rows, moments = rows[order], moments[order]
+        overtakes = len(self) > 0 and moments[0] < self._moments[self._tail - 1]
         if overtakes or self._tail + len(rows) > len(self._rows):
             self._move(len(rows))
         start, self._tail = self._tail, self._tail + len(rows)
         self._rows[start : self._tail] = rows
-        self._deadlines[start : self._tail] = deadlines
+        self._moments[start : self._tail] = moments
         if overtakes:
-            order = np.argsort(self.deadlines, kind="stable")
+            order = np.argsort(self.moments, kind="stable")
             self._rows[: self._tail] = self._rows[: self._tail][order]
-            self._deadlines[: self._tail] = self._deadlines[: self._tail][order]
+            self._moments[: self._tail] = self._moments[: self._tail][order]
 
-    def take(self, count: int) -> tuple[Rows, Deadlines]:
+    def take(self, count: int) -> tuple[Rows, Moments]:
         """The first `count` rows, or all when fewer wait."""
         end = min(self._head + count, self._tail)
-        taken = self._rows[self._head : end], self._deadlines[self._head : end]
+        taken = self._rows[self._head : end], self._moments[self._head : end]
         self._head = end
         return taken
 
     def _move(self, more: int) -> None:
         """To fresh arrays with room for as many again: whoever holds a view keeps it."""
         waiting = len(self)
-        rows, deadlines = self._rows[self._head : self._tail], self.deadlines
+        rows, moments = self._rows[self._head : self._tail], self.moments
         room = max(2 * (waiting + more), _INITIAL)
-        self._rows, self._deadlines = np.empty(room, np.int32), np.empty(room)
-        self._rows[:waiting], self._deadlines[:waiting] = rows, deadlines
+        self._rows, self._moments = np.empty(room, np.int32), np.empty(room)
+        self._rows[:waiting], self._moments[:waiting] = rows, moments
         self._head, self._tail = 0, waiting
 
 
@@ -134,7 +134,7 @@ class Lane:
         """Whether claims came, and go on coming."""
         return self._serving and self._used
 
-    def push(self, rows: Rows, deadlines: Deadlines, now: float) -> None:
+    def push(self, rows: Rows, deadlines: Moments, now: float) -> None:
         if not len(self):
             self._since = now
         self._waiting.push(rows, deadlines)
@@ -147,7 +147,8 @@ class Lane:
         """The rows of a portion, those that waited first."""
         self._since = now
         if portion.skip:
-            self._aside.push(*self._waiting.take(portion.skip))
+            late, _ = self._waiting.take(portion.skip)
+            self._aside.push(late, np.full(len(late), now))
         rows, _ = self._waiting.take(portion.count)
         if not portion.aside:
             return rows
@@ -162,10 +163,10 @@ class Lane:
         self._serving = serving
 
     def view(self, now: float) -> LaneView:
-        late = self._aside.deadlines
+        late = self._aside.moments
         return LaneView(
             self._number,
-            self._waiting.deadlines,
+            self._waiting.moments,
             self._rate.at(now),
             self._rate.silence(now),
             self._since,
@@ -193,7 +194,7 @@ class Lanes:
             for number, lane in enumerate(self._lanes):
                 lane.serve(serving=number in serving)
 
-    def push(self, lane: int, rows: Rows, deadlines: Deadlines, now: float) -> None:
+    def push(self, lane: int, rows: Rows, deadlines: Moments, now: float) -> None:
         with self._lock:
             self._lanes[lane].push(rows, deadlines, now)
 

@@ -126,6 +126,7 @@ DEFINITIONS = {
         "Workers that ended three times or more, each time within a minute of their start.", gauge=True
     ),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
+    "partitions_giving_way": Definition("Partitions read in turns, for the others' sake.", gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
 }
 

@@ -12,13 +12,16 @@ from typing import Any
 import schemas
 from config import Settings
 from config.model_catalog import SHIPPED_CATALOG, ModelCatalog, load_catalog
-from models import GIGABYTE, CacheOptions, ModelPriority
+from models import CPU, GIGABYTE, CacheOptions, ModelPriority
 from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.clients import consumer_options, largest_message, producer_options, transactional_options
 from stream.errors import UsageError
 from stream.loader import Schedule
 from stream.topics import MAX_MESSAGE_BYTES
+
+# By how many latency budgets a model's claims go ahead of their deadline.
+_HEAD_STARTS = {"low": -0.5, "medium": 0.0, "high": 0.5, "critical": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class TopicShape:
     dead_letter_bytes: int = MAX_MESSAGE_BYTES
 
 
-def cache_options(settings: Settings) -> CacheOptions:
+def cache_options(settings: Settings, slot: int = 0) -> CacheOptions:
     """The cache of one worker; its pools of RAM and Redis belong to all."""
     cache, workers = settings.cache, settings.workers
     return CacheOptions(
@@ -41,7 +44,7 @@ def cache_options(settings: Settings) -> CacheOptions:
         repository=Path(cache.repository) if cache.repository else None,
         redis_url=cache.redis_url if cache.l2_redis_gb else None,
         memory_folder=Path(cache.memory_folder) if cache.memory_folder else None,
-        device="cpu",
+        device=_device(settings, slot),
         threads=workers.torch_threads,
         warm_sizes=warm_sizes(settings),
         ttl_s=cache.ttl_minutes * 60.0,
@@ -55,6 +58,15 @@ def cache_options(settings: Settings) -> CacheOptions:
             for name, entry in model_catalog(settings).models.items()
         },
     )
+
+
+def _device(settings: Settings, slot: int) -> str:
+    """Workers take the GPUs in turn. The default is whatever there is; what was asked for has to be there."""
+    numbers = settings.workers.gpu_device_ids
+    if not numbers:
+        return CPU
+    kind = "cuda" if settings.origin("workers.gpu_device_ids").explicit else "auto"
+    return f"{kind}:{numbers[slot % len(numbers)]}"
 
 
 def model_catalog(settings: Settings) -> ModelCatalog:
@@ -119,6 +131,10 @@ def batching_rules(settings: Settings) -> BatchingRules:
         spare=batching.late == "spare",
         latest=batching.late_max_s,
         base=batching.size_base if batching.policy == "load" else None,
+        head_starts={
+            name: _HEAD_STARTS[entry.priority] * settings.latency.budget_ms / 1_000
+            for name, entry in model_catalog(settings).models.items()
+        },
     )
 
 

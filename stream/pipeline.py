@@ -16,14 +16,15 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from stream.admission import Admission
 from stream.arena import ClaimArena
+from stream.arrivals import ArrivalRate
 from stream.backoff import Backoff
-from stream.backpressure import Crowding, Flow, Pressure, ReadingGate
+from stream.backpressure import Crowding, Flow, Pressure, ReadingGate, scarcity
 from stream.batch_policy import Wait
 from stream.batching import Batcher, Chosen
 from stream.clock import Clock
@@ -31,10 +32,11 @@ from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
 from stream.errors import RetryError
-from stream.host_load import HostLoad
+from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
+from stream.occupancy import Readings, Unoccupied
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import Sender
@@ -47,7 +49,8 @@ log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 _TOLD = 64
-_PATIENCE = 2.0
+# To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Rhythm:
     commit: float = 0.2
     gauges: float = 1.0
     hold: float = 0.02
+    fair: float = 0.1
     paused_poll: float = 0.05
     delivery: float = 0.002
 
@@ -89,6 +93,12 @@ class Signals:
     transactions: Callable[[], None]
 
 
+class SeesOccupancy(Protocol):
+    """Looks at the machine."""
+
+    def read(self) -> Readings: ...
+
+
 @dataclass(eq=False)
 class Pipeline:
     """One worker's stage."""
@@ -106,10 +116,11 @@ class Pipeline:
     producer: Sender
     ledger: OffsetLedger
     gate: ReadingGate
+    fairness: Fairness
     pressure: Pressure
     crowding: Crowding
     turns: Turns
-    host: HostLoad | None
+    occupancy: SeesOccupancy
     bounds: Bounds
     rhythm: Rhythm
     signals: Signals
@@ -119,9 +130,12 @@ class Pipeline:
     closing: bool = field(default=False, init=False)
     _read: deque[Polled] = field(default_factory=deque, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
+    _reading: ArrivalRate = field(default_factory=ArrivalRate, init=False)
     _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
+    _readings: Readings = field(default_factory=lambda: Unoccupied().read(), init=False)
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
+    _next_judgement: float = field(default=0.0, init=False)
     _next_retry: float = field(default=0.0, init=False)
 
     def intake(self, now: float) -> float:
@@ -209,6 +223,7 @@ class Pipeline:
             self.gate.flow,
             conditions.crowded,
             1_000.0 * conditions.delivery,
+            1_000.0 * conditions.reserve,
             self.batcher.report(now),
             self.batcher.decided.latest()[-_TOLD:],
         )
@@ -229,12 +244,12 @@ class Pipeline:
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()
-        # To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
-        messages = self.consumer.receive(_PATIENCE * self._effort.value)
+        messages = self.consumer.receive(PATIENCE * self._effort.value)
         if messages:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
             self.metrics.count("claims_consumed_total", len(messages))
             self.metrics.count("polls_total")
+            self._reading.note(len(messages), started)
         return messages
 
     def _take(self, polled: Polled) -> None:
@@ -301,6 +316,8 @@ class Pipeline:
                 "delivery": min(self.delivery.predicted / self.bounds.budget, 0.75),
                 "claims": claims,
                 "memory": memory,
+                "host": scarcity(self._readings.host),
+                "device": scarcity(self._readings.device),
             },
             now,
         )
@@ -314,10 +331,12 @@ class Pipeline:
 
     def _flow(self, now: float) -> Flow:
         before = self.gate.flow
+        self._be_fair(now)
         fullest = max(
             *self._fills(),
             self.outbox.letter_fill,
-            self.lanes.ahead() / self.bounds.ahead,
+            # Those that give way fill the lanes; that must not keep the others out.
+            0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead,
             1.0 if self._read or self.closing else 0.0,
         )
         flow = self.gate.decide(fullest, now)
@@ -326,6 +345,12 @@ class Pipeline:
         elif before is Flow.PAUSE and flow is not Flow.PAUSE:
             self.consumer.resume()
         return flow
+
+    def _be_fair(self, now: float) -> None:
+        if now >= self._next_judgement:
+            self._next_judgement = now + self.rhythm.fair
+            self.fairness.judge(self.consumer.lags(), 0.5 * self.bounds.budget * self._reading.at(now))
+        self.consumer.give_way(self.fairness.yielding(max(self._fills())))
 
     def _score(self, chosen: Chosen, model: ScoringModel) -> Outcome:
         started = self.clock.now()
@@ -364,8 +389,9 @@ class Pipeline:
         self.metrics.set("bytes_in_flight", self.arena.bytes_held)
         self.metrics.set("output_queue_claims", len(self.outbox))
         self.metrics.set("partitions_owned", len(self.ledger.owned()))
-        if self.host is not None:
-            self.batcher.conditions.device = self.host.read()
+        self.metrics.set("partitions_giving_way", len(self.fairness.behind))
+        self._readings = self.occupancy.read()
+        self.batcher.conditions.device = self._readings.device
         self.metrics.set("batching_pressure", self.batcher.conditions.pressure)
         self.metrics.set("claims_aside", self.lanes.aside())
         self.consumer.report_lag()

@@ -141,8 +141,6 @@ class Service:
         self._check_sizes(Repository(repository))
         if repository is not None and repository.is_dir() and not any(repository.iterdir()):
             log.warning("cache.repository: %s is empty; the models that ship are served", repository)
-        if workers.gpu_device_ids:
-            self._break("workers.gpu_device_ids", "this version scores on the CPU; set it to nothing")
 
     def _check_sizes(self, repository: Repository) -> None:
         """The catalog's input_size is an upper bound. Raises UsageError for a version that is larger."""

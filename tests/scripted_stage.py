@@ -23,9 +23,11 @@ from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
 from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
+from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
+from stream.occupancy import Unoccupied
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
@@ -268,10 +270,11 @@ class Stage:
             producer=sender,
             ledger=self.ledger,
             gate=ReadingGate(GateLimits()),
+            fairness=Fairness(),
             pressure=Pressure(),
             crowding=Crowding(),
             turns=Turns(small=10),
-            host=None,
+            occupancy=Unoccupied(),
             bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
             signals=Signals(*[lambda: None] * 7),

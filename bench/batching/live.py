@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bench.batching import fair
 from bench.broker import loaded_broker
 from bench.load import at_rate, await_scores, drained, flood, receiving, replayed
 from bench.plots import latency_plot
@@ -54,13 +55,14 @@ class Burst:
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
-    """`on_time_at_70` for two budgets, and what a burst does."""
+    """`on_time_at_70` for two budgets, what a burst does, and a partition with a backlog."""
     seconds = 4.0 if quick else 20.0
     with loaded_broker(0) as route:
         found = [_loaded(route, budget, seconds) for budget in (_BUDGETS[-1:] if quick else _BUDGETS)]
+        others = fair.measure(route, quick=quick)
     for each in found:
         latency_plot(each.latency, plots / f"latency-at-70-{each.budget:g}ms.png")
-    return [figure for each in found for figure in _figures(each)]
+    return [*[figure for each in found for figure in _figures(each)], *others]
 
 
 def _figures(loaded: Loaded) -> list[Figure]:

@@ -22,10 +22,11 @@ from stream.batching import Batcher, BatchingRules, Chosen
 from stream.cost_model import LatencyCurve
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
-from stream.pipeline import Rhythm
+from stream.pipeline import PATIENCE, Rhythm
 from stream.publishing.arrivals import Floats
 from stream.publishing.disturbance import Disturbance
 from stream.publishing.workload import Mix, Trace, workload
+from stream.recent import RecentQuantile
 from stream.records import CloseReason
 from stream.scoring import ModelLease, ScoringModel
 from stream.speeds import name_of
@@ -43,7 +44,8 @@ class World:
 
     A batch of lane i takes what `curves[i]` says and `per_token` for each of its tokens, times a lognormal factor whose
     logarithm has the deviation `noise`, longer while `device` is disturbed; its results are acknowledged `delivery`
-    later, or longer while `output` is disturbed.
+    later, times such a factor of `delivery_noise`, or longer while `output` is disturbed. A claim is there for the
+    stage `transport` after its timestamp.
     """
 
     curves: tuple[LatencyCurve, ...]
@@ -51,6 +53,8 @@ class World:
     noise: float = 0.0
     device: Disturbance = _STEADY
     delivery: float = 0.0
+    delivery_noise: float = 0.0
+    transport: float = 0.0
     output: Disturbance = _STEADY
     seed: int = 0
 
@@ -60,7 +64,8 @@ class Reading:
     """How intake reads the log: bounds and waits as in the stage; without them each claim is read as it comes.
 
     `claims` in flight, and `ahead` in the shortest lane, fill the gate. A poll takes at most `poll` claims; while more
-    follow on each other it waits `coalesce` seconds for them. Claims are in their lanes after `seconds` of their count.
+    follow on each other it waits for them as long as the pipeline does, at most `coalesce` seconds. Claims are in their
+    lanes after `seconds` of their count.
     """
 
     claims: int = _ENDLESS
@@ -114,7 +119,7 @@ def simulate(
     batcher = Batcher(lanes, models, rules, StageMetrics(), speeds)
     batcher.conditions.delivery = world.delivery
     output = _Output(len(trace), world, reading or Reading())
-    intake = _Intake(trace, lanes, output, rules.budget, reading or Reading())
+    intake = _Intake(trace, lanes, output, rules.budget, world.transport, reading or Reading())
     scoring = _Scoring(batcher, lanes, trace, world, output)
     now = 0.0
     while output.unfinished:
@@ -158,6 +163,7 @@ class _Output:
         self._held = 0
         self.unfinished = claims
         self.finishes = np.full(claims, np.nan)
+        self._noise = np.random.Generator(np.random.Philox(world.seed + 1))
 
     @property
     def fill(self) -> float:
@@ -167,7 +173,8 @@ class _Output:
         self._held += count
 
     def put(self, rows: Places, now: float) -> None:
-        finish = self._world.output.finish(now, self._world.delivery)
+        seconds = self._world.delivery * self._noise.lognormal(0.0, self._world.delivery_noise)
+        finish = self._world.output.finish(now, seconds)
         self.finishes[rows] = finish
         heapq.heappush(self._due, (finish, len(rows)))
 
@@ -182,11 +189,15 @@ class _Output:
 class _Intake:
     """Takes claims from the log, where they stay while the gate does not read."""
 
-    def __init__(self, trace: Trace, lanes: Lanes, output: _Output, budget: float, reading: Reading) -> None:
+    def __init__(
+        self, trace: Trace, lanes: Lanes, output: _Output, budget: float, transport: float, reading: Reading
+    ) -> None:
         self._trace = trace
         self._lanes = lanes
         self._output = output
         self._deadlines = trace.times + budget
+        self._times = trace.times + transport
+        self._effort = RecentQuantile(0.5)
         self._reading = reading
         self._gate = ReadingGate(GateLimits())
         self._rhythm = Rhythm()
@@ -210,22 +221,24 @@ class _Intake:
 
     def _next_poll(self) -> float:
         """A poll ends with the first claim that comes, or is there; a bit later while they follow on each other."""
-        times, first = self._trace.times, self._read
+        times, first = self._times, self._read
         if first == len(times):
             return np.inf
         if times[first] > self._free:
             return float(times[first])
         full = times[first + self._reading.poll - 1] if first + self._reading.poll <= len(times) else np.inf
-        patience = self._reading.coalesce if self._flowing else 0.0
+        patience = min(PATIENCE * self._effort.value, self._reading.coalesce) if self._flowing else 0.0
         return max(min(self._free + patience, float(full)), self._free)
 
     def _poll(self, now: float) -> None:
-        arrived = int(self._trace.times.searchsorted(now, side="right"))
+        arrived = int(self._times.searchsorted(now, side="right"))
         count = min(arrived - self._read, self._reading.poll)
         self._flowing = count > 1
         self._read += count
         self._output.hold(count)
-        self._free = now + self._reading.seconds.seconds(count)
+        spent = self._reading.seconds.seconds(count)
+        self._effort.note(spent)
+        self._free = now + spent
 
     def _admit(self, now: float) -> None:
         rows = np.arange(self._admitted, self._read, dtype=np.int32)

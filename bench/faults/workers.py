@@ -15,6 +15,7 @@ from stream.app import Surroundings, build_rooms, build_worker
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
 from stream.errors import ClaimstreamError
 from stream.loader import Loader
+from stream.occupancy import Unoccupied
 from stream.options import TopicShape
 from stream.worker import Worker
 
@@ -138,6 +139,7 @@ class Place:
             loop_maker(self._driver, process, loops),
             lambda: Blocking(self._driver, process),
             lambda _: self._end(process),
+            lambda _: Unoccupied(),
         )
         worker, _ = build_worker(self._settings, self._shape, rooms, loader, surroundings, self.number)
         for loop in loops:

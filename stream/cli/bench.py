@@ -22,6 +22,7 @@ _NAMES = {
     "padding": "batching.padding",
     "under-load": "batching.live",
     "training": "training",
+    "simulator": "batching.fidelity",
     "delivery": "delivery",
     "faults": "faults",
     "publish": "publish",

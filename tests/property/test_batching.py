@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +43,7 @@ def situations(draw: st.DrawFn) -> Situation:
         reserve=draw(st.floats(0, 0.05)),
         cap=draw(st.one_of(st.just(math.inf), st.floats(0.0, 0.5))),
         spare=draw(st.booleans()),
+        give_up=draw(st.booleans()),
         crowded=draw(st.booleans()),
         draining=draw(st.booleans()),
     )
@@ -102,7 +102,7 @@ def test_waiting_allows_for_what_batches_and_delivery_may_take_longer() -> None:
 
 @given(views(), situations())
 def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, at: Situation) -> None:
-    at = replace(at, spare=True, crowded=False, draining=False)
+    at = at._replace(spare=True, give_up=True, crowded=False, draining=False)
     decision = decide(lane, at, NOW)
     possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
     late = isinstance(decision, Close) and decision.reason is CloseReason.LATE
@@ -111,7 +111,7 @@ def test_late_claims_go_first_only_where_nothing_can_be_on_time(lane: LaneView, 
 
 @given(views(), situations())
 def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situation) -> None:
-    at = replace(at, spare=True, crowded=False, draining=False, cap=math.inf)
+    at = at._replace(spare=True, give_up=True, crowded=False, draining=False, cap=math.inf)
     due = NOW + at.delivery
     hopeless = int(np.searchsorted(lane.deadlines, due + at.curve.seconds(1)))
     rest = lane.waiting - hopeless
@@ -123,17 +123,32 @@ def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situat
 
 @given(views(), situations())
 def test_without_spare_room_nothing_is_set_aside(lane: LaneView, at: Situation) -> None:
-    decision = decide(lane, replace(at, spare=False), NOW)
+    decision = decide(lane, at._replace(spare=False), NOW)
     if isinstance(decision, Close):
         assert decision.portion.skip == 0
+
+
+@given(views(), situations())
+def test_who_need_not_be_late_comes_before_who_is(lane: LaneView, at: Situation) -> None:
+    at = at._replace(spare=True, give_up=False, crowded=False, draining=False)
+    decision = decide(lane, at, NOW)
+    late = int((lane.deadlines < NOW).sum())
+    possible = lane.deadlines >= NOW + at.delivery + at.curve.seconds(1)
+    if isinstance(decision, Close) and possible.any():
+        portion = decision.portion
+        # Whoever is late takes no place from others: they stay behind, or all go together.
+        assert portion.skip == late or portion.size == lane.waiting + lane.aside
 
 
 def test_claims_are_given_up_on_a_busy_device_of_known_speed_alone() -> None:
     curve = LatencyCurve(fixed=0.005, each=0.0001)
     # Batches of 500 take 55 ms: nine thousand claims a second at most.
-    assert worth_giving_up(curve, 0.1, 7_000.0, 500)
-    assert not worth_giving_up(curve, 0.1, 6_000.0, 500)
-    assert not worth_giving_up(curve, 0.5, 9_000.0, 500)
+    assert worth_giving_up(curve, 0.1, 7_000.0, 500, 0.2)
+    assert not worth_giving_up(curve, 0.1, 6_000.0, 500, 0.2)
+    assert not worth_giving_up(curve, 0.5, 9_000.0, 500, 0.2)
+    # Within 20 ms batches of 50 are all that fits beside waiting for them: five thousand.
+    assert worth_giving_up(curve, 0.1, 6_000.0, 500, 0.02)
+    assert not worth_giving_up(curve, 0.1, 3_000.0, 500, 0.02)
 
 
 def test_gives_each_reason() -> None:

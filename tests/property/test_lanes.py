@@ -52,7 +52,7 @@ def test_a_view_stays_as_it_was(polls: list[tuple[int, int]]) -> None:
     queue, seen = RowQueue(), []
     for count, deadline in polls:
         queue.push(np.arange(count, dtype=np.int32), np.full(count, float(deadline)))
-        seen.append((queue.deadlines, queue.deadlines.copy()))
+        seen.append((queue.moments, queue.moments.copy()))
         queue.take(count // 2)
     assert all((view == copy).all() for view, copy in seen)
 
@@ -62,9 +62,9 @@ def test_what_was_set_aside_is_told_and_joins_later_batches() -> None:
     lane.push(np.arange(6, dtype=np.int32), np.arange(6.0), 1.0)
     assert lane.take(Portion(2, 1), 1.5).tolist() == [2]
     view = lane.view(2.0)
-    assert (view.lane, view.waiting, view.aside, view.aside_since, view.deadline) == (3, 3, 2, 0.0, 0.0)
+    assert (view.lane, view.waiting, view.aside, view.aside_since, view.deadline) == (3, 3, 2, 1.5, 1.5)
     assert lane.take(Portion(0, 2, 1), 2.5).tolist() == [3, 4, 0]
-    assert lane.view(3.0).deadline == 1.0
+    assert lane.view(3.0).deadline == 1.5
 
 
 def test_a_lane_waits_since_it_was_last_served() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,24 @@ def test_a_batch_is_no_longer_than_the_other_lanes_can_wait() -> None:
     assert len(chosen.batch.rows) == 5
     assert SLOW.seconds(5) <= 0.1179 < SLOW.seconds(6)
     assert chosen.decision.cap_ms == pytest.approx(117.9)
+
+
+def test_priority_is_a_head_start_that_age_makes_up_for() -> None:
+    desk = Desk(FAST, FAST, rules=replace(RULES, head_starts={"model1": 0.1}))
+    desk.push(0, [0.10] * 300)
+    desk.push(1, [0.19] * 300)
+    assert [desk.next().batch.lane, desk.next().batch.lane] == [1, 0]
+    desk.push(0, [0.10] * 300)
+    desk.push(1, [0.21] * 300)
+    assert [desk.next().batch.lane, desk.next().batch.lane] == [0, 1]
+
+
+def test_a_lane_of_lower_priority_does_not_shorten_batches() -> None:
+    desk = Desk(FAST, SLOW, rules=replace(RULES, head_starts={"model1": 0.1}))
+    desk.push(0, [0.12])
+    desk.push(1, [0.16] * 7)
+    chosen = desk.next()
+    assert (chosen.batch.lane, len(chosen.batch.rows), chosen.decision.cap_ms) == (1, 7, None)
 
 
 def test_a_single_claim_goes_even_when_the_others_cannot_wait_for_it() -> None:

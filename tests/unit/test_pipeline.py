@@ -144,6 +144,28 @@ def test_partitions_that_came_during_a_pause_are_read_once_it_is_over() -> None:
     assert not stage.consumer.paused
 
 
+def test_a_partition_with_a_backlog_gives_way_to_the_others() -> None:
+    stage = Stage(capacity=800)
+    ends = {0: 10_000, 1: 10}
+    stage.consumer.get_watermark_offsets = lambda place, **_: (0, ends[place.partition])  # type: ignore[method-assign]
+    stage.publish(10, partition=1)
+    stage.publish(150)
+    stage.step("intake")
+    stage.publish(500, start=150)
+    stage.clock.advance(stage.pipeline.rhythm.fair)
+    stage.step("intake")
+    assert stage.pipeline.fairness.behind == {0}
+    stage.step("intake")
+    assert stage.consumer.stopped == {0}
+    stage.publish(10, partition=1, start=10)
+    stage.step("intake")
+    assert stage.ledger.pending([1]) == 20
+    ends[0] = 650
+    stage.run()
+    assert len(stage.producer.sent) == 670
+    assert not stage.consumer.paused
+
+
 def test_a_commit_that_failed_is_made_again_though_nothing_follows() -> None:
     stage = Stage()
     stage.publish(50)
@@ -226,7 +248,7 @@ def test_completions_of_an_old_assignment_do_not_count_for_the_new_one() -> None
     assert stage.consumer.commits[-1] == {0: 20}
 
 
-@pytest.mark.parametrize(("timestamp", "late"), [(None, 0), (-1, 0), (10_000_000, 0), (-500, 50)])
+@pytest.mark.parametrize(("timestamp", "late"), [(None, 0), (-1, 0), (10_000_000, 0), (-200, 50), (-500, 50)])
 def test_deadlines_come_from_the_records_own_timestamp(timestamp: int | None, late: int) -> None:
     stage = Stage()
     stage.publish(50)

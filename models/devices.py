@@ -1,0 +1,47 @@
+"""The devices that models can be on: which there are, and how busy they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.errors import UnavailableError
+
+CPU = "cpu"
+_AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Occupation:
+    """Bytes available and in all; `load` in per cent since the last reading."""
+
+    available: float
+    total: float
+    load: float
+
+
+def place(wanted: str) -> str:
+    """`cpu`, or a GPU such as `cuda:1`; `auto:N` is a GPU, counted round, or the CPU without any.
+
+    Raises UnavailableError for a GPU that is not there.
+    """
+    if wanted == CPU:
+        return CPU
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind, _, number = wanted.partition(":")
+    if kind == _AUTO:
+        return f"cuda:{int(number or 0) % there}" if there else CPU
+    if kind != "cuda" or int(number or 0) >= there:
+        raise UnavailableError(
+            f"there is no device {wanted!r} on this machine, which has {there or 'no'} GPUs that torch can use"
+        )
+    return wanted
+
+
+def occupation(device: str) -> Occupation:
+    """Of a GPU, by its driver."""
+    import torch
+
+    available, total = torch.cuda.mem_get_info(device)
+    return Occupation(float(available), float(total), float(torch.cuda.utilization(device)))

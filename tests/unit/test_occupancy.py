@@ -1,0 +1,70 @@
+"""Where models go, and how full that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from config import load_settings
+from models import UnavailableError
+from models.devices import place
+from stream.backpressure import scarcity
+from stream.batch_sizer import DeviceLoad
+from stream.occupancy import Occupancy
+from stream.options import cache_options
+
+GIGABYTE = 1_000_000_000
+
+
+def _gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_what_was_asked_for_has_to_be_there_and_auto_takes_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _gpus(monkeypatch, 0)
+    assert [place("cpu"), place("auto"), place("auto:1")] == ["cpu", "cpu", "cpu"]
+    with pytest.raises(UnavailableError, match="no device 'cuda:0' on this machine, which has no GPUs"):
+        place("cuda:0")
+    _gpus(monkeypatch, 2)
+    assert [place("auto"), place("auto:1"), place("auto:2"), place("cuda:1")] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:0",
+        "cuda:1",
+    ]
+    with pytest.raises(UnavailableError, match="'cuda:2' on this machine, which has 2 GPUs"):
+        place("cuda:2")
+
+
+def test_workers_take_the_gpus_in_turn() -> None:
+    asked = load_settings(None, {"ML_GPU_DEVICE_IDS": "3,5"}, {})
+    assert [cache_options(asked, slot).device for slot in range(3)] == ["cuda:3", "cuda:5", "cuda:3"]
+    assert [cache_options(load_settings(None, {}, {}), slot).device for slot in (0, 1)] == [
+        "auto:0",
+        "auto:1",
+    ]
+    assert cache_options(load_settings(None, {"ML_GPU_DEVICE_IDS": ""}, {})).device == "cpu"
+
+
+def test_memory_is_what_the_control_group_allows(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(f"{GIGABYTE}\n")
+    (tmp_path / "memory.current").write_text(f"{7 * GIGABYTE // 10}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {GIGABYTE // 10}\n")
+    readings = Occupancy(group=tmp_path).read()
+    assert readings.device is readings.host
+    assert (readings.host.available, readings.host.total) == (pytest.approx(0.4 * GIGABYTE), GIGABYTE)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert Occupancy(group=tmp_path).read().host.total > GIGABYTE
+    assert Occupancy(group=tmp_path / "none").read().host.total > GIGABYTE
+
+
+def test_memory_presses_from_nine_tenths_on() -> None:
+    shares = (0.5, 0.9, 0.95, 1.0)
+    assert [scarcity(DeviceLoad(1.0 - share, 1.0, 0.0)) for share in shares] == pytest.approx(
+        [0.0, 0.5, 0.75, 1.0]
+    )
