@@ -31,6 +31,10 @@ class FeatureError(ModelError):
     """Columns that a feature spec needs and a claim batch does not have."""
 
 
+class TrainingError(ModelError):
+    """Labelled claims that a model cannot be learned from."""
+
+
 class TierError(ModelError):
     """A tier of the cache could not do what was asked; the walk goes on without it."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
 from models.features import ClaimFeatures
 from models.manifest import Manifest
@@ -45,7 +46,8 @@ class TransformerModel:
         self._device = torch.device(device)
         self._chunk_size = _CPU_CHUNK if self._device.type == "cpu" else _GPU_CHUNK
         # An exported program is compiled already, and its mode is fixed.
-        self._network = _compiled(network.eval()) if isinstance(network, ClaimsTransformer) else network
+        built = isinstance(network, ClaimsTransformer | ClaimsFactors)
+        self._network = _compiled(network.eval()) if built else network
 
     @torch.inference_mode()
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
@@ -89,7 +91,7 @@ class TransformerModel:
             self.score(batch)
 
 
-def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
+def _compiled(network: torch.nn.Module) -> torch.nn.Module:
     """The network as one call outside the interpreter lock.
 
     Called from Python, every operator gives the lock up and must win it back from the threads that read and write:

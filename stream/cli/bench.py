@@ -21,6 +21,7 @@ _NAMES = {
     "batching": "batching",
     "padding": "batching.padding",
     "under-load": "batching.live",
+    "training": "training",
     "simulator": "batching.fidelity",
     "delivery": "delivery",
     "faults": "faults",

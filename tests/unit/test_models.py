@@ -19,7 +19,7 @@ from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import FeatureSpec
 from models.manifest import Architecture
 from models.repository import SHIPPED
-from models.training import Labelled, Recipe, auc, average_precision, train
+from models.training import Labelled, Recipe, train
 from stream.publishing import generate
 
 SHIPPED_VERSION = SHIPPED / "claims_filter" / "2.1.0"
@@ -153,13 +153,6 @@ def test_training_twice_gives_the_same_bytes_and_a_loadable_version(tmp_path: Pa
     assert first == second
     model = open_model("claims_filter_v9", repository=tmp_path / "a")
     assert model.identity.version == "9.9.9"
-
-
-def test_measures() -> None:
-    labels = np.array([0, 0, 1, 1], np.float32)
-    assert auc(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == 0.75
-    assert auc(np.array([0.5, 0.5, 0.5, 0.5], np.float32), labels) == 0.5
-    assert average_precision(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == pytest.approx(0.8333)
 
 
 def test_models_are_built_by_several_threads_at_once() -> None:
