@@ -26,6 +26,7 @@ _NAMES = {
     "delivery": "delivery",
     "faults": "faults",
     "publish": "publish",
+    "score": "score",
 }
 
 
