@@ -65,7 +65,9 @@ class Shell:
     def run(self, command: str, code: int = 0) -> str:
         """What it prints; nothing of one that goes on in the background, once that is ready."""
         if found := _EXPORT.fullmatch(command):
-            self._environment[found[1]] = str(self.folder / found[2].lstrip("/"))
+            # A path from the root is one of somebody's machine.
+            own = f"{self.folder}{found[2]}" if found[2].startswith("/") else found[2]
+            self._environment[found[1]] = own
             return ""
         if command.endswith(BACKGROUND):
             self._start(command)
