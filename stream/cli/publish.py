@@ -44,7 +44,7 @@ EXAMPLES = """
 \b
 Examples:
   claimstream publish --generate 20000 --seed 7 --rate 500
-  claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10,burst=5,calm=55
+  claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10
   claimstream publish claims.csv.gz --mapping tuva --rejects rejected.csv
 """
 
