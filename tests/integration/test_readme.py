@@ -18,6 +18,7 @@ from stream.embedded.maven import download
 from stream.errors import FatalError
 from tests.conftest import SchemaRegistry
 from tests.documents import ROOT, Shell, commands, files, text_of
+from tests.stage import await_that
 
 README = commands(text_of("README.md"))
 APPLICATIONS = text_of("docs/applications.md")
@@ -127,15 +128,13 @@ def test_the_commands_of_the_other_pages(running: Shell, data_folder: Path) -> N
 
 
 def make_dead_letters(shell: Shell) -> None:
-    """So many that those exist which the page names."""
-    producer = Producer({"bootstrap.servers": shell.bootstrap})
-    for partition, count in ((0, 18), (1, 5)):
-        for _ in range(count):
-            producer.produce("claims", b"no claim", partition=partition)
+    """So many, of so many keys, that those exist which the page names."""
+    client, count = {"bootstrap.servers": shell.bootstrap}, 200
+    producer = Producer(client)
+    for number in range(count):
+        producer.produce("claims", b"no claim", key=f"key {number}")
     assert producer.flush(10) == 0
-    shell.run(
-        "for i in $(seq 60); do claimstream dlq show 0@17 && claimstream dlq show 1@4 && break; sleep 0.5; done"
-    )
+    await_that(lambda: len(list(messages(client, "claim-dead-letters"))) == count)
 
 
 def install_tools(folder: Path) -> None:
