@@ -15,7 +15,7 @@ import schemas
 from config import load_settings
 from config.settings import Schemas
 from models import FeatureError, VersionKey, open_model
-from stream.app import Rooms, _check_reads, build_rooms
+from stream.app import Rooms, _check_reads, _open, build_rooms
 from stream.claim_schemas import claim_decoder
 from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder, sample_claims
@@ -42,7 +42,9 @@ def test_the_documented_schemas_fit_the_shipped_model(tmp_path: Path) -> None:
     for name in ("null", "claims_filter_v2.1"):
         _check_reads(settings, made, open_model(name))
     own = Encoder(json.loads(OWN["claim.avsc"]))
-    values = own.encode(sample_claims(own.arrow_schema, 3))
+    # An enum has no empty symbol.
+    claims = [{**claim, "branch": "NORTH"} for claim in sample_claims(own.arrow_schema, 3).to_pylist()]
+    values = own.encode(pa.RecordBatch.from_pylist(claims, schema=own.arrow_schema))
     decoder = Decoder(json.loads(OWN["reader.avsc"]), known_writers=[json.loads(OWN["claim.avsc"])])
     assert decoder.decode(values).claims.num_rows == 3
 
@@ -63,6 +65,16 @@ def test_a_model_that_cannot_read_it_is_refused_before_the_first_claim(
         _check_reads(settings, made, open_model("claims_filter_v2.1"))
     assert "claims_filter 2.1.0 cannot read claims of schemas.input" in str(raised.value)
     assert "aliases" in str(raised.value)
+
+
+def test_at_the_start_it_ends_the_stage_with_exit_code_2() -> None:
+    class Refused:
+        def open(self) -> None:
+            raise FeatureError("it reads other fields")
+
+    with pytest.raises(UsageError, match="routes: it reads other fields") as raised:
+        _open(Refused())  # type: ignore[arg-type]
+    assert raised.value.exit_code == 2
 
 
 def test_a_promoted_version_that_cannot_read_claims_changes_nothing() -> None:
