@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BACKGROUND = " &"
 _EXPORT = re.compile(r"export (\w+)=(\S+)")
+# The folder that pages take for a repository.
+_REPOSITORY = re.compile(r"(?<![\w./])/models\b")
 _BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"^```\w+ (\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -65,9 +67,7 @@ class Shell:
     def run(self, command: str, code: int = 0) -> str:
         """What it prints; nothing of one that goes on in the background, once that is ready."""
         if found := _EXPORT.fullmatch(command):
-            # A path from the root is one of somebody's machine.
-            own = f"{self.folder}{found[2]}" if found[2].startswith("/") else found[2]
-            self._environment[found[1]] = own
+            self._environment[found[1]] = self._own(found[2])
             return ""
         if command.endswith(BACKGROUND):
             self._start(command)
@@ -92,7 +92,7 @@ class Shell:
     def _own(self, text: str) -> str:
         for documented, own in self._ports.items():
             text = re.sub(rf"\b{documented}\b", own, text)
-        return text
+        return _REPOSITORY.sub(f"{self.folder}/models-of-ours", text)
 
     def _start(self, command: str) -> None:
         started = subprocess.Popen(
