@@ -6,6 +6,12 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
+# Where the home cannot be written, uv keeps its downloads beside what it installs.
+UV_CACHE := "$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"
+ifneq ($(shell mkdir -p $(UV_CACHE) 2>/dev/null && test -w $(UV_CACHE) && echo writable),writable)
+export UV_CACHE_DIR := $(CURDIR)/.venv/cache
+endif
+
 .PHONY: demo test test-fault fuzz audit lint bench lock clean
 
 demo: .venv/run
