@@ -57,9 +57,9 @@ class Loaded:
         return float(np.percentile(1_000 * np.concatenate(self.latencies), share))
 
 
-def measure(*, quick: bool, plots: Path) -> list[Figure]:
-    """`exactly_once_share`, the P99 that it adds, and `handover_s`."""
-    scale = Scale(1, 60_000, 2.5) if quick else Scale(8, 120_000, 10.0)
+def measure(*, quick: bool, plots: Path, rounds: int | None = None) -> list[Figure]:
+    """`exactly_once_share`, the P99 that it adds, and `handover_s`. `rounds`: how many of them, eight otherwise."""
+    scale = Scale(1, 60_000, 2.5) if quick else Scale(rounds or 8, 120_000, 10.0)
     with loaded_broker(0) as route:
         found, gaps = _side_by_side(route, scale)
         moved = {"handover_s": gaps}

@@ -41,6 +41,8 @@ _HOPELESS = {
 }
 _TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
+_RENEWAL = 0.25
+_NEWS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class ClaimConsumer:
         self._commits = commits
         # What the broker knows this member by; read by whoever commits offsets elsewhere.
         self.membership: Any = None
+        self._renew_at = float("-inf")
         self._flowing = False
         self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
@@ -86,6 +89,7 @@ class ClaimConsumer:
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
+        self._moving = False
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -93,16 +97,28 @@ class ClaimConsumer:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
-    def renew(self) -> None:
-        """Bring the membership up to date, where offsets are not committed here."""
-        if not self._commits:
+    def renew(self, now: float) -> None:
+        """Bring the membership up to date, where offsets are not committed here.
+
+        The client's call waits for its own thread without letting the interpreter lock go, so it is made only now and
+        then, and when there is a reason to. A membership that is out of date costs an aborted transaction, no more.
+        """
+        if not self._commits and now >= self._renew_at:
+            # First, or a reason that comes meanwhile would be forgotten.
+            self._renew_at = now + _RENEWAL
             self.membership = self._client.consumer_group_metadata()
+
+    def outdate(self) -> None:
+        """Somebody has reason to think that the membership changed; from any thread."""
+        self._renew_at = float("-inf")
 
     def receive(self, patience: float) -> list[Message]:
         """The next messages, possibly none. Waits for the client and serves the group.
 
         `patience`: seconds to wait for more of them while they are flowing.
         """
+        if self._moving:
+            self._hasten()
         if self._unknown:
             self._learn(sorted(self._unknown))
         self._came.clear()
@@ -294,21 +310,37 @@ class ClaimConsumer:
         if numbers:
             self._learn(numbers)
         self.joined.set()
+        self.outdate()
+        self._moving = True
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
         numbers = _numbers(partitions)
-        self.renew()
+        self.outdate()
+        self.renew(0.0)
         self._drain(numbers)
         if self._commits and (standings := self._ledger.committable(numbers)):
             self.commit(standings, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._let_leave(numbers)
+        self._moving = True
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
         self._let_leave(_numbers(partitions))
+
+    def _hasten(self) -> None:
+        """The client joins its group once a second at most, unless it had news of the cluster since it joined last.
+
+        A partition moves by two joins of both members, and lies idle meanwhile. Not to be called in a callback: the
+        client would end the process at the next one within the same poll.
+        """
+        self._moving = False
+        try:
+            self._client.list_topics(self._topic, _NEWS_SECONDS)
+        except KafkaException as error:
+            self._report([error.args[0]])
 
     def _let_leave(self, partitions: list[int]) -> None:
         self._forget(partitions)

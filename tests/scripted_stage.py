@@ -65,6 +65,7 @@ class ScriptedConsumer:
         self.standing: dict[int, TopicPartition] = {}
         self.stopped: set[int] = set()
         self.silent = False
+        self.asked_for: list[str] = []
 
     @property
     def paused(self) -> bool:
@@ -102,6 +103,9 @@ class ScriptedConsumer:
 
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         return 0, 10**6
+
+    def list_topics(self, topic: str, _: float) -> None:
+        self.asked_for.append(topic)
 
 
 class Poisoned:

@@ -34,18 +34,25 @@ _NAMES = {
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="How many schedules `faults` runs.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How many rounds `delivery` takes.")
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
 )
-def command(name: str, json_file: Path | None, seeds: int | None, plots: Path, *, quick: bool) -> None:
+def command(
+    name: str, json_file: Path | None, seeds: int | None, rounds: int | None, plots: Path, *, quick: bool
+) -> None:
     """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say."""
     if importlib.util.find_spec("bench") is None:
         raise UsageError(
             "the benchmarks are part of the repository, not of the package; run this in a clone of it"
         )
-    if seeds is not None and name != "faults":
-        raise UsageError("--seeds belongs to the benchmark faults")
-    more = {} if seeds is None else {"seeds": seeds}
+    more = {}
+    for option, value, owner in (("seeds", seeds, "faults"), ("rounds", rounds, "delivery")):
+        if value is None:
+            continue
+        if name != owner:
+            raise UsageError(f"--{option} belongs to the benchmark {owner}")
+        more[option] = value
     for chosen in _NAMES if name == "all" else [name]:
         _measure(chosen, json_file or plots / f"{chosen}.json", plots, quick=quick, **more)
 

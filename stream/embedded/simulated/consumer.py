@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ClusterMetadata, PartitionMetadata, TopicMetadata
 
 from stream.embedded.simulated.faults import RefusedError, Step, UnansweredError
 from stream.embedded.simulated.fetching import Fetcher
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from stream.embedded.simulated.cluster import SimulatedProcess
 
 RebalanceCallback = Callable[["SimulatedConsumer", list[TopicPartition]], None]
+T = TypeVar("T")
 _ANSWER_SECONDS = 60.0
 _FOREVER = 1e9
 
@@ -139,25 +141,33 @@ class SimulatedConsumer:
         if cached:
             high = self._fetcher.high(place)
             return (OFFSET_INVALID, OFFSET_INVALID) if high is None else (0, high)
-        ends: list[int] = []
-
-        def answered() -> bool:
-            try:
-                ends.append(self._process.ask(Step.WATERMARKS, lambda: self._process.cluster.log(*place).end))
-            except UnansweredError:
-                return False
-            return True
-
         try:
-            in_time = self._process.wait(answered, timeout)
+            return 0, self._answered_to(
+                Step.WATERMARKS,
+                lambda: self._process.cluster.log(*place).end,
+                timeout,
+                "Failed to get watermark offsets",
+            )
         except RefusedError as refusal:
             raise failure(
                 KafkaError._UNKNOWN_PARTITION,
                 "Failed to get watermark offsets: Local: Unknown partition",
             ) from refusal
-        if not in_time:
-            raise _timed_out("Failed to get watermark offsets")
-        return 0, ends[0]
+
+    def list_topics(self, topic: str, timeout: float = -1) -> ClusterMetadata:
+        """Of one topic. Unlike the real client this one may be asked in a callback as well."""
+        self._check()
+        found = ClusterMetadata()
+        count = self._answered_to(
+            Step.METADATA,
+            lambda: self._process.cluster.partitions(topic),
+            timeout if timeout >= 0.0 else _FOREVER,
+            "Failed to get metadata",
+        )
+        found.topics[topic] = TopicMetadata()
+        found.topics[topic].topic = topic
+        found.topics[topic].partitions = {number: PartitionMetadata() for number in range(count)}
+        return found
 
     def consumer_group_metadata(self) -> Credentials:
         """What `send_offsets_to_transaction` takes."""
@@ -309,6 +319,21 @@ class SimulatedConsumer:
             offset = found[place][0] if found and place in found else self._reset(place)
             self._fetcher.begin(place, offset)
             self._process.cluster.note_start(place, offset, self._process.name)
+
+    def _answered_to(self, step: Step, request: Callable[[], T], timeout: float, what: str) -> T:
+        """The answer to a request that is made until somebody answers. Raises RefusedError, KafkaException."""
+        answers: list[T] = []
+
+        def answered() -> bool:
+            try:
+                answers.append(self._process.ask(step, request))
+            except UnansweredError:
+                return False
+            return True
+
+        if not self._process.wait(answered, timeout):
+            raise _timed_out(what)
+        return answers[0]
 
     def _reset(self, place: Place) -> int:
         earliest = self._options.get("auto.offset.reset", "latest") == "earliest"
