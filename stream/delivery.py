@@ -193,11 +193,9 @@ class Delivery:
 
     def _acknowledgement(
         self, covered: Positions, timestamps: Integers, scored: float
-    ) -> Callable[[bool], None]:
-        def acknowledged(kept_back: bool) -> None:
-            # What was kept back on purpose tells nothing of how long delivery takes.
-            if not kept_back:
-                self._note(self._clock.now() - scored)
+    ) -> Callable[[float | None], None]:
+        def acknowledged(otherwise: float | None) -> None:
+            self._note(self._clock.now() - scored if otherwise is None else otherwise)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
             latency = self._clock.wall() - timestamps / 1_000.0
             self._metrics.observe("stage_latency_seconds", latency)

@@ -24,7 +24,8 @@ class Shipment:
     """Messages for one partition of one topic, in order, and what to do when the broker has them for good.
 
     `positions` are the input records that they answer, one a message; `deadline` the last of theirs (monotonic
-    seconds), minus infinity where they have none. `acknowledged` is told whether they were kept back on purpose.
+    seconds), minus infinity where they have none. `acknowledged` is told, where they were kept back on purpose, the
+    seconds that delivery would have taken otherwise.
 
     Rows of `messages` are dictionaries as `produce_batch` takes them (`value`, `key`); `headers` is by index.
     """
@@ -33,7 +34,7 @@ class Shipment:
     partition: int
     messages: list[dict[str, Any]]
     headers: dict[int, Headers]
-    acknowledged: Callable[[bool], None]
+    acknowledged: Callable[[float | None], None]
     positions: Positions = field(default_factory=lambda: Positions.joined(()))
     deadline: float = float("-inf")
     waiting: int = 0
@@ -160,7 +161,7 @@ class ClaimProducer:
             shipment.waiting -= 1
             if shipment.waiting == 0:
                 self._outstanding -= 1
-                shipment.acknowledged(False)
+                shipment.acknowledged(None)
 
         return report
 

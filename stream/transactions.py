@@ -251,20 +251,23 @@ class TransactionalProducer:
         except KafkaException as error:
             self._fail(error.args[0])
             return
-        self._certain(sent, standings, late=late)
         spent = self._clock.now() - started
+        self._certain(sent, standings, self._limits.age + spent if late else None)
         self._metrics.observe_one("transaction_commit_seconds", spent)
         if (refusal := self._times.note(spent)) is not None:
             raise UsageError(refusal)
 
-    def _certain(self, sent: Sequence[Shipment], standings: Mapping[int, Standing], *, late: bool) -> None:
+    def _certain(
+        self, sent: Sequence[Shipment], standings: Mapping[int, Standing], otherwise: float | None
+    ) -> None:
+        """`otherwise`: how long delivery would have taken, had nothing been kept back."""
         self._metrics.count("transactions_total", 1, "committed")
         self._ledger.committed(standings)
         with self._lock:
             self._sent, self._messages, self._wait = [], 0, 0.0
         self._backoff.succeeded()
         for shipment in sent:
-            shipment.acknowledged(late)
+            shipment.acknowledged(otherwise)
 
     def _fail(self, error: KafkaError) -> None:
         verdict = meaning(error)

@@ -33,13 +33,21 @@ _NAMES = {
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="How many schedules `faults` runs.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many schedules `faults` runs in each mode.")
+@click.option("--first", type=click.IntRange(min=0), help="The seed with which `faults` begins.")
 @click.option("--rounds", type=click.IntRange(min=1), help="How many rounds `delivery` takes.")
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
 )
 def command(
-    name: str, json_file: Path | None, seeds: int | None, rounds: int | None, plots: Path, *, quick: bool
+    name: str,
+    json_file: Path | None,
+    seeds: int | None,
+    first: int | None,
+    rounds: int | None,
+    plots: Path,
+    *,
+    quick: bool,
 ) -> None:
     """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say."""
     if importlib.util.find_spec("bench") is None:
@@ -47,7 +55,11 @@ def command(
             "the benchmarks are part of the repository, not of the package; run this in a clone of it"
         )
     more = {}
-    for option, value, owner in (("seeds", seeds, "faults"), ("rounds", rounds, "delivery")):
+    for option, value, owner in (
+        ("seeds", seeds, "faults"),
+        ("first", first, "faults"),
+        ("rounds", rounds, "delivery"),
+    ):
         if value is None:
             continue
         if name != owner:

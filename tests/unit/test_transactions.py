@@ -73,7 +73,6 @@ def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:
     stage.clock.advance(1.0)
     assert stage.pipeline.producer.step(stage.clock.now()) <= stage.clock.now()
     assert stage.log.transactions == [20]
-    typical = stage.pipeline.delivery.typical
     stage.publish(20, start=20)
     stage.clock.advance(1.0)
     stage.step("loading", "intake")
@@ -87,7 +86,7 @@ def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:
     stage.clock.advance(0.001)
     stage.step("transactions")
     assert stage.log.transactions == [20, 20]
-    assert stage.pipeline.delivery.typical == typical
+    assert stage.pipeline.delivery.typical == LIMITS.age
     finished(stage, 45)
 
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import ClusterMetadata, PartitionMetadata, TopicMetad
 from stream.embedded.simulated.faults import RefusedError, Step, UnansweredError
 from stream.embedded.simulated.fetching import Fetcher
 from stream.embedded.simulated.groups import Credentials, Offsets
-from stream.embedded.simulated.membership import Manners, Membership, News
+from stream.embedded.simulated.membership import LedMembership, Manners, Membership, News
 from stream.embedded.simulated.message import Message, Place, failure
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Commit:
 
 
 class SimulatedConsumer:
-    """A member of a consumer group; cooperative-sticky.
+    """A member of a consumer group; cooperative-sticky, or led by the coordinator (KIP-848).
 
     `poll` and `consume` never wait: whoever drives lets time pass where a poll `found_nothing`.
     """
@@ -43,13 +43,7 @@ class SimulatedConsumer:
         self._options = options
         self._process = process
         self._group: str = options["group.id"]
-        manners = Manners(
-            options.get("heartbeat.interval.ms", 3_000) / 1_000,
-            options.get("session.timeout.ms", 45_000) / 1_000,
-            options.get("max.poll.interval.ms", 300_000) / 1_000,
-            options.get("group.instance.id"),
-        )
-        self._membership = Membership(process, self._group, manners)
+        self._membership = _membership(options, process)
         self._fetcher = Fetcher(
             process,
             committed=options.get("isolation.level", "read_committed") == "read_committed",
@@ -352,6 +346,21 @@ class SimulatedConsumer:
 
     def _now(self) -> float:
         return self._process.cluster.clock.now()
+
+
+def _membership(options: dict[str, Any], process: SimulatedProcess) -> Membership:
+    """By the group protocol that the options name."""
+    longest = options.get("max.poll.interval.ms", 300_000) / 1_000
+    if options.get("group.protocol") == "consumer":
+        rhythm = process.cluster.rhythm
+        manners = Manners(rhythm.heartbeat, rhythm.session, longest, instance=None)
+        return LedMembership(process, options["group.id"], manners)
+    heartbeat, session = (
+        options.get("heartbeat.interval.ms", 3_000),
+        options.get("session.timeout.ms", 45_000),
+    )
+    manners = Manners(heartbeat / 1_000, session / 1_000, longest, options.get("group.instance.id"))
+    return Membership(process, options["group.id"], manners)
 
 
 def _place(partition: TopicPartition) -> Place:
