@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream import offset_metadata
+from stream.committed import runs
 from stream.errors import FatalError
 from stream.letters import UNREADABLE, ask_for_headers
 from stream.metrics import StageMetrics
@@ -169,12 +169,12 @@ class ClaimConsumer:
         positions = self.positions(standings)
         self._ledger.committed(standings)
         try:
-            self._client.commit(offsets=positions, asynchronous=not wait)
+            answers = self._client.commit(offsets=positions, asynchronous=not wait)
         except KafkaException as error:
             self.note_commit(error.args[0], positions)
             return
         if wait:
-            self.note_commit(None, positions)
+            self.note_commit(None, answers)
 
     def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]:
         """Standings as the clients take them."""
@@ -184,11 +184,15 @@ class ClaimConsumer:
         ]
 
     def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
-        """Count how a commit ended; one that failed is made good by the next, which covers it."""
-        if error is not None:
-            log.warning("a commit failed: %s", error)
-            self._ledger.uncommitted(position.partition for position in positions)
-        self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
+        """Count how a commit ended; one that failed is made good by the next, which covers it.
+
+        Where only some of its partitions failed there is no error but theirs.
+        """
+        failed = positions if error is not None else [each for each in positions if each.error is not None]
+        if failed:
+            log.warning("a commit failed: %s", failed[0].error or error)
+            self._ledger.uncommitted(position.partition for position in failed)
+        self._metrics.count("commits_total", 1, "failed" if failed else "done")
 
     def lags(self) -> dict[int, int]:
         """Records of each partition that are still to be read, as far as the client knows without asking."""
@@ -280,7 +284,7 @@ class ClaimConsumer:
 
     def _beyond(self, committed: TopicPartition) -> Integers:
         try:
-            return _runs(committed)
+            return runs(committed)
         except ValueError as error:
             log.warning(
                 "partition %d: the metadata of the commit at %d are ignored: %s",
@@ -360,30 +364,6 @@ class ClaimConsumer:
                 raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
             log.warning("the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
-
-
-def read_committed(
-    new_client: Callable[[], Consumer], topic: str, partitions: Sequence[int], seconds: float
-) -> dict[int, tuple[int, Integers]]:
-    """Committed offset of each partition, and the runs beyond it, by a client of its own that joins no group.
-
-    Raises KafkaException, and ValueError for metadata that cannot be read.
-    """
-    client = new_client()
-    try:
-        answers = client.committed([TopicPartition(topic, partition) for partition in partitions], seconds)
-    finally:
-        client.close()
-    for answer in answers:
-        if answer.error is not None:
-            raise KafkaException(answer.error)
-    return {answer.partition: (answer.offset, _runs(answer)) for answer in answers}
-
-
-def _runs(committed: TopicPartition) -> Integers:
-    if committed.offset < 0 or not committed.metadata:
-        return NOTHING
-    return offset_metadata.read(committed.offset, committed.metadata)
 
 
 def _numbers(partitions: list[TopicPartition]) -> list[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from stream.consumer import ClaimConsumer
+from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
+from stream.pauses import Pauses
 from stream.records import Rows
 
 Defect = Callable[[pytest.MonkeyPatch], None]
@@ -26,22 +27,14 @@ def letter_behind_a_pending_claim(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KeyOrder, "complete", with_letters)
 
 
-def pause_at_an_assignment(patch: pytest.MonkeyPatch) -> None:
-    """A partition that was assigned in the step in which a pause ended was paused for ever."""
-    resume = ClaimConsumer.resume
-
-    def keeping(self: Any) -> None:
-        pause_again = self._pause_again
-        resume(self)
-        self._pause_again = pause_again
-
-    patch.setattr(ClaimConsumer, "resume", keeping)
+def pause_of_a_partition_that_went(patch: pytest.MonkeyPatch) -> None:
+    """A partition that was lost while it was paused was not read when it came again: the client keeps the pause."""
+    patch.setattr(Pauses, "gone", lambda *_: None)
 
 
 def refused_commit(patch: pytest.MonkeyPatch) -> None:
     """A commit that was refused was not made again while no further claim came."""
-    note = ClaimConsumer.note_commit
-    patch.setattr(ClaimConsumer, "note_commit", lambda self, error, _: note(self, error, []))
+    patch.setattr(OffsetLedger, "uncommitted", lambda *_: None)
 
 
 def lost_and_back_within_a_poll(patch: pytest.MonkeyPatch) -> None:
@@ -53,7 +46,7 @@ DEFECTS: dict[str, Defect] = {
     each.__name__: each
     for each in (
         letter_behind_a_pending_claim,
-        pause_at_an_assignment,
+        pause_of_a_partition_that_went,
         refused_commit,
         lost_and_back_within_a_poll,
     )

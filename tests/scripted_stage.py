@@ -91,9 +91,10 @@ class ScriptedConsumer:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [self.standing.get(each.partition, each) for each in asked]
 
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         self.commits.append({each.partition: each.offset for each in offsets})
         self.standing.update({each.partition: each for each in offsets})
+        return offsets
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.stopped |= {each.partition for each in partitions}

@@ -9,7 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from stream.consumer import ClaimConsumer, read_committed
+from stream.committed import read_committed
+from stream.consumer import ClaimConsumer
 from stream.producer import Sender
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
