@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,8 @@ def check(
     readings: Sequence[Started] | None,
     partitions: Sequence[int] = (),
 ) -> Finding:
-    """`readings`: where members began to read a partition; a record may be answered once for each that covers it.
+    """`readings`: where members began to read a partition; a record may be answered once for each that covers it,
+    unless the commit there says that it was complete already.
 
     None: exactly once. `partitions`: how many the results' topic had, where that may differ from the input.
     """
@@ -80,7 +82,39 @@ def check(
 
 
 def _covering(place: Place, readings: Sequence[Started]) -> int:
-    return sum(each.partition == place[0] and each.offset <= place[1] for each in readings)
+    return sum(
+        each.partition == place[0] and each.offset <= place[1] and not _told(each, place[1])
+        for each in readings
+    )
+
+
+def _told(reading: Started, offset: int) -> bool:
+    return any(start <= offset < stop for start, stop in _beyond(reading.offset, reading.metadata))
+
+
+@cache
+def _beyond(committed: int, metadata: str) -> tuple[Place, ...]:
+    """The runs that a commit's metadata tells, by their documented form."""
+    if not metadata:
+        return ()
+    content = base64.b64decode(metadata[4:])[4:]
+    return _of_bits(committed, content) if metadata.startswith("cs1b") else _of_distances(committed, content)
+
+
+def _of_bits(committed: int, content: bytes) -> tuple[Place, ...]:
+    bits = "".join(f"{byte:08b}" for byte in content)
+    return tuple((committed + place, committed + place + 1) for place, bit in enumerate(bits) if bit == "1")
+
+
+def _of_distances(committed: int, content: bytes) -> tuple[Place, ...]:
+    numbers, number, shift = [committed], 0, 0
+    for byte in content:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            numbers.append(numbers[-1] + number)
+            number, shift = 0, 0
+    return tuple(zip(numbers[1::2], numbers[2::2], strict=True))
 
 
 def _out_of_order(scores: Sequence[Message], results: Sequence[Mapping[str, Any]]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.faults.checker import Finding, Published, check
@@ -135,7 +136,8 @@ class Schedule:
         }
         if self._mode != AT_LEAST_ONCE:
             kafka["delivery"] = self._mode
-        return Settings.model_validate({"kafka": kafka, **self._plan.settings})
+        cache = {"catalog": str(Path(__file__).parent / "catalog.yaml")}
+        return Settings.model_validate({"kafka": kafka, "cache": cache, **self._plan.settings})
 
     def _publish(self, publication: Publication) -> None:
         key, claim = publication.key, publication.claim
@@ -233,7 +235,13 @@ class Schedule:
     def _is_committed(self) -> bool:
         offsets = self._kafka.group(_GROUP).offsets
         ends = {p: self._kafka.log(_CLAIMS, p).end for p in range(self._kafka.partitions(_CLAIMS))}
-        return all(end == 0 or offsets.get((_CLAIMS, p), (0, ""))[0] == end for p, end in ends.items())
+        committed = all(end == 0 or offsets.get((_CLAIMS, p), (0, ""))[0] == end for p, end in ends.items())
+        return committed and self._is_readable(_SCORES) and self._is_readable(_LETTERS)
+
+    def _is_readable(self, topic: str) -> bool:
+        """Whether no transaction is open any more, such as one that a killed worker left to its time-out."""
+        logs = (self._kafka.log(topic, number) for number in range(self._kafka.partitions(topic)))
+        return all(log.stable == log.end for log in logs)
 
     def _finding(self) -> Finding:
         readings = self._kafka.started if self._mode == AT_LEAST_ONCE else None

@@ -35,12 +35,16 @@ _NAP = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A member began to read a partition at an offset: what it may deliver anew starts there."""
+    """A member began to read a partition at an offset: what it may deliver anew starts there.
+
+    `metadata`: of the commit that it began at.
+    """
 
     topic: str
     partition: int
     offset: int
     process: str
+    metadata: str = ""
 
 
 class SimulatedKafka:
@@ -115,9 +119,9 @@ class SimulatedKafka:
             if record is not None
         ]
 
-    def note_start(self, place: Place, offset: int, process: str) -> None:
+    def note_start(self, place: Place, offset: int, process: str, metadata: str | None) -> None:
         """A member begins to read a partition here."""
-        self.started.append(Started(*place, offset, process))
+        self.started.append(Started(*place, offset, process, metadata or ""))
 
     def group(self, name: str) -> Group:
         """The group of this name."""

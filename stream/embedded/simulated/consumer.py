@@ -310,9 +310,9 @@ class SimulatedConsumer:
         except (RefusedError, UnansweredError):
             return
         for place in places if found is not None else ():
-            offset = found[place][0] if found and place in found else self._reset(place)
+            offset, metadata = found[place] if found and place in found else (self._reset(place), "")
             self._fetcher.begin(place, offset)
-            self._process.cluster.note_start(place, offset, self._process.name)
+            self._process.cluster.note_start(place, offset, self._process.name, metadata)
 
     def _answered_to(self, step: Step, request: Callable[[], T], timeout: float, what: str) -> T:
         """The answer to a request that is made until somebody answers. Raises RefusedError, KafkaException."""
