@@ -23,7 +23,7 @@ from stream.embedded.simulated.partitioner import partition_of
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 _CLAIMS, _SCORES, _LETTERS, _GROUP = "claims", "scores", "dead", "group"
-_SETTLE = 90.0
+_SETTLE, _PATIENT = 90.0, 30.0
 _LOOK = 0.25
 _MOST_TURNS = 150_000
 _PATIENCE = {"max.poll.interval.ms": 6_000}
@@ -223,11 +223,15 @@ class Schedule:
 
     def _settle(self) -> bool:
         """Whether all that was published is committed within the time that is given."""
-        deadline = self._clock.now() + _SETTLE
-        while self._clock.now() < deadline and self._driver.turns < _MOST_TURNS:
+        started, rebalanced = self._clock.now(), not self._plan.static
+        while self._clock.now() < started + _SETTLE and self._driver.turns < _MOST_TURNS:
             self._driver.run_for(_LOOK)
             if self._is_committed():
                 return True
+            if not rebalanced and self._clock.now() > started + _PATIENT:
+                # What a member gave up just before it died has no owner when its name comes back: that is no rebalance.
+                self._kafka.group(_GROUP).refresh(self._clock.now())
+                rebalanced = True
             if not any(place.running for place in self._places):
                 self._places[0].start()
         return False
