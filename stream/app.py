@@ -26,7 +26,8 @@ from stream.claim_schemas import claim_decoder
 from stream.clients import consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, sample_claims
-from stream.consumer import ClaimConsumer, PollLimits, read_committed
+from stream.committed import read_committed
+from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.fairness import Fairness

@@ -179,6 +179,7 @@ class Delivery:
             headers=self._traces(rows) if arena.headers else {},
             acknowledged=self._acknowledgement(covered, arena.timestamp[rows], scored),
             positions=covered,
+            deadline=float(arena.deadline[rows].max()),
         )
 
     def _traces(self, rows: Rows) -> dict[int, Headers]:
@@ -190,9 +191,11 @@ class Delivery:
         }
         return {index: headers for index, headers in found.items() if headers}
 
-    def _acknowledgement(self, covered: Positions, timestamps: Integers, scored: float) -> Callable[[], None]:
-        def acknowledged() -> None:
-            self._note(self._clock.now() - scored)
+    def _acknowledgement(
+        self, covered: Positions, timestamps: Integers, scored: float
+    ) -> Callable[[float | None], None]:
+        def acknowledged(otherwise: float | None) -> None:
+            self._note(self._clock.now() - scored if otherwise is None else otherwise)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
             latency = self._clock.wall() - timestamps / 1_000.0
             self._metrics.observe("stage_latency_seconds", latency)
@@ -231,7 +234,7 @@ class Delivery:
             partition=ANY_PARTITION,
             messages=[{"value": value, "key": key}],
             headers={0: headers},
-            acknowledged=lambda: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
+            acknowledged=lambda _: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
             positions=covered,
         )
 

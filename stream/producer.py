@@ -16,13 +16,16 @@ from stream.records import Headers, Positions
 log = logging.getLogger(__name__)
 
 ANY_PARTITION = -1
+_LOOK = 0.002
 
 
 @dataclass(slots=True)
 class Shipment:
     """Messages for one partition of one topic, in order, and what to do when the broker has them for good.
 
-    `positions` are the input records that they answer, one a message.
+    `positions` are the input records that they answer, one a message; `deadline` the last of theirs (monotonic
+    seconds), minus infinity where they have none. `acknowledged` is told, where they were kept back on purpose, the
+    seconds that delivery would have taken otherwise.
 
     Rows of `messages` are dictionaries as `produce_batch` takes them (`value`, `key`); `headers` is by index.
     """
@@ -31,8 +34,9 @@ class Shipment:
     partition: int
     messages: list[dict[str, Any]]
     headers: dict[int, Headers]
-    acknowledged: Callable[[], None]
+    acknowledged: Callable[[float | None], None]
     positions: Positions = field(default_factory=lambda: Positions.joined(()))
+    deadline: float = float("-inf")
     waiting: int = 0
 
 
@@ -42,10 +46,6 @@ class Sender(Protocol):
     @property
     def carries_offsets(self) -> bool:
         """Whether offsets are committed by the producer, with what it sends."""
-
-    @property
-    def outstanding(self) -> int:
-        """Shipments that are not acknowledged yet."""
 
     @property
     def fill(self) -> float:
@@ -61,6 +61,12 @@ class Sender(Protocol):
     def send(self, shipments: Sequence[Shipment]) -> None: ...
 
     def serve(self) -> None: ...
+
+    def serve_at(self, now: float) -> float:
+        """When `serve` has something to do again, as far as nobody signals it."""
+
+    def hurry(self, *, hurried: bool) -> None:
+        """Whether somebody waits for everything to be acknowledged."""
 
     def step(self, now: float) -> float:
         """What may wait for the broker; when to be called next."""
@@ -121,6 +127,13 @@ class ClaimProducer:
         if self._failure is not None:
             raise self._failure
 
+    def serve_at(self, now: float) -> float:
+        """Delivery reports have to be fetched."""
+        return now + _LOOK if self._outstanding else float("inf")
+
+    def hurry(self, *, hurried: bool) -> None:
+        """Nothing is ever kept back."""
+
     def open(self) -> None:
         """Nothing to be done: the client connects by itself."""
 
@@ -148,7 +161,7 @@ class ClaimProducer:
             shipment.waiting -= 1
             if shipment.waiting == 0:
                 self._outstanding -= 1
-                shipment.acknowledged()
+                shipment.acknowledged(None)
 
         return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,32 @@ def test_a_commit_that_failed_is_made_again_though_nothing_follows() -> None:
     stage.pipeline.consumer.note_commit(refused, [TopicPartition("claims", 0, 50)])
     stage.run()
     assert stage.consumer.commits == [{0: 50}, {0: 50}]
+
+
+def test_a_commit_that_failed_for_one_of_its_partitions_is_made_again_for_that_one() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.publish(30, partition=1)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50, 1: 30}]
+    answers = [
+        SimpleNamespace(partition=0, offset=50, error=None),
+        SimpleNamespace(partition=1, offset=30, error=KafkaError(KafkaError.REQUEST_TIMED_OUT)),
+    ]
+    stage.pipeline.consumer.note_commit(None, answers)  # type: ignore[arg-type]
+    stage.run()
+    assert stage.consumer.commits == [{0: 50, 1: 30}, {1: 30}]
+
+
+def test_news_of_the_cluster_are_asked_for_after_a_rebalance_and_not_within() -> None:
+    stage = Stage()
+    stage.run(2)
+    asked = len(stage.consumer.asked_for)
+    stage.revoke(1)
+    stage.assign(1)
+    assert len(stage.consumer.asked_for) == asked
+    stage.run(3)
+    assert len(stage.consumer.asked_for) == asked + 1
 
 
 def test_a_record_whose_partition_came_back_within_the_same_poll_is_left_to_the_new_reading() -> None:
