@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from confluent_kafka.admin import AclOperation
 
-from bench.faults.real.clusters import Kind
-from bench.faults.real.levers import COMMITS, STEPS
-from bench.faults.real.modes import AT_LEAST_ONCE, BOTH, EXACTLY_ONCE
-from bench.faults.real.proxy import Api
-from bench.faults.real.strikes import brokers, group, records, workers
-from bench.faults.real.trial import Fault
+from bench.real_faults.clusters import Kind
+from bench.real_faults.levers import COMMITS, STEPS
+from bench.real_faults.modes import AT_LEAST_ONCE, BOTH, EXACTLY_ONCE
+from bench.real_faults.proxy import Api
+from bench.real_faults.strikes import brokers, group, records, surroundings, workers
+from bench.real_faults.trial import Fault
 
 KIP_848 = {"CLAIMSTREAM_KAFKA__CONSUMER__GROUP_PROTOCOL": "consumer"}
 STATIC = {"CLAIMSTREAM_KAFKA__STATIC_MEMBERSHIP": "true"}
@@ -64,6 +64,22 @@ FAULTS: tuple[Fault, ...] = (
     Fault("result_too_large", records.oversized, topic_config=SMALL_RECORDS),
     Fault("burst_then_silence", records.burst_then_silence),
     Fault("clock_jumps", records.clock_jumps),
+    Fault("registry_down", surroundings.registry_down, prepare=surroundings.with_registry),
+    Fault(
+        "slow_model_load",
+        surroundings.slow_load,
+        model=None,
+        prepare=surroundings.with_two_models,
+        within=30.0,
+    ),
+    Fault("log_disk_full", surroundings.log_disk_full, full_disk=True, repeats=True),
+    Fault(
+        "cache_disk_full",
+        surroundings.cache_disk_full,
+        model=None,
+        prepare=surroundings.with_small_disk,
+        repeats=True,
+    ),
     Fault("input_partitions_added", brokers.partitions_added("claims")),
     Fault("all_partitions_added", brokers.partitions_added("claims", "scores")),
     Fault("topics_deleted", brokers.topic_deleted, repeats=True),

@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import Callable
 
-from bench.faults.real import ailments
-from bench.faults.real.levers import Lever, Moment
-from bench.faults.real.scene import SESSION, Scene
-from bench.faults.real.stage import await_that
+from bench.real_faults import ailments
+from bench.real_faults.levers import Lever, Moment
+from bench.real_faults.scene import SESSION, Scene
+from bench.real_faults.stage import await_that
 
 Strike = Callable[[Scene], None]
 

@@ -19,11 +19,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from bench.faults.real.levers import Lever
-from bench.faults.real.modes import EXACTLY_ONCE
-from bench.faults.real.proxy import Api
-from bench.faults.real.scene import PARTITIONS, Scene
-from bench.faults.real.stage import await_that
+from bench.real_faults.levers import Lever
+from bench.real_faults.modes import EXACTLY_ONCE
+from bench.real_faults.proxy import Api
+from bench.real_faults.scene import PARTITIONS, Scene
+from bench.real_faults.stage import await_that
 
 _ANSWER = 10.0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from bench.faults.real.levers import Levers
+from bench.real_faults.levers import Levers
 from models import DeviceError
 from models.null import NullModel
 from models.protocols import Tensors

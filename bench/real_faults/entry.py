@@ -1,4 +1,4 @@
-"""`python -m bench.faults.real.entry FOLDER …` is `claimstream …` whose workers have levers in that folder.
+"""`python -m bench.real_faults.entry FOLDER …` is `claimstream …` whose workers have levers in that folder.
 
 Beside the levers it differs in two things: a worker that ended is started again after a quarter of a second, not after
 one, two, four and more, so that many strikes fit into minutes; and transactions last at most FAULTS_TRANSACTION_MS.
@@ -33,7 +33,7 @@ def struck_worker(folder: str, settings: Any, shape: TopicShape, connection: Con
 
 def prepare(folder: Path) -> None:
     """Levers and ailments for the workers of this process."""
-    from bench.faults.real import ailments, levers
+    from bench.real_faults import ailments, levers
 
     chosen = levers.Levers(folder)
     levers.lay(chosen)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bench.faults.real.proxy import KafkaProxy
+from bench.real_faults.proxy import KafkaProxy
 from stream.embedded import EmbeddedKafka
 from stream.embedded.ports import free_ports
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,17 @@ class Stage:
         except OSError:
             return 0, ""
 
+    def order(self, action: str, model: str, token: str) -> None:
+        """Have the cache load a model, or let it go."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}/ml/cache/{action}",
+            json.dumps({"models": [model]}).encode(),
+            {"Authorization": f"Bearer {token}"},
+            method="POST",
+        )
+        with suppress(OSError), urllib.request.urlopen(request, timeout=10):  # noqa: S310 - its own address
+            pass
+
     @property
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
@@ -125,7 +137,7 @@ def coming_and_going(
     levers: Path, environment: Mapping[str, str], log: Path, seconds: float, period: float
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A further worker that joins and leaves every `period` seconds; the block begins when it is about to join."""
-    command = [sys.executable, "-m", "bench.faults.real.comer", str(levers), str(seconds), str(period)]
+    command = [sys.executable, "-m", "bench.real_faults.comer", str(levers), str(seconds), str(period)]
     with log.open("ab") as sink:
         process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=sink

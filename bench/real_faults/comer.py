@@ -1,4 +1,4 @@
-"""`python -m bench.faults.real.comer FOLDER SECONDS PERIOD`: a worker that joins the group and leaves it, again and again.
+"""`python -m bench.real_faults.comer FOLDER SECONDS PERIOD`: a worker that joins the group and leaves, again and again.
 
 It loads everything once, because a process takes longer to start than a member may stay. What it reads while it is
 there it answers, and it hands over in order when it leaves.
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.faults.real.entry import prepare
+from bench.real_faults.entry import prepare
 from config import Settings, environment, load_settings
 from stream import topics
 from stream.app import assemble

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.faults.real.clusters import Cluster, Kind
-from bench.faults.real.modes import AT_LEAST_ONCE, BOTH
-from bench.faults.real.scene import Scene
-from bench.faults.real.stage import NeverError
+from confluent_kafka import KafkaException
+
+from bench.real_faults.clusters import Cluster, Kind
+from bench.real_faults.modes import AT_LEAST_ONCE, BOTH
+from bench.real_faults.scene import Prepare, Scene
+from bench.real_faults.stage import NeverError
 from stream.audit import Finding, audit
+from stream.errors import FatalError
 
 _LINGER = 1.0
 _FIRST, _LAST = 0.2, 1.2
@@ -21,8 +24,8 @@ _FIRST, _LAST = 0.2, 1.2
 class Fault:
     """What happens and what must hold after it, beside "each claim one answer".
 
-    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `letters`: there are dead letters
-    of sound records. `within`: seconds until claims are answered in time again. `ends`: exit codes of the stage.
+    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `within`: seconds until claims
+    are answered in time again. `ends`: exit codes of the stage.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
     topic_config: Mapping[str, str] = field(default_factory=dict)
     full_disk: bool = False
+    prepare: Prepare = lambda _: {}
     repeats: bool = False
     within: float = 25.0
     ends: tuple[int, ...] = (0,)
@@ -89,16 +93,17 @@ def run(
         thorough=thorough,
         topic_config=fault.topic_config,
         full_disk=fault.full_disk,
+        prepare=fault.prepare,
     )
     recovered: list[float] = []
     finding: Finding | None = None
     try:
         scene.set_up()
-        for _ in range(strikes):
+        while len(recovered) < strikes:
             recovered.append(_struck(fault, scene))
         finding = _ended(fault, scene)
-    except NeverError as error:
-        scene.complaints.append(str(error))
+    except (NeverError, KafkaException, FatalError) as error:
+        scene.complaints.append(f"{type(error).__name__}: {error}")
         finding = _audited(scene)
     finally:
         scene.tear_down()

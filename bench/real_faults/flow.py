@@ -65,9 +65,12 @@ class Flow:
         self._producer.flush(30.0)
 
     def stop(self) -> None:
-        self.silence()
+        """Both threads end, if they began."""
+        self._stopping.set()
         self._ended.set()
-        self._threads[1].join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def put(self, value: bytes, key: bytes | None = None, partition: int = -1) -> None:
         """One record of its own among the claims."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from bench.faults.real.clusters import Cluster
-from bench.faults.real.entry import LONGEST_TRANSACTION
-from bench.faults.real.flow import FRESH, Flow
-from bench.faults.real.levers import Lever, Levers
-from bench.faults.real.stage import Stage, await_that, coming_and_going, names
+from bench.real_faults.clusters import Cluster
+from bench.real_faults.entry import LONGEST_TRANSACTION
+from bench.real_faults.flow import FRESH, Flow
+from bench.real_faults.levers import Lever, Levers
+from bench.real_faults.registry import OneSchemaRegistry
+from bench.real_faults.stage import Stage, await_that, coming_and_going, names
 from stream.audit import Topics
 from stream.topics import TopicSpec, ensure_topics
 
@@ -33,8 +35,15 @@ _QUICK = {
 }
 
 
+class UnavailableError(RuntimeError):
+    """This machine cannot have the fault."""
+
+
+Prepare = Callable[["Scene"], Mapping[str, str]]
+
+
 class Scene:
-    """One run of a fault. `thorough`: what takes a minute takes it."""
+    """One run of a fault. `thorough`: what takes a minute takes it. `prepare` gives more settings of the stage."""
 
     def __init__(
         self,
@@ -50,6 +59,7 @@ class Scene:
         thorough: bool = False,
         topic_config: Mapping[str, str] | None = None,
         full_disk: bool = False,
+        prepare: Prepare = lambda _: {},
     ) -> None:
         self.cluster = cluster
         self.mode = mode
@@ -59,13 +69,17 @@ class Scene:
         self.name = f"faults-{uuid.uuid4().hex[:8]}"
         self.topics = Topics(f"{self.name}-claims", f"{self.name}-scores", f"{self.name}-dead")
         self.levers = Levers(folder / "levers")
-        self._settings = settings
+        self._settings = dict(settings)
+        self._prepare = prepare
+        self.registry: OneSchemaRegistry | None = None
+        # What is to be undone.
+        self.at_end: list[Callable[[], object]] = []
         self._workers = workers
         self._model = model
         self._full_disk = full_disk
         self._topic_config = topic_config or {}
         self.stages: list[Stage] = []
-        self.flow: Flow
+        self._flow: Flow | None = None
         self._rate, self._seed = rate, seed
         # What a strike saw that must not be.
         self.complaints: list[str] = []
@@ -76,7 +90,15 @@ class Scene:
         return self.stages[0]
 
     @property
+    def flow(self) -> Flow:
+        """The claims that come. RuntimeError before `set_up`."""
+        if self._flow is None:
+            raise RuntimeError("the scene is not set up")
+        return self._flow
+
+    @cached_property
     def admin(self) -> AdminClient:
+        """For what an operator does to topics and permissions."""
         return AdminClient({**self.cluster.client, "log_level": 0})
 
     def set_up(self) -> None:
@@ -91,7 +113,8 @@ class Scene:
                 TopicSpec(self.topics.dead_letters, 1, brokers, {"max.message.bytes": "3000000"}),
             ],
         )
-        self.flow = Flow(self.cluster.client, self.topics, self._rate, self._seed)
+        self._settings |= self._prepare(self)
+        self._flow = Flow(self.cluster.client, self.topics, self._rate, self._seed)
         self.start_stage()
         self.stage.await_ready()
         self.flow.start()
@@ -103,12 +126,14 @@ class Scene:
         for stage in self.stages:
             if stage.exit_code is None:
                 stage.kill()
-        if hasattr(self, "flow"):
-            self.flow.stop()
+        if self._flow is not None:
+            self._flow.stop()
+        for undo in reversed(self.at_end):
+            undo()
 
     def start_stage(self, instance: str = "here") -> Stage:
         """One more stage; the first is the one under test."""
-        arguments = ["bench.faults.real.entry", str(self.folder / "levers"), "run"]
+        arguments = ["bench.real_faults.entry", str(self.folder / "levers"), "run"]
         arguments += ["--bootstrap", self.cluster.bootstrap, "--workers", str(self._workers)]
         arguments += ["--model", self._model] if self._model else []
         log = self.folder / f"stage-{len(self.stages)}.log"
@@ -168,7 +193,7 @@ class Scene:
             lambda: not self.flow.waiting, f"the last {self.flow.waiting} claims are answered", seconds
         )
 
-    def expect(self, holds: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+    def expect(self, holds: bool, what: str) -> None:
         """Note what does not hold."""
         if not holds:
             self.complaints.append(what)

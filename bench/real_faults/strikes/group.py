@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from bench.faults.real import ailments
-from bench.faults.real.levers import Lever
-from bench.faults.real.scene import Scene
-from bench.faults.real.stage import await_that
-from bench.faults.real.modes import EXACTLY_ONCE
+from bench.real_faults import ailments
+from bench.real_faults.levers import Lever
+from bench.real_faults.modes import EXACTLY_ONCE
+from bench.real_faults.scene import Scene
+from bench.real_faults.stage import await_that
 
 _VISIT, _SHORT, _MINUTE = 2.0, 14.0, 60.0
 _SAID_SECONDS = 20.0

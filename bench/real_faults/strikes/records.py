@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from bench.faults.real import ailments
-from bench.faults.real.scene import Scene
-from bench.faults.real.stage import await_that
+from bench.real_faults import ailments
+from bench.real_faults.scene import Scene
+from bench.real_faults.stage import await_that
 
 _WORDS = {
     "truncated": lambda value: value[: len(value) // 2],
