@@ -27,7 +27,7 @@ CLOCK_AHEAD, CLOCK_BEHIND = "clock-ahead", "clock-behind"
 POISONED_EVERY = 41
 LARGEST = 4
 JUMP = 3_600.0
-_FOR_EVER, _SLOWLY = 3_600.0, 0.3
+_FOR_EVER, _SLOWLY = 3_600.0, 0.05
 
 Forward = Callable[[NullModel, Tensors], npt.NDArray[np.float32]]
 

@@ -55,6 +55,7 @@ def _spawner(folder: str, settings: Any, shape: TopicShape) -> Any:
 
 if __name__ == "__main__":
     lever_folder = sys.argv.pop(1)
-    service.spawner = partial(_spawner, lever_folder)
-    supervisor.Backoff = partial(Backoff, _RESTART)  # type: ignore[misc, assignment]
+    # As modules, not as names of theirs: what they imported is replaced there.
+    vars(service)["spawner"] = partial(_spawner, lever_folder)
+    vars(supervisor)["Backoff"] = partial(Backoff, _RESTART)
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
 import time
@@ -68,8 +69,7 @@ def _plan(faults: Sequence[Fault], rounds: int) -> Iterator[tuple[Fault, str, in
 
 
 def _done(fault: Fault, mode: str, seed: int, strikes: int, clusters: Clusters, journal: Journal) -> None:
-    with tempfile.TemporaryDirectory(prefix="claimstream-fault-", delete=False) as name:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="claimstream-fault-"))
     try:
         trial = run(
             fault, mode, clusters.get(fault.cluster), folder, seed=seed, strikes=strikes, thorough=True
@@ -78,6 +78,8 @@ def _done(fault: Fault, mode: str, seed: int, strikes: int, clusters: Clusters, 
         click.echo(f"{fault.name}: left out, {error}", err=True)
         return
     journal.add(trial)
+    if trial.sound:
+        shutil.rmtree(folder, ignore_errors=True)
     click.echo(
         f"{fault.name} {mode} {seed}: {'sound' if trial.sound else f'{trial}, see {folder}'}", err=True
     )

@@ -118,11 +118,15 @@ def lay(levers: Levers) -> None:
         (OffsetLedger, "complete", "complete"),
         (BegunLoad, "take", "load"),
     ):
-        setattr(owner, method, _at(levers, getattr(owner, method), lambda _, step=step: step))
+        setattr(owner, method, _at(levers, getattr(owner, method), _named(step)))
     # Here the step is the name of the client's call.
     call = TransactionalProducer._call  # noqa: SLF001 - where all of them pass
     TransactionalProducer._call = _at(levers, call, lambda given: given[1])  # type: ignore[method-assign] # noqa: SLF001
     stream.producer._handed_over = _at(levers, stream.producer._handed_over, lambda _: "hand over")  # noqa: SLF001
+
+
+def _named(step: str) -> Callable[[tuple[Any, ...]], str]:
+    return lambda _: step
 
 
 def _at(

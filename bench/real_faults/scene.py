@@ -25,8 +25,10 @@ PARTITIONS = 4
 SESSION = 3.0
 _CALM_SECONDS = 0.5
 
-# Small batches keep many in flight; nothing is written into this user's cache.
+# Small batches keep many in flight; no model is loaded that is not asked for.
 _QUICK = {
+    "ML_PRELOAD_MODELS": "",
+    "ML_CACHE_L2_REDIS_GB": "0",
     "ML_BATCH_SIZE_MIN": "4",
     "ML_BATCH_SIZE_MAX": "16",
     "CLAIMSTREAM_KAFKA__CONSUMER__SESSION_TIMEOUT_MS": str(int(1_000 * SESSION)),
@@ -70,6 +72,7 @@ class Scene:
         self.topics = Topics(f"{self.name}-claims", f"{self.name}-scores", f"{self.name}-dead")
         self.levers = Levers(folder / "levers")
         self._settings = dict(settings)
+        self._catalog = folder / "models.yaml"
         self._prepare = prepare
         self.registry: OneSchemaRegistry | None = None
         # What is to be undone.
@@ -104,6 +107,7 @@ class Scene:
     def set_up(self) -> None:
         """Topics, the stage ready, claims coming and answered."""
         (self.folder / "levers").mkdir(parents=True, exist_ok=True)
+        self._catalog.write_text("models: {}\n", encoding="utf-8")
         brokers = self.cluster.brokers
         ensure_topics(
             self.cluster.client,
@@ -152,6 +156,7 @@ class Scene:
             **names(self.topics),
             "CLAIMSTREAM_KAFKA__DELIVERY": self.mode,
             "CLAIMSTREAM_KAFKA__INSTANCE": instance,
+            "CLAIMSTREAM_CACHE__CATALOG": str(self._catalog),
             "CLAIMSTREAM_BATCHING__SPEEDS_FILE": str(self.folder / "speeds.json"),
             **self._settings,
         }

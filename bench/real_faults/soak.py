@@ -80,8 +80,7 @@ _STRIKES: tuple[Strike, ...] = (
 def measure(*, quick: bool, plots: Path, minutes: float = 0.0) -> list[Figure]:  # noqa: ARG001 - nothing to draw
     """Random faults for so many minutes, 30 unless told otherwise; quick: half a minute."""
     seconds = 60.0 * (minutes or (_QUICK_MINUTES if quick else _MINUTES))
-    with tempfile.TemporaryDirectory(prefix="claimstream-soak-", delete=False) as name:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="claimstream-soak-"))
     clusters = Clusters()
     try:
         return _soaked(Scene(clusters.get(Kind.ONE), AT_LEAST_ONCE, {}, folder, workers=2), seconds)

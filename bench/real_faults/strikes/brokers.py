@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -21,7 +22,7 @@ from confluent_kafka.admin import (
 
 from bench.real_faults.levers import Lever
 from bench.real_faults.modes import EXACTLY_ONCE
-from bench.real_faults.proxy import Api
+from bench.real_faults.proxy import Api, KafkaProxy
 from bench.real_faults.scene import PARTITIONS, Scene
 from bench.real_faults.stage import await_that
 
@@ -73,13 +74,17 @@ def answer_lost(*apis: Api) -> Callable[[Scene], None]:
         proxy = scene.cluster.proxy
         if proxy is None:
             raise ValueError("the cluster has no proxy")
-        for api in apis:
-            before = proxy.lost
+        lost = proxy.lost
+        for number, api in enumerate(apis, 1):
             proxy.lose_answer(api)
-            await_that(lambda before=before: proxy.lost > before, f"an answer to {api.name} is lost", 15.0)
+            await_that(partial(_has_lost, proxy, lost + number), f"an answer to {api.name} is lost", 15.0)
             time.sleep(scene.random.uniform(0.1, 0.6))
 
     return strike
+
+
+def _has_lost(proxy: KafkaProxy, answers: int) -> bool:
+    return proxy.lost >= answers
 
 
 def coordinator_dies(scene: Scene) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from bench.real_faults import ailments
 from bench.real_faults.scene import Scene
 from bench.real_faults.stage import await_that
 
-_WORDS = {
+_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda value: value[: len(value) // 2],
     "bit-flipped": lambda value: value[:12] + bytes([value[12] ^ 0xFF]) + value[13:],
     "huge length": lambda value: value[:10] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f" + value[11:],
@@ -22,11 +23,11 @@ def damaged(scene: Scene) -> None:
     """Five records that are no claims, among some hundred that are; each becomes a dead letter."""
     before = scene.stage.metric("dead_letters_total")
     (value, *_) = scene.flow.samples(1)
-    for change in _WORDS.values():
+    for change in _DAMAGES.values():
         scene.flow.put(change(value), b"damaged")
         time.sleep(0.2)
     await_that(
-        lambda: scene.stage.metric("dead_letters_total") == before + len(_WORDS),
+        lambda: scene.stage.metric("dead_letters_total") == before + len(_DAMAGES),
         "five dead letters",
         _DAMAGED_SECONDS,
     )

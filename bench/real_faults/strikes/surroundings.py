@@ -16,7 +16,7 @@ from bench.real_faults.stage import await_that
 from bench.real_faults.strikes.workers import replaced
 
 MODEL = "claims_filter_v2.1"
-_TOKEN = "faults"  # noqa: S105 - of a stage that lives for a minute
+_TOKEN = "a-token-of-the-faults"  # noqa: S105 - of a stage that lives for a minute
 _CONFLUENT, _SINGLE_OBJECT_HEADER = b"\x00", 10
 _DOWN_SECONDS, _LOAD_SECONDS = 3.0, 6.0
 _DISK_BYTES = 2_000_000
