@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import stream.producer
-from models.supply import BegunLoad
+from models import assembly
 from stream.admission import Admission
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery
@@ -116,12 +116,12 @@ def lay(levers: Levers) -> None:
         (ClaimProducer, "send", "send"),
         (TransactionalProducer, "send", "send"),
         (OffsetLedger, "complete", "complete"),
-        (BegunLoad, "take", "load"),
     ):
         setattr(owner, method, _at(levers, getattr(owner, method), _named(step)))
     # Here the step is the name of the client's call.
     call = TransactionalProducer._call  # noqa: SLF001 - where all of them pass
     TransactionalProducer._call = _at(levers, call, lambda given: given[1])  # type: ignore[method-assign] # noqa: SLF001
+    assembly._build = _at(levers, assembly._build, _named("load"))  # noqa: SLF001
     stream.producer._handed_over = _at(levers, stream.producer._handed_over, lambda _: "hand over")  # noqa: SLF001
 
 

@@ -36,6 +36,7 @@ _ENDS_AT_STEPS = [
 
 FAULTS: tuple[Fault, ...] = (
     Fault("kill", workers.kill_worker, workers=2, repeats=True),
+    Fault("kills_in_a_row", workers.kills_in_a_row, workers=2, repeats=True, within=40.0),
     Fault("kill_stage", workers.kill_stage, workers=2, repeats=True),
     *_AT_STEPS,
     Fault("zombie", workers.zombie, workers=2, repeats=True, within=30.0),

@@ -25,6 +25,16 @@ def kill_worker(scene: Scene) -> None:
     replaced(scene, len(workers))
 
 
+def kills_in_a_row(scene: Scene) -> None:
+    """kill -9 three times, while the group has not recovered from the one before."""
+    count = len(scene.stage.workers())
+    for _ in range(3):
+        time.sleep(scene.random.uniform(0.3, 3.0))
+        await_that(lambda: len(scene.stage.workers()) == count, "a new worker is started", _WORKER_WAIT)
+        os.kill(scene.stage.workers()[0], signal.SIGKILL)
+    replaced(scene, count)
+
+
 def kill_at(step: str, moment: Moment) -> Strike:
     """kill -9 of the worker that comes to this step next."""
 
