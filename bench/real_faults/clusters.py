@@ -27,6 +27,8 @@ _QUICK = {
     "group.consumer.session.timeout.ms": "3000",
     "group.consumer.min.heartbeat.interval.ms": "300",
     "group.consumer.heartbeat.interval.ms": "300",
+    # How often the broker looks for transactions that lasted too long: every 10 s unless told otherwise.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 }
 _GUARDED = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

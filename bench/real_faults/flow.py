@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer, TopicPartition
 
 import schemas
 from stream.audit import Topics
@@ -79,9 +79,14 @@ class Flow:
 
     def put_and_seen(self, value: bytes, partition: int) -> bool:
         """Whether a partition took a record, which a new one does not at once."""
+        # A client of its own, because one that knows the topic learns of its partitions after minutes.
+        producer = Producer({**self._client, "log_level": 0})
         before = self.published
-        self.put(value, b"new", partition)
-        self._producer.flush(1.0)
+        try:
+            producer.produce(self._topics.claims, value, b"new", partition, on_delivery=self._delivered)
+        except KafkaException:
+            return False
+        producer.flush(2.0)
         return self.published > before
 
     def samples(self, count: int) -> list[bytes]:

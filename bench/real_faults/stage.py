@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -19,8 +20,15 @@ import psutil
 from stream.audit import Topics
 from stream.embedded.ports import free_ports
 
+_PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 30.0
 _READY_SECONDS = 60.0
+
+
+def _die_with_parent() -> None:
+    """Whoever strikes may be killed, too; its workers drain when their supervisor is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class NeverError(RuntimeError):
@@ -47,7 +55,12 @@ class Stage:
         command = [sys.executable, "-m", *arguments, "--port", str(self._port)]
         with Path("/dev/full").open("wb") if full_disk else log.open("ab") as sink:
             self._process = subprocess.Popen(
-                command, env={**os.environ, **environment}, stdout=sink, stderr=sink, start_new_session=True
+                command,
+                env={**os.environ, **environment},
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     @property

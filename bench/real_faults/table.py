@@ -16,6 +16,10 @@ STATIC = {"CLAIMSTREAM_KAFKA__STATIC_MEMBERSHIP": "true"}
 SHORT_POLLS = {"CLAIMSTREAM_KAFKA__CONSUMER__MAX_POLL_INTERVAL_MS": "4000"}
 IMPATIENT = {"CLAIMSTREAM_LIMITS__STEP_TIMEOUT_S": "3", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "1.5"}
 TIGHT = {"CLAIMSTREAM_LIMITS__CLAIMS_IN_FLIGHT": "200", "CLAIMSTREAM_LIMITS__POLL_MAX_CLAIMS": "100"}
+CURIOUS = {
+    f"CLAIMSTREAM_KAFKA__{client}__TOPIC_METADATA_REFRESH_INTERVAL_MS": "1000"
+    for client in ("CONSUMER", "PRODUCER")
+}
 SMALL_RECORDS = {"max.message.bytes": "20000"}
 
 _AT_STEPS = [
@@ -81,8 +85,8 @@ FAULTS: tuple[Fault, ...] = (
         prepare=surroundings.with_small_disk,
         repeats=True,
     ),
-    Fault("input_partitions_added", brokers.partitions_added("claims")),
-    Fault("all_partitions_added", brokers.partitions_added("claims", "scores")),
+    Fault("input_partitions_added", brokers.partitions_added("claims"), settings=CURIOUS),
+    Fault("all_partitions_added", brokers.partitions_added("claims", "scores"), settings=CURIOUS),
     Fault("topics_deleted", brokers.topic_deleted, repeats=True),
     Fault("commit_answer_lost", brokers.answer_lost(Api.OFFSET_COMMIT), (AT_LEAST_ONCE,), Kind.PROXIED),
     Fault("end_of_transaction_answer_lost", brokers.answer_lost(Api.END_TXN), (EXACTLY_ONCE,), Kind.PROXIED),

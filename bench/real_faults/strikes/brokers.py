@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -26,7 +27,7 @@ from bench.real_faults.proxy import Api, KafkaProxy
 from bench.real_faults.scene import PARTITIONS, Scene
 from bench.real_faults.stage import await_that
 
-_ANSWER = 10.0
+_ANSWER, _AT_HAND = 10.0, 1_500
 
 
 def hard_bounce(scene: Scene) -> None:
@@ -202,9 +203,15 @@ def partitions_added(*topics: str) -> Callable[[Scene], None]:
 
 
 def topic_deleted(scene: Scene) -> None:
-    """The input topic goes while all is answered, and comes again under the same name."""
+    """The input topic goes while all is answered, and comes again under the same name.
+
+    The answers to what is gone go, too, so that the audit finds those to what came after.
+    """
     scene.flow.hold()
     scene.await_answers()
+    ends = [TopicPartition(scene.topics.scores, number, OFFSET_END) for number in range(PARTITIONS)]
+    for answer in scene.admin.delete_records(ends).values():
+        answer.result(_ANSWER)
     scene.admin.delete_topics([scene.topics.claims])[scene.topics.claims].result(_ANSWER)
     time.sleep(scene.random.uniform(1.0, 3.0))
     created = NewTopic(scene.topics.claims, PARTITIONS, scene.cluster.brokers)
