@@ -20,7 +20,7 @@ from stream.publishing import generate
 
 # Nobody waits longer than this while all is well; a claim that does is late.
 FRESH = 1.0
-_TICK = 0.02
+_TICK, _LOOK = 0.02, 2.0
 _BLOCK = 2_000
 _HEADER_BYTES = 10
 
@@ -158,14 +158,14 @@ class Flow:
                 "log_level": 0,
             }
         )
-        consumer.assign(
-            [
-                TopicPartition(topic, number, OFFSET_BEGINNING)
-                for topic in (self._topics.scores, self._topics.dead_letters)
-                for number in consumer.list_topics(topic, timeout=10.0).topics[topic].partitions
-            ]
-        )
+        places: list[TopicPartition] = []
+        next_look = 0.0
         while not self._ended.is_set():
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK
+                if fresh := self._unseen(consumer, places):
+                    consumer.incremental_assign(fresh)
+                    places += fresh
             for message in consumer.consume(500, _TICK):
                 if message.error() is None:
                     self._answer(message)
@@ -174,6 +174,19 @@ class Flow:
             if self.age() > FRESH:
                 self._late_at = time.monotonic()
         consumer.close()
+
+    def _unseen(self, consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Partitions of results and dead letters that are not read yet; none while nobody tells."""
+        known = {(place.topic, place.partition) for place in places}
+        try:
+            return [
+                TopicPartition(topic, number, OFFSET_BEGINNING)
+                for topic in (self._topics.scores, self._topics.dead_letters)
+                for number in consumer.list_topics(topic, timeout=1.0).topics[topic].partitions
+                if (topic, number) not in known
+            ]
+        except KafkaException:
+            return []
 
     def _answer(self, message: Message) -> None:
         place = _source(message) if message.topic() == self._topics.scores else _origin(message)
