@@ -53,17 +53,15 @@ def flapping(scene: Scene) -> None:
 
 
 def stalled(scene: Scene) -> None:
-    """The broker stands still until the producer's queue is full and reading has stopped."""
+    """The broker stands still, with claims enough at hand to fill the producer's queue and to stop reading."""
+    scene.levers.ail(ailments.SLOW)
+    scene.flow.burst(_AT_HAND)
+    time.sleep(1.0)
     scene.cluster.kafka.pause()
     try:
-        await_that(
-            lambda: (
-                scene.stage.metric("output_queue_claims") > 0
-                or '"pause"' in scene.stage.get("/ml/batching")[1]
-            ),
-            "the producer's queue fills",
-            10.0,
-        )
+        scene.levers.cure(ailments.SLOW)
+        await_that(lambda: '"pause"' in scene.stage.get("/ml/batching")[1], "reading stops", 15.0)
+        time.sleep(scene.random.uniform(0.0, 1.0))
     finally:
         scene.cluster.kafka.resume()
 
