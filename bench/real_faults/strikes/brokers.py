@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from bench.real_faults import ailments
 from bench.real_faults.levers import Lever
 from bench.real_faults.modes import EXACTLY_ONCE
 from bench.real_faults.proxy import Api, KafkaProxy
