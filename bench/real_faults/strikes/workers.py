@@ -54,10 +54,10 @@ def kill_stage(scene: Scene) -> None:
 
 
 def zombie(scene: Scene) -> None:
-    """SIGSTOP past the session's time-out, then on."""
+    """SIGSTOP past the session's time-out and past the end of an open transaction, then on."""
     (worker, *_) = scene.stage.workers()
     os.kill(worker, signal.SIGSTOP)
-    time.sleep(SESSION + scene.random.uniform(1.0, 3.0))
+    time.sleep(SESSION + scene.random.uniform(2.0, 4.0))
     os.kill(worker, signal.SIGCONT)
 
 
