@@ -23,6 +23,8 @@ from stream.topics import TopicSpec, ensure_topics
 
 PARTITIONS = 4
 SESSION = 3.0
+# Claims a second.
+RATE = 200.0
 _CALM_SECONDS = 0.5
 
 # Small batches keep many in flight; no model is loaded that is not asked for.
@@ -56,7 +58,6 @@ class Scene:
         *,
         workers: int = 1,
         model: str | None = "null",
-        rate: float = 200.0,
         seed: int = 1,
         thorough: bool = False,
         topic_config: Mapping[str, str] | None = None,
@@ -83,7 +84,7 @@ class Scene:
         self._topic_config = topic_config or {}
         self.stages: list[Stage] = []
         self._flow: Flow | None = None
-        self._rate, self._seed = rate, seed
+        self._seed = seed
         # What a strike saw that must not be.
         self.complaints: list[str] = []
 
@@ -118,7 +119,7 @@ class Scene:
             ],
         )
         self._settings |= self._prepare(self)
-        self._flow = Flow(self.cluster.client, self.topics, self._rate, self._seed)
+        self._flow = Flow(self.cluster.client, self.topics, RATE, self._seed)
         self.start_stage()
         self.stage.await_ready()
         self.flow.start()

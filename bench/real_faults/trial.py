@@ -24,8 +24,8 @@ _FIRST, _LAST = 0.2, 1.2
 class Fault:
     """What happens and what must hold after it, beside "each claim one answer".
 
-    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `within`: seconds until claims
-    are answered in time again. `ends`: exit codes of the stage.
+    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `letters`: some claims become
+    dead letters, and otherwise none may. `within`: seconds until claims are answered in time again.
     """
 
     name: str
@@ -34,14 +34,13 @@ class Fault:
     cluster: Kind = Kind.ONE
     workers: int = 1
     model: str | None = "null"
-    rate: float = 200.0
     settings: Mapping[str, str] = field(default_factory=dict)
     topic_config: Mapping[str, str] = field(default_factory=dict)
     full_disk: bool = False
     prepare: Prepare = lambda _: {}
     repeats: bool = False
+    letters: bool = False
     within: float = 25.0
-    ends: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,6 @@ def run(
         folder,
         workers=fault.workers,
         model=fault.model,
-        rate=fault.rate,
         seed=seed,
         thorough=thorough,
         topic_config=fault.topic_config,
@@ -101,7 +99,7 @@ def run(
         scene.set_up()
         while len(recovered) < strikes:
             recovered.append(_struck(fault, scene))
-        finding = _ended(fault, scene)
+        finding = _ended(scene)
     except (NeverError, KafkaException, FatalError) as error:
         scene.complaints.append(f"{type(error).__name__}: {error}")
         finding = _audited(scene)
@@ -120,13 +118,13 @@ def _struck(fault: Fault, scene: Scene) -> float:
     return scene.flow.late_since(struck)
 
 
-def _ended(fault: Fault, scene: Scene) -> Finding:
+def _ended(scene: Scene) -> Finding:
     scene.flow.silence()
     scene.await_answers()
     for stage in scene.stages:
         if stage.exit_code is None:
             code = stage.stop()
-            scene.expect(code in fault.ends, f"the stage ended with code {code}")
+            scene.expect(code == 0, f"the stage ended with code {code}")
     return _audited(scene)
 
 
@@ -138,6 +136,7 @@ def _judged(fault: Fault, scene: Scene, seed: int, recovered: list[float], findi
     again = fault.repeats and scene.mode == AT_LEAST_ONCE
     if not finding.sound:
         (scene.folder / "finding.txt").write_text(repr(finding), encoding="utf-8")
+    scene.expect(fault.letters or not finding.dead_letters, f"{finding.dead_letters} claims are dead letters")
     return Trial(
         fault.name,
         scene.mode,
