@@ -236,6 +236,22 @@ def test_what_is_lost_is_neither_produced_nor_committed() -> None:
     assert stage.arena.in_flight == 0
 
 
+def test_what_a_poll_brings_while_the_stage_is_told_to_end_is_left_to_the_next_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    stage.publish(20)
+    given = stage.consumer.consume
+
+    def told_meanwhile(count: int, wait: float) -> list[Record]:
+        stage.pipeline.closing = True
+        return given(count, wait)
+
+    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
+    stage.step("intake")
+    assert stage.pipeline.unfinished() == 0
+
+
 def test_a_commit_for_a_topic_that_is_gone_is_not_made_again() -> None:
     stage = Stage()
     stage.publish(50)
