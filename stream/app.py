@@ -249,6 +249,7 @@ def _delivery(settings: Settings, rooms: Rooms, producer: Sender, shape: TopicSh
             topics.dead_letters,
             shape.input == shape.output,
             *record_limits(settings, shape),
+            partitions=shape.input,
         ),
         rooms.roster,
         rooms.budget,

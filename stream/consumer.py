@@ -90,6 +90,7 @@ class ClaimConsumer:
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
         self._moving = False
+        self._gone = False
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -113,10 +114,14 @@ class ClaimConsumer:
         self._renew_at = float("-inf")
 
     def receive(self, patience: float) -> list[Message]:
-        """The next messages, possibly none. Waits for the client and serves the group.
+        """The next messages, possibly none. Waits for the client and serves the group. Raises FatalError.
 
         `patience`: seconds to wait for more of them while they are flowing.
         """
+        if self._gone:
+            raise FatalError(
+                f"{self._topic!r} is gone, says the group's coordinator; a new worker waits for it"
+            )
         if self._moving:
             self._hasten()
         if self._unknown:
@@ -190,8 +195,13 @@ class ClaimConsumer:
         """
         failed = positions if error is not None else [each for each in positions if each.error is not None]
         if failed:
-            log.warning("a commit failed: %s", failed[0].error or error)
+            reason = failed[0].error or error
+            log.warning("a commit failed: %s", reason)
             self._ledger.uncommitted(position.partition for position in failed)
+            if reason is not None and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                # The commit must not be made again: a topic of the same name may come, and its claims be passed over.
+                self._forget(_numbers(failed))
+                self._gone = True
         self._metrics.count("commits_total", 1, "failed" if failed else "done")
 
     def lags(self) -> dict[int, int]:
@@ -229,7 +239,10 @@ class ClaimConsumer:
             kept = [m for m, fit in zip(messages, fits.tolist(), strict=True) if fit]
             return self._columns(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
-            self._positions[partition] = int(offsets[partitions == partition].max()) + 1
+            own = offsets[partitions == partition]
+            if own[0] < self._positions.get(partition, 0):
+                self._turned_back(partition, int(own[0]))
+            self._positions[partition] = int(own.max()) + 1
         return Polled(
             values=[m.value() for m in messages],
             keys=[m.key() for m in messages],
@@ -238,6 +251,18 @@ class ClaimConsumer:
             offsets=offsets,
             epochs=epochs,
             timestamps=np.fromiter((m.timestamp()[1] for m in messages), np.int64, count),
+        )
+
+    def _turned_back(self, partition: int, offset: int) -> None:
+        """Nothing seeks. What is noted of a topic that is gone must not be committed for the one in its place.
+
+        Raises FatalError.
+        """
+        read_to = self._positions[partition]
+        self._forget(self._ledger.owned())
+        raise FatalError(
+            f"partition {partition} of {self._topic!r} goes on at offset {offset}, though it was read up to {read_to}: "
+            "the topic was made anew, or lost records; what it has now is read anew, and nothing of before is committed"
         )
 
     def _fitting(self, messages: list[Message], partitions: Integers, offsets: Integers) -> Flags:
@@ -300,6 +325,7 @@ class ClaimConsumer:
         self._unknown -= set(partitions)
         for partition in partitions:
             self._held.pop(partition, None)
+            self._positions.pop(partition, None)
 
     def _apply_pauses(self) -> None:
         self._pauses.apply(self._ledger.owned(), self._held)

@@ -148,7 +148,8 @@ class Pipeline:
         messages = self._receive()
         started = self.clock.now()
         with self.turns.take(len(messages)):
-            if (polled := self.consumer.columns(messages)) is not None:
+            # What this very poll brought after the stage was told to end is left to the next owner.
+            if (polled := self.consumer.columns(messages)) is not None and not self.closing:
                 self._take(polled)
             if self._may_admit(now):
                 self._admit(now)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.errors import FatalError
 from stream.records import Headers, Positions
@@ -120,7 +120,11 @@ class ClaimProducer:
 
     def serve(self) -> None:
         """Take delivery reports and go on with what waits for room. Raises FatalError after a failed delivery."""
-        self._client.poll(0)
+        try:
+            self._client.poll(0)
+        except KafkaException as error:
+            # Once, for a fatal error, before the reports of what failed by it.
+            raise FatalError(f"the producer cannot go on: {error.args[0].str()}") from error
         while self._backlog and len(self._client) + len(self._backlog[0].messages) <= self._limit:
             self._held_back -= len(self._backlog[0].messages)
             self._ship(self._backlog.popleft())
@@ -149,7 +153,10 @@ class ClaimProducer:
         each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
         shipment.waiting = len(shipment.messages) if each else 1
         if (refused := hand_over(self._client, shipment, report)) is not None:
-            raise FatalError(f"the producer refused a message for {shipment.topic!r}: {refused}")
+            # A report that came meanwhile says what happened; the refusal may only follow from it.
+            raise self._failure or FatalError(
+                f"the producer refused a message for {shipment.topic!r}: {refused.str()}"
+            )
 
     def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
@@ -174,6 +181,19 @@ def hand_over(
     `report` is called for the last message, or for every one where the client chooses partitions or messages have
     headers.
     """
+    try:
+        return _handed_over(client, shipment, report)
+    except BufferError:
+        return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's only name for it
+    except KafkaException as error:
+        # Such as after a fatal error, from when on the client takes nothing.
+        refused: KafkaError = error.args[0]
+        return refused
+
+
+def _handed_over(
+    client: Producer, shipment: Shipment, report: Callable[..., None] | None
+) -> KafkaError | None:
     leading: list[dict[str, Any]] = []
     single = list(enumerate(shipment.messages))
     if shipment.partition != ANY_PARTITION and not shipment.headers:

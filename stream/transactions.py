@@ -146,7 +146,11 @@ class TransactionalProducer:
         with self._lock:
             if self._ending or self._client is None:
                 return
-            self._client.poll(0)
+            try:
+                self._client.poll(0)
+            except KafkaException as error:
+                # Once, for a fatal error: the next end of a transaction says what it means.
+                self._doubt = error.args[0]
             if self._clock.now() >= self._not_before:
                 self._produce(self._client)
 
@@ -214,8 +218,6 @@ class TransactionalProducer:
                 self._messages += len(shipment.messages)
                 self._deadline = max(self._deadline, shipment.deadline)
                 self._doubt = hand_over(client, shipment)
-            except BufferError:
-                self._doubt = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's only name for it
             except KafkaException as error:
                 self._doubt = error.args[0]
 

@@ -263,6 +263,51 @@ def test_what_is_lost_is_neither_produced_nor_committed() -> None:
     assert stage.arena.in_flight == 0
 
 
+def test_what_a_poll_brings_while_the_stage_is_told_to_end_is_left_to_the_next_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    stage.publish(20)
+    given = stage.consumer.consume
+
+    def told_meanwhile(count: int, wait: float) -> list[Record]:
+        stage.pipeline.closing = True
+        return given(count, wait)
+
+    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
+    stage.step("intake")
+    assert stage.pipeline.unfinished() == 0
+
+
+def test_a_commit_for_a_topic_that_is_gone_is_not_made_again() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.run()
+    member = stage.pipeline.consumer
+    member.note_commit(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), [TopicPartition("claims", 0, 50)])
+    stage.consumer.commits.clear()
+    with pytest.raises(FatalError, match="'claims' is gone"):
+        stage.run()
+    stage.revoke(0, 1)
+    assert stage.consumer.commits == []
+
+
+def test_a_topic_that_was_made_anew_ends_the_worker_and_what_was_before_is_not_committed() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.step()
+    stage.step("scoring", "output")
+    stage.producer.acknowledge(len(stage.producer))
+    stage.publish(10)
+    with pytest.raises(
+        FatalError, match=r"at offset 0, though it was read up to 50: the topic was made anew"
+    ):
+        stage.run()
+    stage.consumer.commits.clear()
+    stage.revoke(0, 1)
+    assert stage.consumer.commits == []
+
+
 def test_completions_of_an_old_assignment_do_not_count_for_the_new_one() -> None:
     stage = Stage()
     stage.publish(150)

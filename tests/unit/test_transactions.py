@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.errors import FatalError, UsageError
 from stream.transaction_policy import CommitTimes
@@ -194,6 +194,23 @@ def test_a_fenced_producer_ends_the_worker(call: str) -> None:
         stage.log.failing.append(("commit", abortable(), False))
     stage.log.failing.append((call, fatal(), False))
     stage.clock.advance(LIMITS.age)
+    with pytest.raises(FatalError, match=r"another worker has its transactional\.id"):
+        stage.step("transactions")
+    assert stage.scores == []
+
+
+def test_a_fatal_error_that_a_poll_reports_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = with_results(50)
+    client = stage.pipeline.producer._client  # type: ignore[attr-defined]
+    told = [fatal()]
+
+    def poll(_: float) -> int:
+        if told:
+            raise KafkaException(told.pop())
+        return 0
+
+    monkeypatch.setattr(client, "poll", poll)
+    stage.step("output")
     with pytest.raises(FatalError, match=r"another worker has its transactional\.id"):
         stage.step("transactions")
     assert stage.scores == []
