@@ -56,6 +56,15 @@ class Attributes:
         return claim[kept], self._values.take(pa.array(entries[kept]))
 
 
+def same(first: pa.Array, second: pa.Array) -> bool:
+    """Whether each value of one goes with one value of the other, so that one of them says nothing more."""
+    ours, theirs = (values.dictionary_encode(null_encoding="encode") for values in (first, second))
+    if len(ours.dictionary) != len(theirs.dictionary):
+        return False
+    pairs = ours.indices.to_numpy().astype(np.int64) * len(theirs.dictionary) + theirs.indices.to_numpy()
+    return len(np.unique(pairs)) == len(ours.dictionary)
+
+
 def numbers(column: pa.Array) -> Numbers:
     """A column of doubles."""
     values: Numbers = column.to_numpy(zero_copy_only=False)

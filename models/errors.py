@@ -27,8 +27,16 @@ class UnavailableError(ModelError):
     """A device or a precision that the model cannot run on or in."""
 
 
+class DeviceError(ModelError):
+    """A device that failed; it goes on failing in this process, whatever it is asked."""
+
+
 class FeatureError(ModelError):
     """Columns that a feature spec needs and a claim batch does not have."""
+
+
+class TrainingError(ModelError):
+    """Labelled claims that a model cannot be learned from."""
 
 
 class TierError(ModelError):

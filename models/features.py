@@ -1,7 +1,8 @@
 """Columns to tensors, declared in the manifest; the same code trains and serves.
 
-A claim becomes a row of tokens: its type, the attributes that the spec names, its codes, its lines. Distinct codes of a
-poll are looked up once each in a dictionary built once, so cost grows with the poll and not with the vocabulary.
+A claim becomes a row of tokens: its type, the attributes and dates that the spec names, its codes, its lines. Distinct
+codes of a poll are looked up once each in a dictionary built once, so cost grows with the poll and not with the
+vocabulary.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from models import date_tokens
 from models.columns import Attributes, Integers, Lists, Numbers, days, numbers
+from models.date_tokens import DateToken
 from models.errors import FeatureError
 from models.protocols import ColumnShape, Tensors
 from models.row_features import RowFeatures, number
@@ -42,7 +52,18 @@ class FeatureSpec(BaseModel):
     number_attributes: tuple[str, ...] = Field(
         (), description="Attributes that are numbers; absent counts as 0."
     )
+    date_tokens: tuple[DateToken, ...] = Field(
+        default=(), description="What of the dates becomes a token each: lag, weekdays, months."
+    )
     buckets: int = Field(ge=1, description="Tokens that stand for whatever the vocabulary does not know.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a spec does not use: a manifest that was published keeps its bytes, and so its digest."""
+        fields: dict[str, Any] = handler(self)
+        if not self.date_tokens:
+            del fields["date_tokens"]
+        return fields
 
     @model_validator(mode="after")
     def _possible(self) -> FeatureSpec:
@@ -50,9 +71,11 @@ class FeatureSpec(BaseModel):
             raise ValueError(
                 f"the attribute {LABEL!r} is the label that models learn; it cannot be a feature"
             )
-        if 1 + len(self.token_attributes) + self.codes > self.length:
+        heads = 1 + len(self.token_attributes) + len(self.date_tokens)
+        if heads + self.codes > self.length:
             raise ValueError(
-                f"type, {len(self.token_attributes)} attributes and {self.codes} codes exceed {self.length} tokens"
+                f"type, {len(self.token_attributes)} attributes, {len(self.date_tokens)} of the dates and "
+                f"{self.codes} codes exceed {self.length} tokens"
             )
         return self
 
@@ -60,6 +83,13 @@ class FeatureSpec(BaseModel):
     def numbers(self) -> int:
         """Claim-level features: total charge, lines, days from service to receipt, and the number attributes."""
         return 3 + len(self.number_attributes)
+
+
+def digest(spec: FeatureSpec, words: Sequence[str]) -> str:
+    """What tells two ways to make tensors of claims apart: 16 hexadecimal digits."""
+    found = hashlib.sha256(spec.model_dump_json().encode())
+    found.update("\n".join(words).encode())
+    return found.hexdigest()[:16]
 
 
 class ClaimFeatures:
@@ -70,12 +100,15 @@ class ClaimFeatures:
         self._few = few
         self._vocabulary = Vocabulary(words, spec.buckets)
         self._rows = RowFeatures(
-            spec.token_attributes, spec.number_attributes, spec.codes, spec.length, self._vocabulary
+            spec.token_attributes,
+            spec.number_attributes,
+            spec.codes,
+            spec.length,
+            self._vocabulary,
+            spec.date_tokens,
         )
         self.size = self._vocabulary.size
-        digest = hashlib.sha256(spec.model_dump_json().encode())
-        digest.update("\n".join(words).encode())
-        self.digest = digest.hexdigest()[:16]
+        self.digest = digest(spec, words)
         length = spec.length
         self.columns: Mapping[str, ColumnShape] = {
             "token": ColumnShape((length,), np.dtype(np.int32)),
@@ -102,14 +135,15 @@ class ClaimFeatures:
     def _encode_bulk(self, claims: pa.RecordBatch, tensors: Tensors) -> None:
         attributes, lines = Attributes(claims.column("attributes")), Lists(claims.column("lines"))
         charges = numbers(lines.items.field("charge"))
+        service, received = days(claims.column("service_date")), days(claims.column("received_date"))
         position = self._heads(claims.column("claim_type"), attributes, tensors["token"])
+        self._dates(service, received, tensors["token"], position)
         position = self._codes(Lists(claims.column("codes")), tensors["token"], position)
         self._lines(lines, charges, tensors, position)
-        received = days(claims.column("received_date")) - days(claims.column("service_date"))
         summary = tensors["number"]
         summary[:, 0] = _compressed(lines.sums(charges))
         summary[:, 1] = _compressed(lines.counts)
-        summary[:, 2] = _compressed(received)
+        summary[:, 2] = _compressed(received - service)
         self._number_attributes(attributes, summary)
 
     def _heads(self, types: pa.Array, attributes: Attributes, token: Tokens) -> Integers:
@@ -121,6 +155,13 @@ class ClaimFeatures:
             token[claim, position[claim]] = self._vocabulary.tokens(name, values)
             position[claim] += 1
         return position
+
+    def _dates(self, service: Numbers, received: Numbers, token: Tokens, position: Integers) -> None:
+        """Tokens of the dates; `position` moves on where a claim has one."""
+        for name in self._spec.date_tokens:
+            claim, found = date_tokens.tokens(name, service, received, self._vocabulary)
+            token[claim, position[claim]] = found
+            position[claim] += 1
 
     def _codes(self, codes: Lists, token: Tokens, position: Integers) -> Integers:
         kept = np.flatnonzero(codes.place < self._spec.codes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,18 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from models import artifact
+from models.backends.factors import ClaimsFactors, FactorsShape
 from models.backends.pytorch import ClaimsTransformer, TransformerShape
 from models.digests import check_chunks
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import AMOUNTS, ClaimFeatures
-from models.manifest import Manifest, Variant, read_manifest
+from models.manifest import Architecture, Factors, Manifest, Variant, read_manifest
 from models.release import Content
 from models.runner import TransformerModel
+from models.verification import check_features
+from models.vocabulary import FILE as VOCABULARY
+from models.vocabulary import parsed
 
-VOCABULARY = "vocabulary.json"
 WEIGHTS = "model.safetensors"
 
 
@@ -62,7 +64,8 @@ def build(
     label = f"{manifest.name} {manifest.version}"
     if VOCABULARY not in content:
         raise ArtifactError(f"{label}: the manifest lists no {VOCABULARY}; push it with one")
-    words = vocabulary(bytes(content[VOCABULARY]), f"{label}: {VOCABULARY}")
+    words = parsed(bytes(content[VOCABULARY]), f"{label}: {VOCABULARY}")
+    check_features(manifest, words, label)
     features = ClaimFeatures(manifest.features, words)
     network = _network(manifest, features, variant, content, label)
     return TransformerModel(manifest, features, network.to(device), precision, device)
@@ -75,7 +78,7 @@ def _network(
     if variant.kind == "pt2":
         return artifact.program(data, name)
     with _Unwritten(), torch.device("meta"):
-        network = ClaimsTransformer(network_shape(manifest, features))
+        network = new_network(manifest, features)
     try:
         network.load_state_dict(artifact.tensors(data, name), assign=True)
     except RuntimeError as error:
@@ -83,22 +86,19 @@ def _network(
     return network
 
 
-def vocabulary(content: bytes, place: str) -> list[str]:
-    """Words of a vocabulary file. Raises ArtifactError when it is not a list of distinct strings."""
-    try:
-        words = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{place}: not JSON: {error}") from error
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ArtifactError(f"{place}: not a list of words")
-    if len(set(words)) != len(words):
-        raise ArtifactError(f"{place}: it holds a word twice")
-    return words
+def new_network(manifest: Manifest, features: ClaimFeatures) -> ClaimsTransformer | ClaimsFactors:
+    """A network of the type and the sizes that a manifest declares, not trained."""
+    sizes = manifest.architecture
+    if isinstance(sizes, Factors):
+        shape = FactorsShape(features.size, AMOUNTS, manifest.features.numbers, **sizes.model_dump())
+        return ClaimsFactors(shape)
+    return ClaimsTransformer(network_shape(manifest, features))
 
 
 def network_shape(manifest: Manifest, features: ClaimFeatures) -> TransformerShape:
-    """Sizes of the network that a manifest and its vocabulary ask for."""
+    """Sizes of the transformer that a manifest and its vocabulary ask for."""
     sizes = manifest.architecture
+    assert isinstance(sizes, Architecture)
     return TransformerShape(
         vocabulary=features.size,
         amounts=AMOUNTS,

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from models.digests import CHUNK_BYTES
 from models.errors import ManifestError
@@ -47,6 +56,14 @@ class Architecture(Strict):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         return self
+
+
+class Factors(Strict):
+    """Sizes of the factorisation machines: so many, each with vectors of `width` and one hidden layer."""
+
+    width: int = Field(ge=1, le=1_024)
+    hidden: int = Field(ge=1, le=8_192)
+    members: int = Field(ge=1, le=64)
 
 
 class FileEntry(Strict):
@@ -103,9 +120,12 @@ class Manifest(Strict):
     version: str = Field(pattern=f"^{VERSION_PATTERN}$", description="Semantic version.")
     variant: str = "default"
     framework: Literal["pytorch"] = "pytorch"
-    type: Literal["transformer"] = "transformer"
+    type: Literal["transformer", "factors"] = "transformer"
     features: FeatureSpec
-    architecture: Architecture
+    features_digest: str | None = Field(
+        default=None, description="Of the features and the vocabulary that the weights were trained with."
+    )
+    architecture: Architecture | Factors
     threshold: float = Field(ge=0.0, le=1.0, description="Scores at or above it get the second decision.")
     decisions: tuple[str, str] = ("pass", "review")
     precisions: dict[Precision, Variant] = Field(min_length=1, description="Weights by precision.")
@@ -116,6 +136,20 @@ class Manifest(Strict):
     licence: str = "Apache-2.0"
     data: str = Field(description="What it was trained on.")
     parents: tuple[Parent, ...] = Field((), description="Versions that it was made from, as name:version.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a version does not say: one that was published keeps its bytes, and so its digest."""
+        fields: dict[str, Any] = handler(self)
+        if self.features_digest is None:
+            del fields["features_digest"]
+        return fields
+
+    @model_validator(mode="after")
+    def _sizes_of_its_type(self) -> Manifest:
+        if isinstance(self.architecture, Factors) != (self.type == "factors"):
+            raise ValueError(f"architecture has not the sizes of a {self.type!r}")
+        return self
 
     @field_validator("files")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from models.date_tokens import DateToken, words_of
 from models.vocabulary import Vocabulary
 
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -25,12 +26,14 @@ class RowFeatures:
         codes: int,
         length: int,
         vocabulary: Vocabulary,
+        date_tokens: tuple[DateToken, ...] = (),
     ) -> None:
         self._token_attributes = token_attributes
         self._number_attributes = number_attributes
         self._codes = codes
         self._length = length
         self._token = vocabulary.token
+        self._date_tokens = date_tokens
 
     def encode(self, claim: Mapping[str, Any], row: int, tensors: Tensors) -> None:
         """Rows of `tensors` come as zeros."""
@@ -39,6 +42,9 @@ class RowFeatures:
             attributes.setdefault(name, value)
         tokens = [self._token(f"type|{claim['claim_type']}")]
         tokens += [self._token(f"{n}|{attributes[n]}") for n in self._token_attributes if n in attributes]
+        if self._date_tokens:
+            dates = words_of(self._date_tokens, claim["service_date"], claim["received_date"])
+            tokens += [self._token(word) for word in dates]
         tokens += [
             self._token(f"code|{code['system']}|{code['code']}") for code in claim["codes"][: self._codes]
         ]

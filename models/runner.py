@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
+from models.errors import DeviceError
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
@@ -45,14 +47,24 @@ class TransformerModel:
         self._device = torch.device(device)
         self._chunk_size = _CPU_CHUNK if self._device.type == "cpu" else _GPU_CHUNK
         # An exported program is compiled already, and its mode is fixed.
-        self._network = _compiled(network.eval()) if isinstance(network, ClaimsTransformer) else network
+        built = isinstance(network, ClaimsTransformer | ClaimsFactors)
+        self._network = _compiled(network.eval()) if built else network
 
     @torch.inference_mode()
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Scores (n,), in the order of the claims; no row depends on another beyond 1e-5.
 
-        Claims of similar length share a chunk, which is cut to its longest: what is computed for padding is little.
+        Raises MemoryError for more claims than the device has memory for, and DeviceError.
         """
+        try:
+            return self._scores(features)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+        except torch.AcceleratorError as error:
+            raise DeviceError(f"{self._device}: {error}") from error
+
+    def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
+        """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""
         lengths = np.count_nonzero(features["token"], axis=1)
         count = len(lengths)
         if 0 < count <= self._chunk_size:
@@ -89,7 +101,7 @@ class TransformerModel:
             self.score(batch)
 
 
-def _compiled(network: ClaimsTransformer) -> torch.nn.Module:
+def _compiled(network: torch.nn.Module) -> torch.nn.Module:
     """The network as one call outside the interpreter lock.
 
     Called from Python, every operator gives the lock up and must win it back from the threads that read and write:

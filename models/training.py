@@ -10,20 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import safetensors.torch
 import torch
 from torch.nn import functional
 
+from models import date_tokens
 from models.backends.pytorch import ClaimsTransformer
+from models.columns import days
 from models.digests import digest_file
 from models.features import ClaimFeatures, FeatureSpec
-from models.loading import VOCABULARY, WEIGHTS, network_shape
+from models.loading import WEIGHTS, network_shape
 from models.manifest import FILE, Architecture, FileEntry, Manifest, MeasuredBytes, Variant, encoded
+from models.measures import Labels, auc, average_precision, best_threshold
 from models.runner import TransformerModel
-
-Labels = npt.NDArray[np.float32]
+from models.vocabulary import FILE as VOCABULARY
 
 _BATCH = 256
 _PEAK_RATE = 2e-3
@@ -52,8 +53,8 @@ class Recipe:
     data: str
 
 
-def vocabulary(claims: Iterable[pa.RecordBatch], spec: FeatureSpec) -> list[str]:
-    """Words that occur more than once, most frequent first."""
+def vocabulary(claims: Iterable[pa.RecordBatch], spec: FeatureSpec, least: int = _RARE) -> list[str]:
+    """Words that occur at least so often, most frequent first."""
     counts: Counter[str] = Counter()
     for batch in claims:
         codes, lines = batch.column("codes").flatten(), batch.column("lines").flatten()
@@ -64,9 +65,12 @@ def vocabulary(claims: Iterable[pa.RecordBatch], spec: FeatureSpec) -> list[str]
         counts.update(f"revenue|{word}" for word in lines.field("revenue_code").to_pylist() if word)
         for attributes in batch.column("attributes").to_pylist():
             counts.update(f"{name}|{word}" for name, word in attributes if name in spec.token_attributes)
-    return [
-        word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= _RARE
-    ]
+        service, received = (days(batch.column(name)) for name in ("service_date", "received_date"))
+        for name in spec.date_tokens:
+            counts.update(
+                date_tokens.word(name, int(b)) for b in date_tokens.bins(name, service, received)[1]
+            )
+    return [word for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= least]
 
 
 def train(
@@ -87,33 +91,15 @@ def train(
         data=recipe.data,
     )
     network = ClaimsTransformer(network_shape(draft, features))
-    _fit(network, _encoded(features, data.claims), data.labels, recipe, advance)
-    scores = _scores(TransformerModel(draft, features, network), held_out)
+    _fit(network, encoded_claims(features, data.claims), data.labels, recipe, advance)
+    scores = scored(TransformerModel(draft, features, network), held_out)
     metrics = {
-        "auc": auc(scores, held_out.labels),
-        "average_precision": average_precision(scores, held_out.labels),
+        "auc": round(auc(scores, held_out.labels), 4),
+        "average_precision": round(average_precision(scores, held_out.labels), 4),
     }
-    threshold = _best_threshold(scores, held_out.labels)
+    threshold = best_threshold(scores, held_out.labels)
     finished = draft.model_copy(update={"metrics": metrics, "threshold": threshold})
-    return _write(finished, words, network, folder)
-
-
-def auc(scores: Labels, labels: Labels) -> float:
-    """Area under the ROC curve, ties counted half (Mann-Whitney)."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
-    positives = labels.sum()
-    area = (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (
-        positives * (len(labels) - positives)
-    )
-    return round(float(area), 4)
-
-
-def average_precision(scores: Labels, labels: Labels) -> float:
-    """Mean precision at each positive, best scores first."""
-    hits = labels[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return round(float(precision[hits == 1].mean()), 4)
+    return write_version(finished, words, network, folder)
 
 
 def _fit(
@@ -156,24 +142,17 @@ def _forward(
     return logits
 
 
-def _encoded(features: ClaimFeatures, claims: Sequence[pa.RecordBatch]) -> dict[str, torch.Tensor]:
+def encoded_claims(features: ClaimFeatures, claims: Sequence[pa.RecordBatch]) -> dict[str, torch.Tensor]:
     encoded = [features.encode(batch) for batch in claims]
     return {name: torch.from_numpy(np.concatenate([e[name] for e in encoded])) for name in features.columns}
 
 
-def _scores(model: TransformerModel, data: Labelled) -> Labels:
+def scored(model: TransformerModel, data: Labelled) -> Labels:
     return np.concatenate([model.score(model.features.encode(batch)) for batch in data.claims])
 
 
-def _best_threshold(scores: Labels, labels: Labels) -> float:
-    """The score at which F1 is highest."""
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order])
-    best = int(np.argmax(2 * hits / (np.arange(1, len(hits) + 1) + labels.sum())))
-    return round(float(scores[order[best]]), 4)
-
-
-def _write(manifest: Manifest, words: list[str], network: ClaimsTransformer, folder: Path) -> Manifest:
+def write_version(manifest: Manifest, words: list[str], network: torch.nn.Module, folder: Path) -> Manifest:
+    """The files of a version, its manifest last; `manifest` lacks only what the files say."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = dict(sorted(network.state_dict().items()))
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,10 @@ from pathlib import Path
 from models import artifact
 from models.digests import FileDigests, chunks_of, digest_chunks
 from models.errors import ArtifactError
+from models.features import digest
 from models.manifest import FileEntry, Manifest, MeasuredBytes
+from models.vocabulary import FILE as VOCABULARY
+from models.vocabulary import parsed
 
 Advance = Callable[[int], None]
 
@@ -72,15 +75,27 @@ def check_digests(found: FileDigests, file: FileEntry, path: Path) -> None:
 def measured(place: Place, manifest: Manifest) -> MeasuredBytes:
     """Bytes of the version in each tier; on a device, of its largest precision.
 
-    Raises ArtifactError for a file that is not of its kind.
+    Raises ArtifactError for a file that is not of its kind, or weights that were trained on other features.
     """
     tensors = {}
     for name, kind in artifact.kinds(manifest).items():
         with _mapped(place, name, manifest.files[name].bytes) as content:
             tensors[name] = artifact.check(content, str(place.folder / name), kind)
+            if name == VOCABULARY and manifest.features_digest is not None:
+                check_features(manifest, parsed(bytes(content), str(place.folder / name)), str(place.folder))
     size = sum(file.bytes for file in manifest.files.values())
     device = max(tensors[variant.file] for variant in manifest.precisions.values())
     return MeasuredBytes(device=device, memory=size, redis=size, repository=size)
+
+
+def check_features(manifest: Manifest, words: Sequence[str], label: str) -> None:
+    """Raises ArtifactError when the weights were trained on other features; without a digest nothing is known."""
+    wanted = manifest.features_digest
+    if wanted is not None and (found := digest(manifest.features, words)) != wanted:
+        raise ArtifactError(
+            f"{label}: its weights were trained on another feature spec ({wanted}) than the manifest and {VOCABULARY} "
+            f"declare ({found}): restore both as `models train` wrote them, or train anew"
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.errors import ArtifactError
+
 Tokens = npt.NDArray[np.int32]
 
+FILE = "vocabulary.json"
 PADDING = 0
 
 
@@ -33,6 +37,19 @@ class Vocabulary:
         """Number of one word, prefix included."""
         found = self._numbers.get(word)
         return found if found is not None else 1 + zlib.crc32(word.encode()) % self._buckets
+
+
+def parsed(content: bytes, place: str) -> list[str]:
+    """Words of a vocabulary file. Raises ArtifactError when it is not a list of distinct strings."""
+    try:
+        words = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{place}: not JSON: {error}") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ArtifactError(f"{place}: not a list of words")
+    if len(set(words)) != len(words):
+        raise ArtifactError(f"{place}: it holds a word twice")
+    return words
 
 
 def by_distinct(

@@ -14,14 +14,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
+from models.date_tokens import DateToken, words_of
 from models.errors import FeatureError
 from models.features import ClaimFeatures, FeatureSpec
 from models.null import LineTotals
 from models.row_features import RowFeatures, number
 from models.vocabulary import Vocabulary
 
-SPEC = FeatureSpec(length=10, codes=3, token_attributes=("sex",), number_attributes=("age",), buckets=4)
-WORDS = ["type|a", "sex|f", "code|icd|E1", "procedure|99213", "procedure|", "revenue|0450"]
+DATES: tuple[DateToken, ...] = (
+    "lag",
+    "service_weekday",
+    "service_month",
+    "received_weekday",
+    "received_month",
+)
+SPEC = FeatureSpec(
+    length=13, codes=3, token_attributes=("sex",), number_attributes=("age",), date_tokens=DATES, buckets=4
+)
+WORDS = [
+    "type|a",
+    "sex|f",
+    "lag|0",
+    "lag|negative",
+    "service_weekday|1",
+    "received_month|12",
+    "code|icd|E1",
+    "procedure|99213",
+    "procedure|",
+    "revenue|0450",
+]
 ARROW: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(schemas.load("claim_event")))
 
 words = st.sampled_from(["E1", "E2", "99213", "0450", "", "x"])
@@ -61,7 +82,7 @@ claims = st.fixed_dictionaries(
 def by_row(batch: pa.RecordBatch) -> dict[str, np.ndarray[Any, Any]]:
     features = ClaimFeatures(SPEC, WORDS)
     rows = RowFeatures(
-        SPEC.token_attributes, SPEC.number_attributes, SPEC.codes, SPEC.length, Vocabulary(WORDS, 4)
+        SPEC.token_attributes, SPEC.number_attributes, SPEC.codes, SPEC.length, Vocabulary(WORDS, 4), DATES
     )
     tensors = {name: np.zeros((len(batch), *c.shape), c.dtype) for name, c in features.columns.items()}
     for row, claim in enumerate(batch.to_pylist()):
@@ -134,3 +155,26 @@ def test_a_missing_column_is_named() -> None:
     batch = pa.RecordBatch.from_pydict({"claim_type": ["a"]})
     with pytest.raises(FeatureError, match="'attributes', 'codes', 'lines'"):
         ClaimFeatures(SPEC, WORDS).encode(batch)
+
+
+@pytest.mark.parametrize(
+    ("service", "received", "words"),
+    [
+        ("2013-12-30", "2014-01-05", ["lag|6", "1", "12", "7", "1"]),
+        ("2012-02-29", "2012-02-28", ["lag|negative", "3", "2", "2", "2"]),
+        ("1969-12-31", "1971-09-30", ["lag|512", "3", "12", "4", "9"]),
+        ("2020-05-01", "2020-05-10", ["lag|8", "5", "5", "7", "5"]),
+        ("2020-05-01", None, ["5", "5"]),
+    ],
+)
+def test_dates_become_words(service: str, received: str | None, words: list[str]) -> None:
+    dates = (datetime.date.fromisoformat(text) if text else None for text in (service, received))
+    found = list(words_of(DATES, *dates))  # type: ignore[arg-type]
+    assert [word if word.startswith("lag") else word.split("|")[1] for word in found] == words
+
+
+def test_a_spec_without_date_tokens_is_written_as_before() -> None:
+    plain = FeatureSpec(length=10, codes=3, buckets=4)
+    assert "date_tokens" not in plain.model_dump()
+    assert "date_tokens" in SPEC.model_dump()
+    assert FeatureSpec.model_validate_json(SPEC.model_dump_json()) == SPEC

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from models import open_model
+from models import DeviceError, open_model
 from models.digests import digest_file
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import FeatureSpec
 from models.manifest import Architecture
 from models.repository import SHIPPED
-from models.training import Labelled, Recipe, auc, average_precision, train
+from models.training import Labelled, Recipe, train
 from stream.publishing import generate
 
 SHIPPED_VERSION = SHIPPED / "claims_filter" / "2.1.0"
@@ -155,11 +156,18 @@ def test_training_twice_gives_the_same_bytes_and_a_loadable_version(tmp_path: Pa
     assert model.identity.version == "9.9.9"
 
 
-def test_measures() -> None:
-    labels = np.array([0, 0, 1, 1], np.float32)
-    assert auc(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == 0.75
-    assert auc(np.array([0.5, 0.5, 0.5, 0.5], np.float32), labels) == 0.5
-    assert average_precision(np.array([0.1, 0.4, 0.35, 0.8], np.float32), labels) == pytest.approx(0.8333)
+@pytest.mark.parametrize(
+    ("error", "becomes"), [(torch.OutOfMemoryError, MemoryError), (torch.AcceleratorError, DeviceError)]
+)
+def test_what_a_device_raises_is_told_apart(error: type[Exception], becomes: type[Exception]) -> None:
+    model = open_model("claims_filter_v2.1")
+
+    def fail(*_: Any) -> Any:
+        raise error("says the device")
+
+    model._network = fail  # type: ignore[attr-defined]
+    with pytest.raises(becomes, match="says the device"):
+        model.warm_up([2])
 
 
 def test_models_are_built_by_several_threads_at_once() -> None:
