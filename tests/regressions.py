@@ -7,10 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stream.consumer import ClaimConsumer
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
-from stream.pauses import Pauses
 from stream.records import Rows
 
 Defect = Callable[[pytest.MonkeyPatch], None]
@@ -27,27 +25,9 @@ def letter_behind_a_pending_claim(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KeyOrder, "complete", with_letters)
 
 
-def pause_of_a_partition_that_went(patch: pytest.MonkeyPatch) -> None:
-    """A partition that was lost while it was paused was not read when it came again: the client keeps the pause."""
-    patch.setattr(Pauses, "gone", lambda *_: None)
-
-
 def refused_commit(patch: pytest.MonkeyPatch) -> None:
     """A commit that was refused was not made again while no further claim came."""
     patch.setattr(OffsetLedger, "uncommitted", lambda *_: None)
 
 
-def lost_and_back_within_a_poll(patch: pytest.MonkeyPatch) -> None:
-    """A record read before its partition was lost and came back within the poll counted as read anew."""
-    patch.setattr(ClaimConsumer, "_without_outdated", lambda _, messages: messages)
-
-
-DEFECTS: dict[str, Defect] = {
-    each.__name__: each
-    for each in (
-        letter_behind_a_pending_claim,
-        pause_of_a_partition_that_went,
-        refused_commit,
-        lost_and_back_within_a_poll,
-    )
-}
+DEFECTS: dict[str, Defect] = {each.__name__: each for each in (letter_behind_a_pending_claim, refused_commit)}
