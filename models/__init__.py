@@ -2,7 +2,7 @@
 
 from models.assembly import GIGABYTE, CacheOptions, open_pool
 from models.devices import CPU, Occupation, occupation
-from models.errors import ModelError, UnavailableError, UnknownModelError
+from models.errors import DeviceError, FeatureError, ModelError, UnavailableError, UnknownModelError
 from models.inference import BatchResults, ClaimResult
 from models.lookups import hit_rates
 from models.manager import MLModelCacheManager, SyncModelCacheManager
@@ -21,7 +21,9 @@ __all__ = [
     "CacheStatus",
     "ClaimResult",
     "ColumnShape",
+    "DeviceError",
     "FeatureEncoder",
+    "FeatureError",
     "MLModelCacheManager",
     "Model",
     "ModelError",

@@ -27,6 +27,12 @@ def write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def sync(path: Path) -> None:
+    """What was written to a file stays so."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """What was created or renamed in a folder stays so."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -27,6 +27,10 @@ class UnavailableError(ModelError):
     """A device or a precision that the model cannot run on or in."""
 
 
+class DeviceError(ModelError):
+    """A device that failed; it goes on failing in this process, whatever it is asked."""
+
+
 class FeatureError(ModelError):
     """Columns that a feature spec needs and a claim batch does not have."""
 

@@ -13,6 +13,7 @@ import torch
 
 from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
+from models.errors import DeviceError
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
@@ -53,8 +54,17 @@ class TransformerModel:
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Scores (n,), in the order of the claims; no row depends on another beyond 1e-5.
 
-        Claims of similar length share a chunk, which is cut to its longest: what is computed for padding is little.
+        Raises MemoryError for more claims than the device has memory for, and DeviceError.
         """
+        try:
+            return self._scores(features)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+        except torch.AcceleratorError as error:
+            raise DeviceError(f"{self._device}: {error}") from error
+
+    def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
+        """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""
         lengths = np.count_nonzero(features["token"], axis=1)
         count = len(lengths)
         if 0 < count <= self._chunk_size:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models import FeatureEncoder
+from stream.allotment import Allotment
 from stream.arena import ClaimArena
 from stream.clock import Clock
 from stream.codec import Decoded, Decoder
@@ -54,6 +54,7 @@ class Admission:
         self._arena = arena
         self._lanes = lanes
         self._orders = orders
+        self._allotment = Allotment(router, roster, arena)
         self._fields = fields
         self._budget = budget
         self._clock = clock
@@ -150,26 +151,12 @@ class Admission:
 
     def _give(self, route: int, rows: Rows, claims: pa.RecordBatch, keys: Sequence[bytes | None]) -> None:
         """Plan what is left of the rows' route, and send them to its next model."""
-        plan = self._roster.plan(self._router.routes[route], keys)
-        hops = self._arena.hop[rows]
-        if hops.any():
-            passed = np.arange(plan.shape[1]) < hops[:, None]
-            plan = np.where(passed, self._arena.model[rows, : plan.shape[1]], plan)
-        self._arena.model[rows, : plan.shape[1]] = plan
-        for digest, encoder in self._specs(plan).items():
-            self._arena.add_spec(digest, encoder.columns)
-            self._arena.store_features(digest, rows, encoder.encode(claims))
-        following = plan[np.arange(len(rows)), hops]
+        following = self._allotment.give(route, rows, claims, keys)
         for lane in distinct(following):
             self._push(lane, rows[following == lane])
 
     def _push(self, lane: int, rows: Rows) -> None:
         self._lanes.push(lane, rows, self._arena.deadline[rows], self._clock.now())
-
-    def _specs(self, plan: Rows) -> dict[str, FeatureEncoder]:
-        """The feature specs that these lanes read."""
-        models = [self._roster.lanes[lane] for lane in distinct(plan.ravel())]
-        return {model.spec_digest: model.features for model in models}
 
     def _note_order(self, route: int, rows: Rows, keys: Sequence[bytes | None]) -> None:
         hashes = np.fromiter(map(hash, keys), np.int64, len(keys))

@@ -11,28 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
 from config import Settings
 from config.secrets import without_secrets
-from models import CPU, ModelError, SyncModelCacheManager, UnavailableError, UnknownModelError
+from models import CPU, FeatureError, ModelError, SyncModelCacheManager, UnavailableError, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batching import Batcher
+from stream.claim_schemas import claim_decoder
 from stream.clients import consumer_options
 from stream.clock import Clock
-from stream.codec import Decoder, Encoder
-from stream.consumer import ClaimConsumer, PollLimits, read_committed
+from stream.codec import Decoder, Encoder, sample_claims
+from stream.committed import read_committed
+from stream.consumer import ClaimConsumer, PollLimits
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
-from stream.loader import Loader
+from stream.loader import LoadedModel, Loader
 from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
 from stream.occupancy import Occupancy
@@ -47,7 +48,6 @@ from stream.options import (
     record_limits,
     route_names,
     schedule,
-    schema,
     sender_options,
 )
 from stream.ordering import KeyOrder
@@ -70,6 +70,8 @@ log = logging.getLogger(__name__)
 _AT_START = ("high", "critical")
 _POLL_WAIT = 0.1
 _SMALL_BATCH = 512
+# Feature specs read few claims one by one and many in bulk.
+_SAMPLES = (1, 64)
 _LONGEST_COALESCE = 0.012
 _CLIENTS_BATCH_BYTES = 1_000_000
 
@@ -102,6 +104,7 @@ class Assembly:
 class Rooms:
     """What the steps share."""
 
+    decoder: Decoder
     roster: Roster
     router: Router
     arena: ClaimArena
@@ -120,8 +123,16 @@ def assemble(settings: Settings, shape: TopicShape, clock: Clock, slot: int = 0)
     """
     cache = _cache(settings, slot)
     rooms = build_rooms(settings, clock)
-    loader = Loader(cache.supply, rooms.roster, rooms.lanes, clock, rooms.metrics, schedule(settings))
-    loader.open()
+    loader = Loader(
+        cache.supply,
+        rooms.roster,
+        rooms.lanes,
+        clock,
+        rooms.metrics,
+        schedule(settings),
+        partial(_check_reads, settings, rooms),
+    )
+    _open(loader)
     _preload(settings, cache)
     worker, batcher = build_worker(settings, shape, rooms, loader, slot=slot, device=cache.device)
     return Assembly(worker, rooms.metrics, cache, loader, batcher, _speeds(settings))
@@ -187,6 +198,7 @@ def build_rooms(settings: Settings, clock: Clock) -> Rooms:
     # One poll may come in when the store is just not full yet.
     capacity = settings.limits.claims_in_flight + settings.limits.poll_max_claims
     return Rooms(
+        decoder=claim_decoder(settings.schemas, settings.limits.record_max_bytes, clock),
         roster=Roster(references),
         router=router,
         arena=ClaimArena(capacity, max(map(len, router.routes))),
@@ -201,7 +213,7 @@ def build_rooms(settings: Settings, clock: Clock) -> Rooms:
 
 def _admission(settings: Settings, rooms: Rooms) -> Admission:
     return Admission(
-        _decoder(settings, rooms.clock),
+        rooms.decoder,
         rooms.router,
         rooms.roster,
         rooms.arena,
@@ -237,6 +249,7 @@ def _delivery(settings: Settings, rooms: Rooms, producer: Sender, shape: TopicSh
             topics.dead_letters,
             shape.input == shape.output,
             *record_limits(settings, shape),
+            partitions=shape.input,
         ),
         rooms.roster,
         rooms.budget,
@@ -258,6 +271,13 @@ def _cache(settings: Settings, slot: int) -> SyncModelCacheManager:
         return SyncModelCacheManager(options=cache_options(settings, slot))
     except UnavailableError as error:
         raise UsageError(str(error)) from error
+
+
+def _open(loader: Loader) -> None:
+    try:
+        loader.open()
+    except FeatureError as error:
+        raise UsageError(f"routes: {error}") from error
 
 
 def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:
@@ -292,30 +312,19 @@ def check_clients(settings: Settings) -> None:
         ) from error
 
 
-def _decoder(settings: Settings, clock: Clock) -> Decoder:
-    chosen = settings.schemas
-    registry = None
-    if chosen.registry_url is not None:
-        # The registry's client brings an HTTP stack that takes most of a second to import.
-        from stream.codec.registry import RegistrySource
-
-        registry = RegistrySource(chosen.registry_url, chosen.registry, clock)
-    decoder = Decoder(
-        schema(chosen.input),
-        bare_schema=schema(chosen.bare) if chosen.bare else None,
-        known_writers=[schema(path) for path in chosen.known_writers],
-        registry=registry,
-        max_record_bytes=settings.limits.record_max_bytes,
-    )
-    for setting, name in (("id_field", chosen.id_field), ("type_field", chosen.type_field)):
-        if name not in decoder.arrow_schema.names:
-            known = ", ".join(decoder.arrow_schema.names)
-            raise UsageError(f"schemas.{setting}: {chosen.input} has no field {name!r}; it has {known}")
-        if not pa.types.is_string(kind := decoder.arrow_schema.field(name).type):
-            raise UsageError(
-                f"schemas.{setting}: field {name!r} of {chosen.input} is {kind}; it must be a string"
-            )
-    return decoder
+def _check_reads(settings: Settings, rooms: Rooms, model: LoadedModel) -> None:
+    """Raises FeatureError for a model that cannot read claims of the reader schema: none of them, now or later."""
+    for count in _SAMPLES:
+        try:
+            model.features.encode(sample_claims(rooms.decoder.arrow_schema, count))
+        except Exception as error:
+            # Whatever a feature spec stumbles over in columns of other names or types; such errors share no base.
+            name = f"{model.identity.name} {model.identity.version}"
+            reason = str(error) if isinstance(error, FeatureError) else f"{type(error).__name__}: {error}"
+            raise FeatureError(
+                f"{name} cannot read claims of schemas.input, {settings.schemas.input}: {reason}; give that schema the "
+                "fields that the model reads (aliases take them from fields of other names), or route to another model"
+            ) from error
 
 
 def _consumer(

@@ -1,4 +1,4 @@
-"""The batching of all workers as one document: what each aims at, why it closed its latest batches, what presses."""
+"""How an instance stands and how its workers batch, as one document: what they aim at and why, what presses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,28 @@ def batching_view(workers: Mapping[int, BatchingStatus], numbers: Snapshot) -> d
         "on_time": 1.0 - missed / delivered if delivered else None,
         "workers": [{"worker": number, **_worker(status)} for number, status in sorted(workers.items())],
     }
+
+
+def standing(unready: str, alive: int, workers: int, numbers: Snapshot) -> dict[str, Any]:
+    """What the supervisor knows. `unready` says why the stage is not ready, nothing when it is."""
+    return {
+        "ready": not unready,
+        "reason": unready,
+        "alive": alive,
+        "workers": workers,
+        "restarts": _sum(numbers, "worker_restarts_total"),
+        "crash_looping": _sum(numbers, "workers_crash_looping"),
+        "consumed": _sum(numbers, "claims_consumed_total"),
+        "delivered": _sum(numbers, "claims_delivered_total"),
+        "dead_letters": _sum(numbers, "dead_letters_total"),
+        "in_flight": _sum(numbers, "claims_in_flight"),
+        "lag": _sum(numbers, "consumer_lag"),
+    }
+
+
+def _sum(numbers: Snapshot, name: str) -> int:
+    """Over all labels."""
+    return round(sum(value for (metric, _), value in numbers.numbers.items() if metric == name))
 
 
 def _worker(status: BatchingStatus) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _CONSUMER: dict[str, Any] = {
     "heartbeat.interval.ms": 300,
     "session.timeout.ms": 10_000,
     "isolation.level": "read_committed",
+    # Partitions that are added are noticed within this; claims in them would wait for the default five minutes.
+    "topic.metadata.refresh.interval.ms": 10_000,
 }
 
 _PRODUCER: dict[str, Any] = {

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream import offset_metadata
+from stream.committed import runs
 from stream.errors import FatalError
 from stream.letters import UNREADABLE, ask_for_headers
 from stream.metrics import StageMetrics
@@ -41,6 +41,8 @@ _HOPELESS = {
 }
 _TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
+_RENEWAL = 0.25
+_NEWS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class ClaimConsumer:
         self._commits = commits
         # What the broker knows this member by; read by whoever commits offsets elsewhere.
         self.membership: Any = None
+        self._renew_at = float("-inf")
         self._flowing = False
         self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
@@ -86,6 +89,8 @@ class ClaimConsumer:
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
+        self._moving = False
+        self._gone = False
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -93,16 +98,32 @@ class ClaimConsumer:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
-    def renew(self) -> None:
-        """Bring the membership up to date, where offsets are not committed here."""
-        if not self._commits:
+    def renew(self, now: float) -> None:
+        """Bring the membership up to date, where offsets are not committed here.
+
+        The client's call waits for its own thread without letting the interpreter lock go, so it is made only now and
+        then, and when there is a reason to. A membership that is out of date costs an aborted transaction, no more.
+        """
+        if not self._commits and now >= self._renew_at:
+            # First, or a reason that comes meanwhile would be forgotten.
+            self._renew_at = now + _RENEWAL
             self.membership = self._client.consumer_group_metadata()
 
+    def outdate(self) -> None:
+        """Somebody has reason to think that the membership changed; from any thread."""
+        self._renew_at = float("-inf")
+
     def receive(self, patience: float) -> list[Message]:
-        """The next messages, possibly none. Waits for the client and serves the group.
+        """The next messages, possibly none. Waits for the client and serves the group. Raises FatalError.
 
         `patience`: seconds to wait for more of them while they are flowing.
         """
+        if self._gone:
+            raise FatalError(
+                f"{self._topic!r} is gone, says the group's coordinator; a new worker waits for it"
+            )
+        if self._moving:
+            self._hasten()
         if self._unknown:
             self._learn(sorted(self._unknown))
         self._came.clear()
@@ -153,12 +174,12 @@ class ClaimConsumer:
         positions = self.positions(standings)
         self._ledger.committed(standings)
         try:
-            self._client.commit(offsets=positions, asynchronous=not wait)
+            answers = self._client.commit(offsets=positions, asynchronous=not wait)
         except KafkaException as error:
             self.note_commit(error.args[0], positions)
             return
         if wait:
-            self.note_commit(None, positions)
+            self.note_commit(None, answers)
 
     def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]:
         """Standings as the clients take them."""
@@ -168,11 +189,20 @@ class ClaimConsumer:
         ]
 
     def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
-        """Count how a commit ended; one that failed is made good by the next, which covers it."""
-        if error is not None:
-            log.warning("a commit failed: %s", error)
-            self._ledger.uncommitted(position.partition for position in positions)
-        self._metrics.count("commits_total", 1, "failed" if error is not None else "done")
+        """Count how a commit ended; one that failed is made good by the next, which covers it.
+
+        Where only some of its partitions failed there is no error but theirs.
+        """
+        failed = positions if error is not None else [each for each in positions if each.error is not None]
+        if failed:
+            reason = failed[0].error or error
+            log.warning("a commit failed: %s", reason)
+            self._ledger.uncommitted(position.partition for position in failed)
+            if reason is not None and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                # The commit must not be made again: a topic of the same name may come, and its claims be passed over.
+                self._forget(_numbers(failed))
+                self._gone = True
+        self._metrics.count("commits_total", 1, "failed" if failed else "done")
 
     def lags(self) -> dict[int, int]:
         """Records of each partition that are still to be read, as far as the client knows without asking."""
@@ -209,7 +239,10 @@ class ClaimConsumer:
             kept = [m for m, fit in zip(messages, fits.tolist(), strict=True) if fit]
             return self._columns(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
-            self._positions[partition] = int(offsets[partitions == partition].max()) + 1
+            own = offsets[partitions == partition]
+            if own[0] < self._positions.get(partition, 0):
+                self._turned_back(partition, int(own[0]))
+            self._positions[partition] = int(own.max()) + 1
         return Polled(
             values=[m.value() for m in messages],
             keys=[m.key() for m in messages],
@@ -218,6 +251,18 @@ class ClaimConsumer:
             offsets=offsets,
             epochs=epochs,
             timestamps=np.fromiter((m.timestamp()[1] for m in messages), np.int64, count),
+        )
+
+    def _turned_back(self, partition: int, offset: int) -> None:
+        """Nothing seeks. What is noted of a topic that is gone must not be committed for the one in its place.
+
+        Raises FatalError.
+        """
+        read_to = self._positions[partition]
+        self._forget(self._ledger.owned())
+        raise FatalError(
+            f"partition {partition} of {self._topic!r} goes on at offset {offset}, though it was read up to {read_to}: "
+            "the topic was made anew, or lost records; what it has now is read anew, and nothing of before is committed"
         )
 
     def _fitting(self, messages: list[Message], partitions: Integers, offsets: Integers) -> Flags:
@@ -264,7 +309,7 @@ class ClaimConsumer:
 
     def _beyond(self, committed: TopicPartition) -> Integers:
         try:
-            return _runs(committed)
+            return runs(committed)
         except ValueError as error:
             log.warning(
                 "partition %d: the metadata of the commit at %d are ignored: %s",
@@ -280,6 +325,7 @@ class ClaimConsumer:
         self._unknown -= set(partitions)
         for partition in partitions:
             self._held.pop(partition, None)
+            self._positions.pop(partition, None)
 
     def _apply_pauses(self) -> None:
         self._pauses.apply(self._ledger.owned(), self._held)
@@ -294,21 +340,37 @@ class ClaimConsumer:
         if numbers:
             self._learn(numbers)
         self.joined.set()
+        self.outdate()
+        self._moving = True
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # The client gives the partitions away as soon as this returns: finish, commit, then forget.
         numbers = _numbers(partitions)
-        self.renew()
+        self.outdate()
+        self.renew(0.0)
         self._drain(numbers)
         if self._commits and (standings := self._ledger.committable(numbers)):
             self.commit(standings, wait=True)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._let_leave(numbers)
+        self._moving = True
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("lost partitions %s; what was in flight belongs to their new owner", _numbers(partitions))
         self._let_leave(_numbers(partitions))
+
+    def _hasten(self) -> None:
+        """The client joins its group once a second at most, unless it had news of the cluster since it joined last.
+
+        A partition moves by two joins of both members, and lies idle meanwhile. Not to be called in a callback: the
+        client would end the process at the next one within the same poll.
+        """
+        self._moving = False
+        try:
+            self._client.list_topics(self._topic, _NEWS_SECONDS)
+        except KafkaException as error:
+            self._report([error.args[0]])
 
     def _let_leave(self, partitions: list[int]) -> None:
         self._forget(partitions)
@@ -328,30 +390,6 @@ class ClaimConsumer:
                 raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
             log.warning("the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
-
-
-def read_committed(
-    new_client: Callable[[], Consumer], topic: str, partitions: Sequence[int], seconds: float
-) -> dict[int, tuple[int, Integers]]:
-    """Committed offset of each partition, and the runs beyond it, by a client of its own that joins no group.
-
-    Raises KafkaException, and ValueError for metadata that cannot be read.
-    """
-    client = new_client()
-    try:
-        answers = client.committed([TopicPartition(topic, partition) for partition in partitions], seconds)
-    finally:
-        client.close()
-    for answer in answers:
-        if answer.error is not None:
-            raise KafkaException(answer.error)
-    return {answer.partition: (answer.offset, _runs(answer)) for answer in answers}
-
-
-def _runs(committed: TopicPartition) -> Integers:
-    if committed.offset < 0 or not committed.metadata:
-        return NOTHING
-    return offset_metadata.read(committed.offset, committed.metadata)
 
 
 def _numbers(partitions: list[TopicPartition]) -> list[int]:

@@ -29,6 +29,7 @@ from stream.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
+ANY_NUMBER = 1 << 31
 TRACE_HEADER = "traceparent"
 _LONGEST_TRACE = 512
 # Of a record: its header with that trace, and its share of the batch around it.
@@ -40,7 +41,7 @@ _FIRST_GUESS = 0.01
 class OutputTopics:
     """Where results and dead letters go, and the bytes that a record may have there.
 
-    `aligned`: the result topic has as many partitions as the input topic.
+    `aligned`: the result topic has as many partitions as the input topic, `partitions` of them when that was looked at.
     """
 
     input: str
@@ -49,6 +50,11 @@ class OutputTopics:
     aligned: bool
     result_bytes: int = MAX_MESSAGE_BYTES
     letter_bytes: int = MAX_MESSAGE_BYTES
+    partitions: int = ANY_NUMBER
+
+    def result_partition(self, partition: int) -> int:
+        """Where results of an input partition go. One that was added since may not have its like: by their keys."""
+        return partition if self.aligned and partition < self.partitions else ANY_PARTITION
 
 
 class Delivery:
@@ -174,11 +180,12 @@ class Delivery:
         covered = Positions(arena.partition[rows], arena.offset[rows], arena.epoch[rows])
         return Shipment(
             topic=self._topics.results,
-            partition=int(covered.partitions[0]) if self._topics.aligned else ANY_PARTITION,
+            partition=self._topics.result_partition(int(covered.partitions[0])),
             messages=messages,
             headers=self._traces(rows) if arena.headers else {},
             acknowledged=self._acknowledgement(covered, arena.timestamp[rows], scored),
             positions=covered,
+            deadline=float(arena.deadline[rows].max()),
         )
 
     def _traces(self, rows: Rows) -> dict[int, Headers]:
@@ -190,9 +197,11 @@ class Delivery:
         }
         return {index: headers for index, headers in found.items() if headers}
 
-    def _acknowledgement(self, covered: Positions, timestamps: Integers, scored: float) -> Callable[[], None]:
-        def acknowledged() -> None:
-            self._note(self._clock.now() - scored)
+    def _acknowledgement(
+        self, covered: Positions, timestamps: Integers, scored: float
+    ) -> Callable[[float | None], None]:
+        def acknowledged(otherwise: float | None) -> None:
+            self._note(self._clock.now() - scored if otherwise is None else otherwise)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
             latency = self._clock.wall() - timestamps / 1_000.0
             self._metrics.observe("stage_latency_seconds", latency)
@@ -231,7 +240,7 @@ class Delivery:
             partition=ANY_PARTITION,
             messages=[{"value": value, "key": key}],
             headers={0: headers},
-            acknowledged=lambda: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
+            acknowledged=lambda _: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
             positions=covered,
         )
 

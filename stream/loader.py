@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,13 +98,16 @@ class Loader:
         clock: Clock,
         metrics: StageMetrics,
         schedule: Schedule = Schedule(),
+        check: Callable[[LoadedModel], None] = lambda _: None,
     ) -> None:
+        """`check` raises ModelError for a model that cannot serve here."""
         self._models = models
         self._roster = roster
         self._lanes = lanes
         self._clock = clock
         self._metrics = metrics
         self._schedule = schedule
+        self._check = check
         self._keys: list[VersionKey] = []
         self._served: dict[str, tuple[tuple[VersionKey, int], ...]] = {}
         self._loads: dict[VersionKey, Load] = {}
@@ -230,17 +233,26 @@ class Loader:
         for key in [key for key, load in self._loads.items() if load.done]:
             load = self._loads.pop(key)
             try:
-                lease = load.take()
+                lease = self._taken(key, load)
             except ModelError as error:
                 self._put_off(key, error, now)
                 continue
             self._backoff.pop(key, None)
-            if key not in self._keys and any(key in keys for keys in self._awaited.values()):
-                self._enlist(key, lease.model)
             # Kept until the claims that it was loaded for are scored, or no other load would ever serve them.
             self._held[key] = lease
             self._next_look = now
             self.landed = True
+
+    def _taken(self, key: VersionKey, load: Load) -> Lease:
+        """What was loaded, with a lane of its own where a route asked for it. Raises ModelError."""
+        lease = load.take()
+        if key not in self._keys and any(key in keys for keys in self._awaited.values()):
+            try:
+                self._enlist(key, lease.model)
+            except ModelError:
+                lease.release()
+                raise
+        return lease
 
     def _put_off(self, key: VersionKey, error: ModelError, now: float) -> None:
         wait = self._backoff[key] = min(2 * self._backoff.get(key, _FIRST_BACKOFF / 2), _LONGEST_BACKOFF)
@@ -279,6 +291,7 @@ class Loader:
                 self._held.pop(key).release()
 
     def _enlist(self, key: VersionKey, model: LoadedModel) -> None:
+        self._check(model)
         identity: ModelIdentity = model.identity
         self._lanes.add()
         self._keys.append(key)

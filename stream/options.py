@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import schemas
 from config import Settings
 from config.model_catalog import SHIPPED_CATALOG, ModelCatalog, load_catalog
 from models import CPU, GIGABYTE, CacheOptions, ModelPriority
 from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.clients import consumer_options, largest_message, producer_options, transactional_options
-from stream.errors import UsageError
 from stream.loader import Schedule
 from stream.topics import MAX_MESSAGE_BYTES
 
@@ -82,17 +79,6 @@ def schedule(settings: Settings) -> Schedule:
 def route_names(settings: Settings) -> dict[str, None]:
     """The models of all routes, each once, in their order."""
     return dict.fromkeys(name for names in settings.routes.values() for name in names)
-
-
-def schema(name: str) -> dict[str, Any]:
-    """A shipped schema by its name, or the one in a file. Raises UsageError."""
-    if not name.endswith(".avsc"):
-        return schemas.load(name)
-    try:
-        found: dict[str, Any] = json.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"schemas: {name}: {error}") from error
-    return found
 
 
 def member_options(settings: Settings, name: str | None = None) -> dict[str, Any]:

@@ -62,7 +62,6 @@ class Rhythm:
     hold: float = 0.02
     fair: float = 0.1
     paused_poll: float = 0.05
-    delivery: float = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class Pipeline:
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
-        self.consumer.renew()
+        self.consumer.renew(now)
         self._reassign()
         flow = self._flow(now)
         if flow is Flow.HOLD:
@@ -149,7 +148,8 @@ class Pipeline:
         messages = self._receive()
         started = self.clock.now()
         with self.turns.take(len(messages)):
-            if (polled := self.consumer.columns(messages)) is not None:
+            # What this very poll brought after the stage was told to end is left to the next owner.
+            if (polled := self.consumer.columns(messages)) is not None and not self.closing:
                 self._take(polled)
             if self._may_admit(now):
                 self._admit(now)
@@ -197,7 +197,7 @@ class Pipeline:
                 if was_full:
                     self._wake_scoring()
                 return now
-        return now + self.rhythm.delivery if self.producer.outstanding else NEVER
+        return self.producer.serve_at(now)
 
     def transactions(self, now: float) -> float:
         """Where offsets go with what is produced: end the transaction that is due."""
@@ -235,12 +235,15 @@ class Pipeline:
     def drain(self) -> None:
         """Close batches as they come from now on, until `drained`."""
         self.batcher.conditions.draining = self.loader.draining = True
+        self.producer.hurry(hurried=True)
+        self.signals.transactions()
         self._wake_scoring()
         self.signals.loader()
 
     def drained(self) -> None:
         """Batch as usual again, unless the stage is closing."""
         self.batcher.conditions.draining = self.loader.draining = self.closing
+        self.producer.hurry(hurried=self.closing)
 
     def _receive(self) -> list[Any]:
         started = self.clock.now()

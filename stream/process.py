@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import sys
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,11 +20,10 @@ from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
 from stream.options import TopicShape
 from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
+from stream.turns import hand_over_quickly
 
 log = logging.getLogger(__name__)
 
-# Four threads share the interpreter lock; the default of 5 ms is the hand-over latency that each would see.
-_SWITCH_INTERVAL = 0.0005
 _REPORT_INTERVAL = 0.5
 # Longer, because a look at the cache asks Redis and the locks of other processes.
 _STATUS_INTERVAL = 2.0
@@ -196,7 +194,7 @@ def _prepare_process(settings: Settings) -> None:
     # A Ctrl-C reaches the whole process group; only the supervisor answers it, and tells the workers to drain.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    hand_over_quickly()
     keep_freed_memory()
     configure_logging(settings)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.errors import FatalError
 from stream.records import Headers, Positions
@@ -16,13 +16,16 @@ from stream.records import Headers, Positions
 log = logging.getLogger(__name__)
 
 ANY_PARTITION = -1
+_LOOK = 0.002
 
 
 @dataclass(slots=True)
 class Shipment:
     """Messages for one partition of one topic, in order, and what to do when the broker has them for good.
 
-    `positions` are the input records that they answer, one a message.
+    `positions` are the input records that they answer, one a message; `deadline` the last of theirs (monotonic
+    seconds), minus infinity where they have none. `acknowledged` is told, where they were kept back on purpose, the
+    seconds that delivery would have taken otherwise.
 
     Rows of `messages` are dictionaries as `produce_batch` takes them (`value`, `key`); `headers` is by index.
     """
@@ -31,8 +34,9 @@ class Shipment:
     partition: int
     messages: list[dict[str, Any]]
     headers: dict[int, Headers]
-    acknowledged: Callable[[], None]
+    acknowledged: Callable[[float | None], None]
     positions: Positions = field(default_factory=lambda: Positions.joined(()))
+    deadline: float = float("-inf")
     waiting: int = 0
 
 
@@ -42,10 +46,6 @@ class Sender(Protocol):
     @property
     def carries_offsets(self) -> bool:
         """Whether offsets are committed by the producer, with what it sends."""
-
-    @property
-    def outstanding(self) -> int:
-        """Shipments that are not acknowledged yet."""
 
     @property
     def fill(self) -> float:
@@ -61,6 +61,12 @@ class Sender(Protocol):
     def send(self, shipments: Sequence[Shipment]) -> None: ...
 
     def serve(self) -> None: ...
+
+    def serve_at(self, now: float) -> float:
+        """When `serve` has something to do again, as far as nobody signals it."""
+
+    def hurry(self, *, hurried: bool) -> None:
+        """Whether somebody waits for everything to be acknowledged."""
 
     def step(self, now: float) -> float:
         """What may wait for the broker; when to be called next."""
@@ -114,12 +120,23 @@ class ClaimProducer:
 
     def serve(self) -> None:
         """Take delivery reports and go on with what waits for room. Raises FatalError after a failed delivery."""
-        self._client.poll(0)
+        try:
+            self._client.poll(0)
+        except KafkaException as error:
+            # Once, for a fatal error, before the reports of what failed by it.
+            raise FatalError(f"the producer cannot go on: {error.args[0].str()}") from error
         while self._backlog and len(self._client) + len(self._backlog[0].messages) <= self._limit:
             self._held_back -= len(self._backlog[0].messages)
             self._ship(self._backlog.popleft())
         if self._failure is not None:
             raise self._failure
+
+    def serve_at(self, now: float) -> float:
+        """Delivery reports have to be fetched."""
+        return now + _LOOK if self._outstanding else float("inf")
+
+    def hurry(self, *, hurried: bool) -> None:
+        """Nothing is ever kept back."""
 
     def open(self) -> None:
         """Nothing to be done: the client connects by itself."""
@@ -136,7 +153,10 @@ class ClaimProducer:
         each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
         shipment.waiting = len(shipment.messages) if each else 1
         if (refused := hand_over(self._client, shipment, report)) is not None:
-            raise FatalError(f"the producer refused a message for {shipment.topic!r}: {refused}")
+            # A report that came meanwhile says what happened; the refusal may only follow from it.
+            raise self._failure or FatalError(
+                f"the producer refused a message for {shipment.topic!r}: {refused.str()}"
+            )
 
     def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
@@ -148,7 +168,7 @@ class ClaimProducer:
             shipment.waiting -= 1
             if shipment.waiting == 0:
                 self._outstanding -= 1
-                shipment.acknowledged()
+                shipment.acknowledged(None)
 
         return report
 
@@ -161,6 +181,19 @@ def hand_over(
     `report` is called for the last message, or for every one where the client chooses partitions or messages have
     headers.
     """
+    try:
+        return _handed_over(client, shipment, report)
+    except BufferError:
+        return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's only name for it
+    except KafkaException as error:
+        # Such as after a fatal error, from when on the client takes nothing.
+        refused: KafkaError = error.args[0]
+        return refused
+
+
+def _handed_over(
+    client: Producer, shipment: Shipment, report: Callable[..., None] | None
+) -> KafkaError | None:
     leading: list[dict[str, Any]] = []
     single = list(enumerate(shipment.messages))
     if shipment.partition != ANY_PARTITION and not shipment.headers:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models import ModelIdentity
+from models import DeviceError, ModelIdentity
 from stream.arena import ClaimArena
 from stream.clock import Clock
-from stream.errors import ScoringError
+from stream.errors import FatalError, ScoringError
 from stream.records import Failure, MicroBatch, Outcome, Rows
 
 
@@ -64,7 +64,8 @@ class Scorer:
         """Forward the batch. A failing forward is halved until what fails stands alone; the others are scored.
 
         That takes at most 2 · k · log2(n) forwards beyond the first for k claims that fail among n, and never more
-        than 2 · n - 2; all of them together forward no claim more than log2(n) + 2 times.
+        than 2 · n - 2; all of them together forward no claim more than log2(n) + 2 times. Raises FatalError when the
+        device failed: it would fail with sound claims too, and a new process begins with a sound device.
         """
         failures: list[Failure] = []
         started, wall = self._clock.now(), self._clock.wall()
@@ -83,6 +84,8 @@ class Scorer:
         """The rows that were scored, and whether any forward failed."""
         try:
             scores = model.score(self._arena.gather(model.spec_digest, rows))
+        except DeviceError as error:
+            raise FatalError(f"{model.identity.name} cannot go on: {error}") from error
         except _MODEL_ERRORS as error:
             if len(rows) == 1:
                 reason = f"{model.identity.name} failed on this claim: {type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ from stream import topics
 from stream.admin import AdminServer, CacheAction, application
 from stream.app import check_clients
 from stream.backoff import Backoff
-from stream.batching_view import batching_view
+from stream.batching_view import batching_view, standing
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
@@ -99,7 +99,7 @@ class Service:
             lambda: supervisor.unready,
             lambda: supervisor.alive > 0,
             CacheDesk(supervisor, self._settings.cache.load_timeout_s),
-            lambda: batching_view(supervisor.batching(), supervisor.snapshot()),
+            lambda: _status(supervisor),
             http.token,
         )
         if not _is_loopback(http.host):
@@ -193,6 +193,13 @@ class Service:
                 largest[names[2]],
             )
         return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+
+
+def _status(supervisor: Supervisor) -> dict[str, Any]:
+    """What `/ml/batching` tells."""
+    numbers = supervisor.snapshot()
+    instance = standing(supervisor.unready, supervisor.alive, supervisor.workers, numbers)
+    return {"instance": instance, **batching_view(supervisor.batching(), numbers)}
 
 
 def _is_loopback(host: str) -> bool:

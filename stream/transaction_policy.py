@@ -48,20 +48,31 @@ def meaning(error: ClientError) -> Meaning:
 
 @dataclass(frozen=True, slots=True)
 class TransactionLimits:
-    """A transaction is committed at `age` seconds, or with `messages` in it; `failures` in a row end the process."""
+    """A transaction is committed at `age` seconds, or with `messages` in it; `failures` in a row end the process.
+
+    One whose claims are all past their deadline is committed at `leisure` seconds: a commit costs the broker as much
+    for ten claims as for thousands, and out of a backlog more claims come the fewer commits they pay for.
+    """
 
     age: float
     messages: int
+    leisure: float
     failures: int = 10
 
     @classmethod
     def of(cls, budget: float, queue: int) -> TransactionLimits:
         """For a latency budget, in seconds, and a queue of so many messages, of which the next one gathers in half."""
-        return cls(min(max(_SHARE_OF_BUDGET * budget, _YOUNGEST), _OLDEST), max(queue // 2, 1))
+        age = min(max(_SHARE_OF_BUDGET * budget, _YOUNGEST), _OLDEST)
+        return cls(age, max(queue // 2, 1), max(min(budget, _OLDEST), age))
 
-    def due(self, opened: float, messages: int, now: float) -> float:
-        """The moment at which a transaction that was opened then and holds so many is to be committed."""
-        return now if messages >= self.messages else opened + self.age
+    def due(self, opened: float, messages: int, now: float, *, late: bool = False) -> float:
+        """The moment at which a transaction that was opened then and holds so many is to be committed.
+
+        `late`: none of them can be on time, more are under way, and nobody waits for its end.
+        """
+        if messages >= self.messages:
+            return now
+        return opened + (self.leisure if late else self.age)
 
 
 class CommitTimes:

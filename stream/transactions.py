@@ -58,6 +58,9 @@ class Group(Protocol):
     @property
     def membership(self) -> Any: ...
 
+    def outdate(self) -> None:
+        """Have the membership read anew."""
+
     def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]: ...
 
 
@@ -102,6 +105,8 @@ class TransactionalProducer:
         self._sent: list[Shipment] = []
         self._messages = 0
         self._opened = 0.0
+        self._deadline = float("-inf")
+        self._hurried = False
         self._doubt: KafkaError | None = None
         # No two workers have the same transactional id, and so nobody to keep apart from.
         self._backoff = Backoff(BackoffRule(first=0.02, longest=2.0, jitter=0.0))
@@ -113,14 +118,12 @@ class TransactionalProducer:
         self._next_look = 0.0
 
     @property
-    def outstanding(self) -> int:
-        """Shipments that are not committed yet."""
-        return len(self._gathered) + len(self._sent)
-
-    @property
     def fill(self) -> float:
-        """Messages that are not committed yet, as a share of two full transactions; for any thread."""
-        return (self._waiting + self._messages) / (2 * self._limits.messages)
+        """Messages that wait for the next transaction, as a share of a full one; for any thread.
+
+        Those in the open one are there on purpose, and press nobody.
+        """
+        return self._waiting / self._limits.messages
 
     @property
     def blocked(self) -> bool:
@@ -143,9 +146,24 @@ class TransactionalProducer:
         with self._lock:
             if self._ending or self._client is None:
                 return
-            self._client.poll(0)
+            try:
+                self._client.poll(0)
+            except KafkaException as error:
+                # Once, for a fatal error: the next end of a transaction says what it means.
+                self._doubt = error.args[0]
             if self._clock.now() >= self._not_before:
                 self._produce(self._client)
+
+    def serve_at(self, now: float) -> float:
+        """After a failure what is to be produced again waits; otherwise the end of a transaction is signalled."""
+        waits = self._gathered and not self._ending and self._doubt is None and self._client is not None
+        if not waits or self._messages >= self._limits.messages:
+            return NEVER
+        return max(self._not_before, now)
+
+    def hurry(self, *, hurried: bool) -> None:
+        """Whether somebody waits for everything to be committed, so that late claims are not kept back either."""
+        self._hurried = hurried
 
     def step(self, now: float) -> float:
         """End the open transaction when it is due; when to be called next. Raises FatalError."""
@@ -176,12 +194,16 @@ class TransactionalProducer:
         if self._doubt is not None:
             return now
         if self._sent:
-            return self._limits.due(self._opened, self._messages, now)
+            return self._limits.due(self._opened, self._messages, now, late=self._late(now))
         if self._gathered or now < self._next_alone:
             # What is gathered is produced by the output loop, after a failure no sooner than this.
             return self._next_alone if self._next_alone > now else NEVER
         self._next_alone = now + _OFFSETS_ALONE
         return now if self._ledger.committable() else self._next_alone
+
+    def _late(self, now: float) -> bool:
+        """Whether no claim of the open transaction can be on time, others may still join it, and nobody waits."""
+        return now >= self._deadline and not self._hurried and self._ledger.pending() > self._messages
 
     def _produce(self, client: Producer) -> None:
         while self._gathered and self._doubt is None and self._messages < self._limits.messages:
@@ -189,14 +211,13 @@ class TransactionalProducer:
             try:
                 if not self._sent:
                     client.begin_transaction()
-                    self._opened = self._clock.now()
+                    self._opened, self._deadline = self._clock.now(), float("-inf")
                 self._gathered.popleft()
                 self._sent.append(shipment)
                 self._waiting -= len(shipment.messages)
                 self._messages += len(shipment.messages)
+                self._deadline = max(self._deadline, shipment.deadline)
                 self._doubt = hand_over(client, shipment)
-            except BufferError:
-                self._doubt = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's only name for it
             except KafkaException as error:
                 self._doubt = error.args[0]
 
@@ -219,6 +240,7 @@ class TransactionalProducer:
 
     def _commit(self, sent: list[Shipment], standings: Mapping[int, Standing], metadata: Any) -> None:
         client, started = self._living(), self._clock.now()
+        late = self._late(started)
         try:
             if not sent:
                 client.begin_transaction()
@@ -231,20 +253,23 @@ class TransactionalProducer:
         except KafkaException as error:
             self._fail(error.args[0])
             return
-        self._certain(sent, standings)
         spent = self._clock.now() - started
+        self._certain(sent, standings, self._limits.age + spent if late else None)
         self._metrics.observe_one("transaction_commit_seconds", spent)
         if (refusal := self._times.note(spent)) is not None:
             raise UsageError(refusal)
 
-    def _certain(self, sent: Sequence[Shipment], standings: Mapping[int, Standing]) -> None:
+    def _certain(
+        self, sent: Sequence[Shipment], standings: Mapping[int, Standing], otherwise: float | None
+    ) -> None:
+        """`otherwise`: how long delivery would have taken, had nothing been kept back."""
         self._metrics.count("transactions_total", 1, "committed")
         self._ledger.committed(standings)
         with self._lock:
             self._sent, self._messages, self._wait = [], 0, 0.0
         self._backoff.succeeded()
         for shipment in sent:
-            shipment.acknowledged()
+            shipment.acknowledged(otherwise)
 
     def _fail(self, error: KafkaError) -> None:
         verdict = meaning(error)
@@ -253,6 +278,7 @@ class TransactionalProducer:
                 f"the transactions of this worker end: {error.str()}; another worker has its transactional.id "
                 "(give every instance a kafka.instance of its own), or the broker ended one that took too long"
             )
+        self._group.outdate()
         self._wait = self._backoff.failed()
         if (failures := self._backoff.failures) > self._limits.failures:
             raise FatalError(f"{failures} transactions in a row failed, the last one: {error.str()}")
@@ -295,7 +321,7 @@ class TransactionalProducer:
             self._client, self._successor, self._uncertain = self._successor, None, None
         self._again(rest)
         for shipment in done:
-            shipment.acknowledged()
+            shipment.acknowledged(False)
 
     def _look_again(self, error: Exception) -> None:
         now = self._clock.now()

@@ -12,9 +12,14 @@ from typing import NoReturn, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 
 from stream.errors import ClaimstreamError
 from stream.topics import TopicSpec, ensure_topics
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("claimstream", deadline=None)
+settings.load_profile("claimstream")
 
 
 class Kafka(Protocol):
@@ -55,7 +60,7 @@ def kafka() -> Iterator[Kafka]:
 
         embedded = EmbeddedKafka().__enter__()
     except (ClaimstreamError, ModuleNotFoundError) as error:
-        _missing(f"no Kafka: {error}")
+        missing(f"no Kafka: {error}")
     try:
         yield embedded
     finally:
@@ -88,7 +93,7 @@ def schema_registry() -> Iterator[SchemaRegistry]:
 
         registry = EmbeddedRegistry().__enter__()
     except (ClaimstreamError, ModuleNotFoundError) as error:
-        _missing(f"no Schema Registry: {error}")
+        missing(f"no Schema Registry: {error}")
     try:
         yield registry
     finally:
@@ -105,7 +110,7 @@ def data_folder() -> Path:
     return folder
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     """A laptop without a service skips its tests; the place that vouches for the project must not."""
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -123,7 +128,7 @@ def redis_server() -> Iterator[str]:
 
         embedded = EmbeddedRedis().__enter__()
     except (ClaimstreamError, ModuleNotFoundError) as error:
-        _missing(f"no Redis: {error}")
+        missing(f"no Redis: {error}")
     try:
         yield embedded.url
     finally:

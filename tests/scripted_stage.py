@@ -65,6 +65,7 @@ class ScriptedConsumer:
         self.standing: dict[int, TopicPartition] = {}
         self.stopped: set[int] = set()
         self.silent = False
+        self.asked_for: list[str] = []
 
     @property
     def paused(self) -> bool:
@@ -90,9 +91,10 @@ class ScriptedConsumer:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [self.standing.get(each.partition, each) for each in asked]
 
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         self.commits.append({each.partition: each.offset for each in offsets})
         self.standing.update({each.partition: each for each in offsets})
+        return offsets
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.stopped |= {each.partition for each in partitions}
@@ -102,6 +104,9 @@ class ScriptedConsumer:
 
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         return 0, 10**6
+
+    def list_topics(self, topic: str, _: float) -> None:
+        self.asked_for.append(topic)
 
 
 class Poisoned:

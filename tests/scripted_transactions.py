@@ -9,14 +9,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from stream.consumer import ClaimConsumer, read_committed
+from stream.committed import read_committed
+from stream.consumer import ClaimConsumer
 from stream.producer import Sender
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.watchdog import Watchdog
 from tests.scripted_stage import Stage
 
-LIMITS = TransactionLimits(age=0.02, messages=500, failures=3)
+LIMITS = TransactionLimits(age=0.02, messages=500, leisure=0.1, failures=3)
 
 
 def fatal() -> KafkaError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import fastavro
 import schemas
 from bench.faults.claims import Kind
 from stream.embedded.simulated import Message, Started
+from stream.embedded.simulated.partitioner import partition_of
 
 _HEADER_BYTES = 10
 
@@ -55,10 +57,12 @@ def check(
     scores: Sequence[Message],
     letters: Sequence[Message],
     readings: Sequence[Started] | None,
+    partitions: Sequence[int] = (),
 ) -> Finding:
-    """`readings`: where members began to read a partition; a record may be answered once for each that covers it.
+    """`readings`: where members began to read a partition; a record may be answered once for each that covers it,
+    unless the commit there says that it was complete already.
 
-    None: exactly once.
+    None: exactly once. `partitions`: how many the results' topic had, where that may differ from the input.
     """
     inputs = {each.place: each for each in published}
     results = [_decoded(message.value() or b"") for message in scores]
@@ -69,7 +73,7 @@ def check(
         duplicated=sum(max(count - allowed.get(place, 0), 0) for place, count in answers.items()),
         out_of_order=_out_of_order(scores, results),
         wrong=sum(
-            not _answers(inputs.get(_source(result)), message, result)
+            not _answers(inputs.get(_source(result)), message, result, partitions)
             for message, result in zip(scores, results, strict=True)
         )
         + sum(not _returns(inputs.get(_origin(letter)), letter) for letter in letters),
@@ -78,34 +82,77 @@ def check(
 
 
 def _covering(place: Place, readings: Sequence[Started]) -> int:
-    return sum(each.partition == place[0] and each.offset <= place[1] for each in readings)
+    return sum(
+        each.partition == place[0] and each.offset <= place[1] and not _told(each, place[1])
+        for each in readings
+    )
+
+
+def _told(reading: Started, offset: int) -> bool:
+    return any(start <= offset < stop for start, stop in _beyond(reading.offset, reading.metadata))
+
+
+@cache
+def _beyond(committed: int, metadata: str) -> tuple[Place, ...]:
+    """The runs that a commit's metadata tells, by their documented form."""
+    if not metadata:
+        return ()
+    content = base64.b64decode(metadata[4:])[4:]
+    return _of_bits(committed, content) if metadata.startswith("cs1b") else _of_distances(committed, content)
+
+
+def _of_bits(committed: int, content: bytes) -> tuple[Place, ...]:
+    bits = "".join(f"{byte:08b}" for byte in content)
+    return tuple((committed + place, committed + place + 1) for place, bit in enumerate(bits) if bit == "1")
+
+
+def _of_distances(committed: int, content: bytes) -> tuple[Place, ...]:
+    numbers, number, shift = [committed], 0, 0
+    for byte in content:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            numbers.append(numbers[-1] + number)
+            number, shift = 0, 0
+    return tuple(zip(numbers[1::2], numbers[2::2], strict=True))
 
 
 def _out_of_order(scores: Sequence[Message], results: Sequence[Mapping[str, Any]]) -> int:
-    """First results of a key and route whose input offset is below that of an earlier one; null keys exempt."""
+    """First results of a key and route whose input offset is below that of an earlier one; null keys exempt.
+
+    Only within one partition of the output: more partitions for a topic part what belongs to a key.
+    """
     seen: set[Place] = set()
-    latest: dict[tuple[bytes, int, tuple[str, ...]], int] = defaultdict(lambda: -1)
+    latest: dict[tuple[bytes, int, int, tuple[str, ...]], int] = defaultdict(lambda: -1)
     wrong = 0
     for message, result in zip(scores, results, strict=True):
         key, place = message.key(), _source(result)
         if key is None or place in seen:
             continue
         seen.add(place)
-        line = key, place[0], tuple(score["model"] for score in result["scores"])
+        line = key, place[0], message.partition(), tuple(score["model"] for score in result["scores"])
         wrong += place[1] < latest[line]
         latest[line] = max(latest[line], place[1])
     return wrong
 
 
-def _answers(origin: Published | None, message: Message, result: Mapping[str, Any]) -> bool:
+def _answers(
+    origin: Published | None, message: Message, result: Mapping[str, Any], partitions: Sequence[int]
+) -> bool:
     """Whether a result belongs to its input."""
     return bool(
         origin is not None
         and origin.kind is Kind.SOUND
         and message.key() == origin.key
-        and message.partition() == origin.partition
+        and message.partition() in _outputs(origin, partitions)
         and result["claim_id"] == _claim_id(origin.value or b"")
     )
+
+
+def _outputs(origin: Published, partitions: Sequence[int]) -> set[int]:
+    """Where its result may be: in its own partition, or where its key belongs, of so many as the topic ever had."""
+    keyed = {0} if origin.key is None else {partition_of(origin.key, count) for count in partitions}
+    return {origin.partition, *keyed}
 
 
 def _returns(origin: Published | None, letter: Message) -> bool:

@@ -37,7 +37,7 @@ class DrivenLoop:
         self._driver = driver
         self._step = step
         self._failed = failed
-        self._stopping = False
+        self.stopping = False
         self._started = False
         self._ended = False
         self.process = process
@@ -58,7 +58,7 @@ class DrivenLoop:
         self.due = 0.0
 
     def stop(self) -> None:
-        self._stopping = True
+        self.stopping = True
 
     def join(self) -> None:
         if self.busy:
@@ -68,11 +68,6 @@ class DrivenLoop:
 
     def is_alive(self) -> bool:
         return self._started and not self._ended
-
-    @property
-    def free(self) -> bool:
-        """Whether its step may be called."""
-        return not (self.busy or self._stopping or self._ended or self.process.frozen)
 
     def call(self, now: float) -> None:
         """One step; an error ends the loop, the death of the process ends it in silence."""
@@ -160,7 +155,7 @@ class Driver:
         now = self.clock.now()
         while self._events and self._events[0][0] <= now:
             heapq.heappop(self._events)[2]()
-        ready = [loop for loop in self._loops if loop.due <= now and loop.free]
+        ready = [loop for loop in self._free() if loop.due <= now]
         roll = self._draw.random()
         if ready and roll < 0.8:
             self._draw.choice(ready).call(now)
@@ -171,6 +166,10 @@ class Driver:
         else:
             self.clock.advance(max(min(most, self._next() - now), 0.0001))
 
+    def _free(self) -> list[DrivenLoop]:
+        """Loops whose step may be called; those that ended are not here any more."""
+        return [each for each in self._loops if not (each.busy or each.stopping or each.process.frozen)]
+
     def _background(self, process: SimulatedProcess) -> None:
         try:
             process.background()
@@ -179,7 +178,7 @@ class Driver:
 
     def _next(self) -> float:
         """When something is due again."""
-        waiting = [loop.due for loop in self._loops if loop.free]
+        waiting = [loop.due for loop in self._free()]
         if self._events:
             waiting.append(self._events[0][0])
         return min(waiting, default=float("inf"))

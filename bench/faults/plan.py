@@ -40,6 +40,15 @@ class Kind(Enum):
     CLOCK = "clock"
 
 
+class Turn(Enum):
+    """What operators do meanwhile, which is no fault."""
+
+    GROW = "partitions added"
+    PROMOTE = "promote"
+    SHARE = "share"
+    REMOVE = "remove"
+
+
 # What happens whenever its moment comes; a request may never be made.
 _CERTAIN = (*(kind for kind in Kind if kind is not Kind.REQUEST), Kind.KILL, Kind.KILL, Kind.ZOMBIE)
 
@@ -58,6 +67,15 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """`amount` as the turn reads it: which model, or whether the output topic grows as well."""
+
+    at: float
+    turn: Turn
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """A claim that is published at a moment."""
 
@@ -70,6 +88,8 @@ class Publication:
 class Plan:
     """A schedule before it runs. `settings`: what the stage is configured with, beside its topics.
 
+    `order`: what the order of steps is drawn from. `outputs`: partitions of the results' topic. `led`: the members
+    join by KIP-848. `static`: they have names that outlive them.
     `silence`: from when and for how long the ends of transactions apply and nobody hears of it; longer than a worker
     asks again, so that it has to find out what became of its transaction.
     """
@@ -82,25 +102,54 @@ class Plan:
     publications: tuple[Publication, ...]
     disturbances: tuple[Disturbance, ...]
     silence: tuple[float, float] | None
+    changes: tuple[Change, ...] = ()
+    order: int = 0
+    outputs: int = 0
+    led: bool = False
+    static: bool = False
 
 
 def draw_plan(seed: int) -> Plan:
     """The same plan for the same seed."""
-    draw = random.Random(seed)
-    count = draw.randint(20, 80)
+    draw, group = random.Random(seed), _stream(seed, "group")
+    count, partitions = draw.randint(20, 80), draw.randint(1, 3)
+    led = group.random() < 0.4
     return Plan(
         seed=seed,
-        partitions=draw.randint(1, 3),
+        partitions=partitions,
         workers=draw.randint(1, 3),
         settings=_settings(draw),
-        speeds={"quick": 0.001, "slow": draw.choice((0.002, 0.05, 0.4))},
+        speeds={"quick": 0.001, "slow": draw.choice((0.002, 0.1, 0.4))},
         publications=tuple(_publication(draw) for _ in range(count)),
         disturbances=(
             *(_disturbance(draw, draw.choice(_CERTAIN)) for _ in range(draw.randint(5, 8))),
             *(_disturbance(draw, Kind.REQUEST) for _ in range(draw.randint(1, 4))),
         ),
-        silence=_silence(random.Random(seed + 2)),
+        silence=_silence(_stream(seed, "silence")),
+        changes=_changes(_stream(seed, "changes")),
+        order=seed,
+        outputs=group.choice((partitions, partitions, partitions + 1, 2)),
+        led=led,
+        static=not led and group.random() < 0.3,
     )
+
+
+def _stream(seed: int, name: str) -> random.Random:
+    """What is drawn from one stream does not move what is drawn from the others."""
+    return random.Random(f"{seed} {name}")
+
+
+def _changes(draw: random.Random) -> tuple[Change, ...]:
+    """In half of the schedules models change, in one of four partitions are added. What was replaced is removed."""
+    found: list[Change] = []
+    if draw.random() < 0.25:
+        found.append(Change(draw.uniform(0.5, HORIZON), Turn.GROW, draw.random()))
+    for _ in range(draw.choice((0, 0, 1, 2))):
+        at, which = draw.uniform(0.2, HORIZON), draw.random()
+        found.append(Change(at, draw.choice((Turn.PROMOTE, Turn.PROMOTE, Turn.SHARE)), which))
+        if draw.random() < 0.7:
+            found.append(Change(at + draw.uniform(0.0, 3.0), Turn.REMOVE, which))
+    return tuple(found)
 
 
 def _silence(draw: random.Random) -> tuple[float, float] | None:

@@ -8,24 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.faults.checker import Finding, Published, check
 from bench.faults.driver import Driver
-from bench.faults.plan import HORIZON, Disturbance, Kind, Plan, Publication, draw_plan
-from bench.faults.workers import Place
+from bench.faults.models import Versions
+from bench.faults.plan import HORIZON, Change, Disturbance, Kind, Plan, Publication, Turn, draw_plan
+from bench.faults.workers import Place, Stage
 from config import Settings
 from stream.clock import ManualClock
-from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Step
+from stream.embedded.simulated import Effect, Fault, Faults, Rhythm, SimulatedKafka, Step
 from stream.embedded.simulated.partitioner import partition_of
-from stream.options import TopicShape
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 _CLAIMS, _SCORES, _LETTERS, _GROUP = "claims", "scores", "dead", "group"
-_SETTLE = 90.0
+_SETTLE, _PATIENT = 90.0, 30.0
 _LOOK = 0.25
 _MOST_TURNS = 150_000
-_OPTIONS = {"session.timeout.ms": 3_000, "max.poll.interval.ms": 6_000, "heartbeat.interval.ms": 300}
+_PATIENCE = {"max.poll.interval.ms": 6_000}
+_OPTIONS = {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 300} | _PATIENCE
+_LED = Rhythm(heartbeat=0.3, session=3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +87,21 @@ class Schedule:
     def __init__(self, plan: Plan, mode: str) -> None:
         self._plan = plan
         self._mode = mode
-        draw = random.Random(plan.seed + 1)
+        draw = random.Random(f"{plan.order} order")
         self._clock = ManualClock()
         self._start = self._clock.now()
         self._driver = Driver(draw, self._clock)
         self._faults = SeededFaults(draw)
-        self._kafka = SimulatedKafka(self._clock, self._faults, self._driver.run_for)
-        for topic in (_CLAIMS, _SCORES, _LETTERS):
-            self._kafka.create_topic(topic, plan.partitions, largest=4_000_000)
-        shape, settings = TopicShape(plan.partitions, plan.partitions), self._settings()
-        self._places = [
-            Place(number, self._driver, self._kafka, settings, shape, plan.speeds, draw)
-            for number in range(plan.workers + 1)
-        ]
+        self._kafka = SimulatedKafka(self._clock, self._faults, self._driver.run_for, _LED)
+        for topic, partitions in (
+            (_CLAIMS, plan.partitions),
+            (_SCORES, plan.outputs),
+            (_LETTERS, plan.partitions),
+        ):
+            self._kafka.create_topic(topic, partitions, largest=4_000_000)
+        self._versions, settings = Versions(list(plan.speeds)), self._settings()
+        stage = Stage(self._driver, self._kafka, settings, self._versions, plan.speeds, draw)
+        self._places = [Place(number, stage) for number in range(plan.workers + 1)]
         self._published: list[Published] = []
 
     def run(self) -> Verdict:
@@ -104,6 +109,8 @@ class Schedule:
             self._driver.at(self._start + publication.at, partial(self._publish, publication))
         for disturbance in self._plan.disturbances:
             self._driver.at(self._start + disturbance.at, partial(self._disturb, disturbance))
+        for change in self._plan.changes:
+            self._driver.at(self._start + change.at, partial(self._change, change))
         if (silence := self._plan.silence) is not None:
             self._driver.at(self._start + silence[0], partial(setattr, self._faults, "silent", True))
             self._driver.at(self._start + sum(silence), partial(setattr, self._faults, "silent", False))
@@ -123,17 +130,33 @@ class Schedule:
             "bootstrap_servers": "simulated",
             "group_id": _GROUP,
             "topics": topics,
-            "consumer": _OPTIONS,
+            "consumer": {"group.protocol": "consumer"} | _PATIENCE if self._plan.led else _OPTIONS,
+            "static_membership": self._plan.static,
+            "instance": "instance",
         }
         if self._mode != AT_LEAST_ONCE:
             kafka["delivery"] = self._mode
-        return Settings.model_validate({"kafka": kafka, **self._plan.settings})
+        cache = {"catalog": str(Path(__file__).parent / "catalog.yaml")}
+        return Settings.model_validate({"kafka": kafka, "cache": cache, **self._plan.settings})
 
     def _publish(self, publication: Publication) -> None:
         key, claim = publication.key, publication.claim
-        partition = 0 if key is None else partition_of(key, self._plan.partitions)
+        partition = 0 if key is None else partition_of(key, self._kafka.partitions(_CLAIMS))
         offset = self._kafka.write(_CLAIMS, partition, claim.value, key)
         self._published.append(Published(partition, offset, key, claim.value, claim.kind))
+
+    def _change(self, change: Change) -> None:
+        model = ("quick", "slow")[int(2 * change.amount)]
+        if change.turn is Turn.PROMOTE:
+            self._versions.promote(model)
+        elif change.turn is Turn.SHARE:
+            self._versions.share(model)
+        elif change.turn is Turn.REMOVE:
+            self._versions.remove(model)
+        else:
+            self._kafka.add_partitions(_CLAIMS, self._plan.partitions + 1)
+            if change.amount < 0.5:
+                self._kafka.add_partitions(_SCORES, self._plan.partitions + 1)
 
     def _disturb(self, disturbance: Disturbance) -> None:
         until = self._clock.now() + disturbance.seconds
@@ -200,23 +223,35 @@ class Schedule:
 
     def _settle(self) -> bool:
         """Whether all that was published is committed within the time that is given."""
-        deadline = self._clock.now() + _SETTLE
-        while self._clock.now() < deadline and self._driver.turns < _MOST_TURNS:
+        started, rebalanced = self._clock.now(), not self._plan.static
+        while self._clock.now() < started + _SETTLE and self._driver.turns < _MOST_TURNS:
             self._driver.run_for(_LOOK)
             if self._is_committed():
                 return True
+            if not rebalanced and self._clock.now() > started + _PATIENT:
+                # What a member gave up just before it died has no owner when its name comes back: that is no rebalance.
+                self._kafka.group(_GROUP).refresh(self._clock.now())
+                rebalanced = True
             if not any(place.running for place in self._places):
                 self._places[0].start()
         return False
 
     def _is_committed(self) -> bool:
         offsets = self._kafka.group(_GROUP).offsets
-        ends = {p: self._kafka.log(_CLAIMS, p).end for p in range(self._plan.partitions)}
-        return all(end == 0 or offsets.get((_CLAIMS, p), (0, ""))[0] == end for p, end in ends.items())
+        ends = {p: self._kafka.log(_CLAIMS, p).end for p in range(self._kafka.partitions(_CLAIMS))}
+        committed = all(end == 0 or offsets.get((_CLAIMS, p), (0, ""))[0] == end for p, end in ends.items())
+        return committed and self._is_readable(_SCORES) and self._is_readable(_LETTERS)
+
+    def _is_readable(self, topic: str) -> bool:
+        """Whether no transaction is open any more, such as one that a killed worker left to its time-out."""
+        logs = (self._kafka.log(topic, number) for number in range(self._kafka.partitions(topic)))
+        return all(log.stable == log.end for log in logs)
 
     def _finding(self) -> Finding:
         readings = self._kafka.started if self._mode == AT_LEAST_ONCE else None
-        return check(self._published, self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS), readings)
+        had = {self._plan.outputs, self._kafka.partitions(_SCORES)}
+        scores, letters = self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS)
+        return check(self._published, scores, letters, readings, sorted(had))
 
 
 def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import KafkaException
 
 from bench.faults.driver import Blocking, DrivenLoop, Driver, loop_maker
-from bench.faults.models import ScriptedSupply
+from bench.faults.models import ScriptedSupply, Versions
 from config import Settings
 from stream.app import Surroundings, build_rooms, build_worker
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
@@ -23,30 +24,34 @@ _LOOK = 0.1
 _QUICK = 0.004
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the workers of a schedule have in common. `speeds`: seconds of a model's smallest forward."""
+
+    driver: Driver
+    kafka: SimulatedKafka
+    settings: Settings
+    versions: Versions
+    speeds: Mapping[str, float]
+    draw: random.Random
+
+    def shape(self) -> TopicShape:
+        """The topics as they are now."""
+        topics = self.settings.kafka.topics
+        return TopicShape(self.kafka.partitions(topics.input), self.kafka.partitions(topics.output))
+
+
 class Place:
     """`pace`: what the time of a forward is multiplied with now. `unexpected`: errors that no fault explains."""
 
-    def __init__(
-        self,
-        number: int,
-        driver: Driver,
-        kafka: SimulatedKafka,
-        settings: Settings,
-        shape: TopicShape,
-        speeds: Mapping[str, float],
-        draw: random.Random,
-    ) -> None:
+    def __init__(self, number: int, stage: Stage) -> None:
         self.number = number
         self.unexpected: list[BaseException] = []
         self.pace = 1.0
         self.running = False
         self.process: SimulatedProcess | None = None
-        self._driver = driver
-        self._kafka = kafka
-        self._settings = settings
-        self._shape = shape
-        self._speeds = speeds
-        self._draw = draw
+        self._stage = stage
+        self._driver = stage.driver
         self._worker: Worker | None = None
         self._lives = 0
         self._occupied = False
@@ -59,7 +64,7 @@ class Place:
             return
         self._lives += 1
         self.running, self._to_leave = True, False
-        self.process = self._kafka.process(f"worker {self.number}, life {self._lives}")
+        self.process = self._stage.kafka.process(f"worker {self.number}, life {self._lives}")
         self._driver.admit(self.process)
         self._occupied = True
         try:
@@ -115,15 +120,20 @@ class Place:
             self._driver.bury(self.process)
         self.running, self._worker = False, None
         if back:
-            self._driver.at(self._driver.clock.now() + self._draw.uniform(0.02, 1.0), self.start)
+            self._driver.at(self._driver.clock.now() + self._stage.draw.uniform(0.02, 1.0), self.start)
 
     def _note(self, error: BaseException) -> None:
         if not isinstance(error, ClaimstreamError | KafkaException):
             self.unexpected.append(error)
 
     def _build(self, process: SimulatedProcess) -> Worker:
-        rooms = build_rooms(self._settings, self._driver.clock)
-        supply = ScriptedSupply({name: partial(self._spend, process, name) for name in self._speeds})
+        settings = self._stage.settings
+        rooms = build_rooms(settings, self._driver.clock)
+        supply = ScriptedSupply(
+            self._stage.versions,
+            {name: partial(self._spend, process, name) for name in self._stage.speeds},
+            self._driver.clock,
+        )
         loader = Loader(supply, rooms.roster, rooms.lanes, self._driver.clock, rooms.metrics)
         loader.open()
         clients: list[SimulatedConsumer] = []
@@ -141,13 +151,13 @@ class Place:
             lambda _: self._end(process),
             lambda _: Unoccupied(),
         )
-        worker, _ = build_worker(self._settings, self._shape, rooms, loader, surroundings, self.number)
+        worker, _ = build_worker(settings, self._stage.shape(), rooms, loader, surroundings, self.number)
         for loop in loops:
             loop.polls = clients[0] if loop.name == "intake" else None
         return worker
 
     def _spend(self, process: SimulatedProcess, model: str, claims: int) -> None:
-        seconds = self._speeds[model] * (1.0 + 0.05 * claims) * self.pace
+        seconds = self._stage.speeds[model] * (1.0 + 0.05 * claims) * self.pace
         if seconds < _QUICK:
             self._driver.clock.advance(seconds)
             process.check()

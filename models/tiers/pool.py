@@ -52,8 +52,9 @@ class Pool:
                 f"{folder}: models cannot be kept here: {error.strerror or error}; set cache.memory_folder to a folder "
                 "of this user, best in shared memory"
             ) from error
+        # Where others use it already, a disk that has filled up since costs copies; it must not cost this process.
         free = shutil.disk_usage(folder).free + self._held()
-        if free < needed:
+        if self._first and free < needed:
             self.close()
             raise UnavailableError(
                 f"{folder}: {free} bytes are free, the budget is {needed}; lower cache.l1_memory_gb, make the file "
@@ -94,7 +95,7 @@ class Pool:
             check()
             self._empty_if_alone()
 
-        self._empty_if_alone()
+        self._first = self._empty_if_alone()
         lock = FileLock.wait(self._gate, again, shared=True)
         try:
             self._claim()
@@ -111,12 +112,17 @@ class Pool:
         if self.folder.is_symlink() or self.folder.lstat().st_uid != os.getuid():
             raise PermissionError(1, "it belongs to another user, or is a link")
 
-    def _empty_if_alone(self) -> None:
-        """Take nothing over from processes that are gone. Two that come at once may both do so: neither has begun."""
-        if (alone := FileLock.attempt(self._gate, shared=False)) is not None:
-            with alone:
-                self._claim()
-                self._empty()
+    def _empty_if_alone(self) -> bool:
+        """Take nothing over from processes that are gone; whether nobody is there.
+
+        Two that come at once may both do so: neither has begun.
+        """
+        if (alone := FileLock.attempt(self._gate, shared=False)) is None:
+            return False
+        with alone:
+            self._claim()
+            self._empty()
+        return True
 
     def _empty(self) -> None:
         # Only what is the pool's own: the folder may be one that somebody uses for other things, too.

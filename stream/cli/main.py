@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Score claims on a Kafka of its own and audit the result.",
     "run": "Run the scoring stage.",
     "publish": "Publish claims from a file or a generator.",
+    "score": "Score the claims of a file, without Kafka.",
     "status": "Show what a running stage does, and why.",
     "tail": "Print scores as they arrive.",
     "audit": "Check that every claim has exactly one answer.",

@@ -44,7 +44,7 @@ EXAMPLES = """
 \b
 Examples:
   claimstream publish --generate 20000 --seed 7 --rate 500
-  claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10,burst=5,calm=55
+  claimstream publish --generate 20000 --rate 500 --arrivals bursts:height=10
   claimstream publish claims.csv.gz --mapping tuva --rejects rejected.csv
   claimstream publish claims.avro
 """
@@ -187,7 +187,10 @@ def _supply(
     file: Path | None, mapping: str | None, generated: int | None, seed: int, rejects: Path | None
 ) -> Supply:
     if (file is None) == (generated is None):
-        raise UsageError("name a FILE, or --generate N: one of the two")
+        raise UsageError(
+            "name a FILE with its --mapping, or --generate N: one of the two"
+            " (a FILE of claims in Avro, JSON lines or Parquet needs no --mapping)"
+        )
     if file is None:
         assert generated is not None
         return from_generator(generated, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -45,12 +46,18 @@ def command(
 
     def stop(_: int, __: FrameType | None) -> None:
         if service.stopping:
-            click.echo(f"ended at once; {service.in_flight()} claims in flight stay uncommitted", err=True)
+            _say(f"ended at once; {service.in_flight()} claims in flight stay uncommitted")
             service.kill()
             sys.exit(1)
-        click.echo("draining; once more ends at once", err=True)
+        _say("draining; once more ends at once")
         service.request_stop()
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     return service.run()
+
+
+def _say(text: str) -> None:
+    # The disk of standard error may be full, and what was asked for is to happen all the same.
+    with suppress(OSError):
+        click.echo(text, err=True)

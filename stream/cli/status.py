@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,28 +21,50 @@ _COLUMNS = ("WORKER", "MODEL", "WAITING", "ASIDE", "PER S", "TARGET", "BATCH MS"
 @click.command(epilog=example("claimstream status", "claimstream status --url http://127.0.0.1:8000 --watch"))
 @url_option
 @click.option("--watch", is_flag=True, help="Print it anew every two seconds, until interrupted.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole document, decisions included.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the whole document, decisions included, in a line."
+)
 def command(url: str, *, watch: bool, as_json: bool) -> None:
-    """Show what waits, what is aimed at, why batches were closed, and what presses."""
-    _show(url, as_json=as_json)
-    while watch:
-        time.sleep(_EVERY_SECONDS)
+    """Show how the stage stands, what waits, what is aimed at, why batches were closed, and what presses."""
+    if not watch:
         _show(url, as_json=as_json)
+    while watch:
+        try:
+            _show(url, as_json=as_json, anew=sys.stdout.isatty())
+        except FatalError as error:
+            # A stage that starts again is what one wants to go on watching.
+            click.echo(f"claimstream: {error}", err=True)
+        time.sleep(_EVERY_SECONDS)
 
 
-def _show(url: str, *, as_json: bool) -> None:
+def _show(url: str, *, as_json: bool, anew: bool = False) -> None:
     status, document = ask(url, "/ml/batching")
     if status != 200:
         raise FatalError(f"{url}: {document.get('error', status)}")
     if as_json:
         emit_json(document)
         return
+    if anew:
+        click.clear()
     rows = [_row(worker["worker"], lane) for worker in document["workers"] for lane in worker["lanes"]]
-    click.echo(table(rows, _COLUMNS))
-    for worker in document["workers"]:
-        click.echo(_worker(worker))
     share = document["on_time"]
-    click.echo("nothing delivered yet" if share is None else f"on time so far: {100 * share:.2f} %")
+    lines = [
+        *_instance(document["instance"]),
+        table(rows, _COLUMNS),
+        *map(_worker, document["workers"]),
+        "nothing delivered yet" if share is None else f"on time so far: {100 * share:.2f} %",
+    ]
+    click.echo("\n".join(lines))
+
+
+def _instance(instance: Mapping[str, Any]) -> tuple[str, ...]:
+    state = "ready" if instance["ready"] else f"not ready: {instance['reason']}"
+    return (
+        f"{state}; {instance['alive']} of {instance['workers']} workers, {instance['restarts']} restarts",
+        f"{instance['consumed']:,} read, {instance['delivered']:,} delivered, "
+        f"{instance['dead_letters']:,} dead letters",
+        f"{instance['in_flight']:,} in flight, lag {instance['lag']:,}",
+    )
 
 
 def _row(worker: int, lane: Mapping[str, Any]) -> tuple[str, ...]:

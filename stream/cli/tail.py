@@ -22,6 +22,7 @@ from confluent_kafka import (
 
 import schemas
 from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.score_filter import ScoreFilter
 from stream.cli.topic_check import partitions_of
 from stream.clock import Clock, SystemClock
 from stream.codec import Decoder
@@ -29,6 +30,7 @@ from stream.errors import ClaimstreamError
 
 POLL_RECORDS = 500
 POLL_SECONDS = 0.2
+SHARE = click.FloatRange(0, 1)
 COLUMNS = (("scored", 12), ("claim", 22), ("type", 13), ("score", 5), ("decision", 8), ("model", 14))
 
 EXAMPLES = """
@@ -36,6 +38,7 @@ EXAMPLES = """
 Examples:
   claimstream tail --from-beginning --count 10
   claimstream tail --json --timeout 30
+  claimstream tail --min-score 0.9 --type professional --decision review
 """
 
 
@@ -46,6 +49,13 @@ Examples:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="End when S seconds bring nothing."
 )
+@click.option("--min-score", type=SHARE, metavar="S", help="Only claims that a model scored S or higher.")
+@click.option("--max-score", type=SHARE, metavar="S", help="Only claims that a model scored S or lower.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only claims of this type; repeatable.")
+@click.option("--outcome", "outcomes", multiple=True, help="Only results of this outcome; repeatable.")
+@click.option(
+    "--decision", "decisions", multiple=True, help="Only claims so decided, e.g. review; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a claim and line.")
 @kafka_options
 def command(
@@ -53,18 +63,27 @@ def command(
     from_beginning: bool,
     count: int | None,
     timeout: float | None,
+    min_score: float | None,
+    max_score: float | None,
+    types: tuple[str, ...],
+    outcomes: tuple[str, ...],
+    decisions: tuple[str, ...],
     as_json: bool,
     bootstrap: str,
     client_options: tuple[str, ...],
 ) -> None:
-    """Print scores from a topic, one a line, until Ctrl-C."""
+    """Print scores from a topic, one a line, until Ctrl-C.
+
+    Filters are joined by "and", the values of one by "or"; --count counts what they let through.
+    """
+    wanted = ScoreFilter(min_score, max_score, types, outcomes, decisions)
     config = client_config(bootstrap, client_options)
     partitions = partitions_of(config, topic)
     consumer = _consumer(config, topic, partitions, OFFSET_BEGINNING if from_beginning else OFFSET_END)
     try:
         if not as_json:
             click.echo(header())
-        for score in scores(consumer, count, timeout, SystemClock()):
+        for score in scores(consumer, wanted, count, timeout, SystemClock()):
             click.echo(as_line(score) if not as_json else json.dumps(score, default=_plain))
     except KeyboardInterrupt:
         return
@@ -76,9 +95,9 @@ def command(
 
 
 def scores(
-    consumer: Consumer, count: int | None, timeout: float | None, clock: Clock
+    consumer: Consumer, wanted: ScoreFilter, count: int | None, timeout: float | None, clock: Clock
 ) -> Iterator[dict[str, Any]]:
-    """Decoded records, until `count` of them came or `timeout` seconds brought none."""
+    """Decoded records that are wanted, until `count` of them came or `timeout` seconds brought no record at all."""
     decoder = Decoder(schemas.load("claim_score"))
     quiet_since = clock.now()
     seen = 0
@@ -86,7 +105,7 @@ def scores(
         messages = _messages(consumer)
         if messages:
             quiet_since = clock.now()
-        for record in decoded(decoder, messages):
+        for record in decoded(decoder, messages, wanted):
             yield record
             seen += 1
             if seen == count:
@@ -101,8 +120,8 @@ def _messages(consumer: Consumer) -> list[Message]:
     return [message for message in [first, *consumer.consume(POLL_RECORDS, 0)] if _sound(message)]
 
 
-def decoded(decoder: Decoder, messages: list[Message]) -> Iterator[dict[str, Any]]:
-    """Records of the messages that decode; the first of the others is named on stderr."""
+def decoded(decoder: Decoder, messages: list[Message], wanted: ScoreFilter) -> Iterator[dict[str, Any]]:
+    """Wanted records of the messages that decode; the first of those that do not is named on stderr."""
     if not messages:
         return
     result = decoder.decode([message.value() for message in messages])
@@ -111,7 +130,7 @@ def decoded(decoder: Decoder, messages: list[Message]) -> Iterator[dict[str, Any
         more = f" and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
         place = f"{message.topic()}[{message.partition()}]@{message.offset()}{more}"
         click.echo(f"not a score: {place}: {result.failures[0].error}", err=True)
-    yield from result.claims.to_pylist()
+    yield from wanted.of(result.claims).to_pylist()
 
 
 def header() -> str:

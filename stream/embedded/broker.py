@@ -118,6 +118,11 @@ class EmbeddedKafka(EmbeddedService):
         self._processes[index].kill()
         del self._processes[index]
 
+    def shut_down(self, index: int = 0) -> None:
+        """End a broker in order. Raises FatalError when it does not end."""
+        self._processes[index].end(_POLITE_SECONDS)
+        del self._processes[index]
+
     def restart(self, index: int = 0) -> None:
         """Start a broker again on its port and with its data, killing it first if it runs."""
         if index in self._processes:

@@ -80,6 +80,15 @@ class GuardedProcess:
         self._guardian.wait()
         self.stop()
 
+    def end(self, seconds: float) -> None:
+        """Ask the child itself to end; its files stay. Raises FatalError when it has not after so many seconds."""
+        self.signal(signal.SIGTERM)
+        try:
+            self._guardian.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise FatalError(f"process {self.pid} did not end within {seconds:.0f} s") from error
+        self.stop()
+
     def ask_to_end(self) -> None:
         """Begin what `stop` waits for."""
         if self._guardian.stdin is not None:

@@ -13,7 +13,7 @@ from stream.publishing.recording import Recorder, read_recording, write_recordin
 from stream.publishing.rejects import Reject, write_rejects
 from stream.publishing.repetition import repeated
 from stream.publishing.row_files import read_rows
-from stream.publishing.supply import Supply, from_file, from_generator
+from stream.publishing.supply import Supply, from_file, from_generator, nothing_made
 
 __all__ = [
     "PATTERNS",
@@ -37,6 +37,7 @@ __all__ = [
     "generate",
     "load_claims",
     "load_mapping",
+    "nothing_made",
     "open_claims",
     "pacer",
     "parse_pattern",

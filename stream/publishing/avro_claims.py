@@ -100,7 +100,8 @@ class _Blocks:
 
         The stamp behind it shows that the array ended where the bytes do.
         """
-        if self._projection is None:
+        # A count that no bytes stand behind would be memory in the library.
+        if self._projection is None or count > len(payload):
             return None
         array = b"".join((_varint(count), payload, b"\x00", _STAMP))
         try:

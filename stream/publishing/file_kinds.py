@@ -65,7 +65,7 @@ def kind_of(path: Path) -> Kind:
 def check_file(path: Path) -> None:
     """Raises UsageError for what is no readable, non-empty file, or is not gzip though its name says so."""
     if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a file of claims in it")
+        raise UsageError(f"{path} is a directory: name a CSV file in it, or one of another kind")
     if not path.exists():
         raise UsageError(f"no file {path}{_nearest_file(path)}")
     try:
@@ -74,7 +74,7 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if not start:
-        raise UsageError(f"{path} is empty: it needs at least one claim, and CSV a header row")
+        raise UsageError(f"{path} is empty: it needs a header row, if it is CSV, and at least one claim")
     if path.suffix == ".gz" and start != GZIP_MAGIC:
         raise UsageError(
             f"{path} is not a gzip file: unpack or rename it to end in {_suffix(path) or '.csv'}"

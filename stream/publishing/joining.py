@@ -35,6 +35,18 @@ def read_joined(path: Path, mapping: Mapping) -> RawRows:
     return rows
 
 
+def place_of(path: Path, alias: str, table: Table) -> Path:
+    """A table's file: its name with any known ending, packed or not, beside the claims' file. Raises UsageError."""
+    names = [f"{table.file}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
+    for name in names:
+        if (place := path.with_name(name)).exists():
+            return place
+    raise UsageError(
+        f"{path} needs {table.file}.csv beside it (tables.{alias} of the mapping), also packed or of another kind;"
+        f" {path.parent} has none"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Join:
     path: Path
@@ -43,7 +55,7 @@ class _Join:
     table: Table
 
     def applied(self, rows: RawRows) -> RawRows:
-        place = self._place()
+        place = place_of(self.path, self.alias, self.table)
         found = self._read(place)
         keys = found.columns[self.table.key]
         if self.table.many:
@@ -55,17 +67,6 @@ class _Join:
             rows,
             columns={**rows.columns, **self._taken(found, places)},
             rejects=(*rows.rejects, *found.rejects),
-        )
-
-    def _place(self) -> Path:
-        """The table's file: its name with any known ending, packed or not, beside the claims' file."""
-        names = [f"{self.table.file}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
-        for name in names:
-            if (place := self.path.with_name(name)).exists():
-                return place
-        raise UsageError(
-            f"{self.path} needs {self.table.file}.csv beside it (tables.{self.alias} of the mapping), also packed or of"
-            f" another kind; {self.path.parent} has none"
         )
 
     def _read(self, place: Path) -> RawRows:

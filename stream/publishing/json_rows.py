@@ -20,13 +20,21 @@ from stream.publishing.rejects import Reject
 LONGEST_LINE = 64 << 20
 
 
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+NUMBERS = json.JSONDecoder(parse_constant=_refused)
+DIGITS = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refused)
+
+
 def read_json_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
     """Numbers keep the digits that the file has. Raises UsageError for a file that lacks a column."""
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     rejects: list[Reject] = []
     for number, line in json_lines(path):
-        record = parsed(line, parse_number=str)
+        record = parsed(line, DIGITS)
         if isinstance(record, str):
             rejects.append(Reject(number, "", record))
         else:
@@ -50,13 +58,13 @@ def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def parsed(line: bytes, parse_number: Any = None) -> dict[str, Any] | str:
+def parsed(line: bytes, decoder: json.JSONDecoder = NUMBERS) -> dict[str, Any] | str:
     """The object of a line, or what is wrong with it."""
-    text = line.removeprefix(b"\xef\xbb\xbf").strip()
-    if not text:
-        return "blank row"
     try:
-        value = json.loads(text, parse_float=parse_number, parse_int=parse_number, parse_constant=_refused)
+        text = line.decode("utf-8-sig").strip()
+        if not text:
+            return "blank row"
+        value = decoder.decode(text)
     except UnicodeDecodeError:
         return "not UTF-8 text"
     except RecursionError:
@@ -64,10 +72,6 @@ def parsed(line: bytes, parse_number: Any = None) -> dict[str, Any] | str:
     except ValueError as error:
         return f"not JSON: {error}"
     return value if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
 
 
 def _names(record: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

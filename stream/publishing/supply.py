@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stream.errors import UsageError
@@ -72,20 +72,23 @@ def from_file(path: Path, mapping_name: str | None = None, rejects: Path | None 
     Rejected rows go to the file `rejects`. Raises UsageError for a file or mapping that does not fit, or when no row
     of the file makes a claim.
     """
+    if rejects is not None and rejects.exists() and path.exists() and rejects.samefile(path):
+        raise UsageError(f"--rejects names {path} itself, which would be lost: give it a file of its own")
     source = open_claims(path, None if mapping_name is None else load_mapping(mapping_name))
     supply = FileSupply(source, None if rejects is None else RejectsFile(rejects))
     if not source.expected:
         for _ in supply.batches():
             pass
-        raise UsageError(_nothing(path, supply))
+        raise UsageError(nothing_made(path, supply.counts, supply.rejects))
     return supply
 
 
-def _nothing(path: Path, supply: Supply) -> str:
-    if not supply.rejects:
+def nothing_made(path: Path, counts: Counts, rejects: Sequence[Reject]) -> str:
+    """Of a file of which no claim came: that, and the first reason."""
+    if not rejects:
         return f"{path} holds no claims"
-    first = supply.rejects[0]
+    first = rejects[0]
     return (
-        f"no row of {path} makes a claim: all {supply.counts.rejected} are rejected,"
+        f"no row of {path} makes a claim: all {counts.rejected} are rejected,"
         f" the first (row {first.row}) because: {first.reason}. Check the mapping."
     )

@@ -81,15 +81,18 @@ class Member:
     def __init__(self, kafkas: Cluster, topic: str, group: str, **options: Any) -> None:
         self.topic, self.read, self.told = topic, list[Any](), list[tuple[str, Any]]()
         self.errors: list[int] = []
+        classic = {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "heartbeat.interval.ms": 100,
+            "session.timeout.ms": 6_000,
+        }
         self.client = kafkas.consumer(
             **{
                 "group.id": f"{topic}-{group}",
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "partition.assignment.strategy": "cooperative-sticky",
-                "heartbeat.interval.ms": 100,
-                "session.timeout.ms": 6_000,
+                **({} if "group.protocol" in options else classic),
                 "fetch.wait.max.ms": 50,
                 "isolation.level": "read_committed",
                 "on_commit": lambda error, _: self.told.append(("commit", error and error.code())),
@@ -281,6 +284,30 @@ def test_partitions_move_by_callbacks_inside_poll(kafkas: Cluster) -> None:
     assert second.told[-1] == ("revoke", owned)
     until(kafkas, lambda: first.owned == [0, 1, 2, 3], first)
     assert first.told[-1] == ("assign", owned)
+    first.client.close()
+
+
+def test_partitions_move_without_a_generation_by_kip_848(kafkas: Cluster) -> None:
+    topic, led = kafkas.topic(4), {"group.protocol": "consumer"}
+    first = joined(kafkas, topic, **led)
+    assert first.told == [("assign", [0, 1, 2, 3])]
+    before = first.client.consumer_group_metadata()
+    second = Member(kafkas, topic, "g", **led)
+    until(kafkas, lambda: len(second.owned) == 2 and len(first.owned) == 2, first, second)
+    assert sorted(first.owned + second.owned) == [0, 1, 2, 3]
+    assert first.told[1:] == [("revoke", second.owned), ("assign", [])]
+    assert second.told == [("assign", second.owned)]
+    producer = transactional(kafkas, f"{topic}-t")
+    producer.begin_transaction()
+    kept, moved = ([TopicPartition(topic, each.owned[0], 1)] for each in (first, second))
+    producer.send_offsets_to_transaction(kept, before, 5.0)
+    stale = refusal(producer.send_offsets_to_transaction, moved, before, 5.0)
+    assert flags(stale) == (KafkaError.ILLEGAL_GENERATION, False, False, True)
+    producer.abort_transaction(5.0)
+    owned = second.owned
+    second.client.close()
+    assert second.told[-1] == ("revoke", owned)
+    until(kafkas, lambda: first.owned == [0, 1, 2, 3], first)
     first.client.close()
 
 

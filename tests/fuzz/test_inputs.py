@@ -39,9 +39,7 @@ LENGTHS = [
 ]
 
 seeds = given(seed=st.integers(0, 2**32 - 1))
-many = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -52,6 +52,19 @@ def test_stop_ends_it_politely_even_when_it_is_paused(tmp_path: Path) -> None:
     assert process.tail().endswith("farewell")
 
 
+def test_it_can_be_asked_to_end_itself_and_says_when_it_does_not(tmp_path: Path) -> None:
+    process = GuardedProcess(SLEEP, tmp_path / "log")
+    process.end(10.0)
+    assert gone(process.pid)
+    deaf = GuardedProcess(
+        ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.02; done"], tmp_path / "deaf"
+    )
+    assert eventually(lambda: "ready" in deaf.tail())
+    with pytest.raises(FatalError, match="did not end within 0 s"):
+        deaf.end(0.2)
+    deaf.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process ask to die with another")
 def test_ends_with_its_guardian(tmp_path: Path) -> None:
     process = GuardedProcess(SLEEP, tmp_path / "log")

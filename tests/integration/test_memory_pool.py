@@ -235,6 +235,12 @@ def test_a_folder_that_is_too_small_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "pool").exists()
 
 
+def test_a_disk_that_filled_up_keeps_nobody_from_joining_others(tmp_path: Path) -> None:
+    first = Pool(tmp_path / "pool", 0)
+    Pool(tmp_path / "pool", 10**18).close()
+    first.close()
+
+
 def test_a_place_where_nothing_can_be_made_says_what_to_do() -> None:
     with pytest.raises(UnavailableError, match=r"models cannot be kept here: .*; set cache\.memory_folder"):
         Pool(Path("/proc/claimstream/pool"), 0)

@@ -260,6 +260,7 @@ def test_tail_prints_scores_and_names_what_is_none(kafka: Any, topic: Any) -> No
     name = topic(partitions=1)
     encoder = Encoder(schemas.load("claim_score"))
     rows = [score(number) for number in range(5)]
+    rows[3] |= {"claim_type": "dental"}
     batch = pa.RecordBatch.from_pylist(rows, schema=encoder.arrow_schema)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for value in [b"garbage", *encoder.encode(batch)]:
@@ -274,3 +275,5 @@ def test_tail_prints_scores_and_names_what_is_none(kafka: Any, topic: Any) -> No
     assert f"not a score: {name}[0]@0" in shown.stderr
     printed = claimstream("tail", *place, "--count", "3", "--json")
     assert [json.loads(line)["claim_id"] for line in printed.stdout.splitlines()] == ["C0", "C1", "C2"]
+    chosen = claimstream("tail", *place, "--count", "1", "--json", "--type", "dental", "--min-score", "0.5")
+    assert json.loads(chosen.stdout)["claim_id"] == "C3"

@@ -37,7 +37,7 @@ cells = st.tuples(
 rows = st.lists(st.one_of(cells.map(list), st.just(["too", "short"]), st.just([])), min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows)
 def test_rows_are_claims_plus_rejected_plus_merged(drawn: list[list[str]]) -> None:
     text = io.StringIO()

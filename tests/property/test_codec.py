@@ -137,7 +137,7 @@ def polls(draw: st.DrawFn, leaves: list[Any]) -> tuple[dict[str, Any], list[byte
     return schema, [encoded(schema, record) for record in few] * repeats
 
 
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 @QUICK

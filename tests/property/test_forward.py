@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models import open_model
@@ -57,7 +57,6 @@ class Spy(torch.nn.Module):
         return number[:, 0]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(SIZES), st.integers(0, 2**32))
 def test_claims_in_chunks_score_as_they_do_in_small_batches(
     model: Model, claims: Batch, size: int, seed: int
@@ -72,7 +71,6 @@ def test_claims_in_chunks_score_as_they_do_in_small_batches(
     np.testing.assert_allclose(scores, np.concatenate([*parts, np.empty(0)]), atol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(SIZES), st.integers(0, 2**32))
 def test_chunks_rise_in_length_and_are_cut_to_their_longest(
     model: TransformerModel, claims: Batch, size: int, seed: int

@@ -79,7 +79,7 @@ class Story:
             self.stage.run(3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(actions, max_size=60))
 @example([("publish", 4), ("step", "intake"), ("leave", VERSIONS[0]), ("promote", VERSIONS[1])])
 def test_every_claim_is_scored_once_and_no_lease_stays(script: list[tuple[str, object]]) -> None:

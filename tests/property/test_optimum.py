@@ -36,7 +36,7 @@ def best_of_all_schedules(times: Floats, curve: LatencyCurve, budget: float, lar
     return best((1 << len(times)) - 1, 0.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 25), max_size=7).map(sorted), CURVES, st.integers(0, 30), st.integers(1, 7))
 def test_the_bound_is_the_best_of_all_schedules(
     arrivals: list[int], curve: LatencyCurve, budget: int, largest: int
@@ -46,7 +46,7 @@ def test_the_bound_is_the_best_of_all_schedules(
     assert most_on_time(times, curve, budget, largest) == expected
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 999))
 def test_of_eight_claims_that_come_close_together_the_bound_is_the_best_of_all_schedules(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ class Whim:
         pass
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(sorted(PATTERNS)),
     st.floats(0.2, 3.0),
@@ -90,7 +90,7 @@ def test_nothing_is_above_the_bound(
     assert bound >= most_on_time(times, LatencyCurve(curve.fixed * 1.1, curve.each * 1.1), budget, 32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=60).map(sorted), CURVES, st.integers(0, 999))
 def test_every_claim_is_served_once_by_one_server(
     arrivals: list[float], curve: LatencyCurve, seed: int

@@ -26,7 +26,6 @@ VARYING = st.one_of(
 ANY = st.one_of(st.just(Even()), VARYING)
 
 
-@settings(deadline=None)
 @given(ANY, RATES, STEPS, SEEDS)
 def test_due_follows_the_arrival_times(pattern: Pattern, rate: float, steps: list[float], seed: int) -> None:
     paced = pacer(rate, pattern, seed)
@@ -48,7 +47,6 @@ def test_even_arrivals_are_never_ahead_of_the_rate(rate: float, steps: list[floa
         assert paced.due(elapsed) <= elapsed * rate * (1 + 1e-12) + 1
 
 
-@settings(deadline=None)
 @given(ANY, RATES, STEPS, SEEDS)
 def test_asking_often_or_once_gives_the_same_arrivals(
     pattern: Pattern, rate: float, steps: list[float], seed: int
@@ -61,7 +59,6 @@ def test_asking_often_or_once_gives_the_same_arrivals(
     assert often.due(elapsed) == once.due(elapsed)
 
 
-@settings(deadline=None)
 @given(ANY, RATES, SEEDS, st.integers(1, 2_000), st.integers(0, 2_000))
 def test_the_first_arrivals_do_not_depend_on_how_many_are_asked_for(
     pattern: Pattern, rate: float, seed: int, count: int, more: int

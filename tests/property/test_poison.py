@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import DeviceError
 from stream.arena import ClaimArena
 from stream.clock import ManualClock
+from stream.errors import FatalError
 from stream.letter_limit import LetterLimit, LetterRules
 from stream.records import CloseReason, MicroBatch
 from stream.scoring import Scorer
@@ -59,6 +62,11 @@ def scored(size: int, model: Fussy) -> tuple[set[int], set[int], Scorer]:
     np.testing.assert_allclose(arena.score[outcome.rows, 0], outcome.rows / 1_000)
     assert list(outcome.rows) == sorted(outcome.rows)
     return set(outcome.rows.tolist()), {failure.row for failure in outcome.failures}, scorer
+
+
+def test_a_device_that_fails_costs_no_claim_and_ends_the_worker() -> None:
+    with pytest.raises(FatalError, match="fussy cannot go on: no"):
+        scored(8, Fussy({3}, set(), 8, DeviceError))
 
 
 @given(data=st.data(), size=st.integers(1, 512), error=st.sampled_from(ERRORS))

@@ -129,7 +129,7 @@ class RepositoryMachine(RuleBasedStateMachine):
 
 
 TestRepository = RepositoryMachine.TestCase
-TestRepository.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestRepository.settings = settings(max_examples=25, stateful_step_count=20)
 
 
 @given(st.dictionaries(version, st.integers(1, 100), min_size=1), st.integers(0, 99))

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import schemas
+from stream.codec import Encoder
 from stream.errors import UsageError
 from stream.publishing import ClaimSource, Kind, open_claims
 from tests.claim_files import (
@@ -57,6 +58,21 @@ def test_claims_come_back_as_they_were(tmp_path: Path, kind: str) -> None:
     assert sum(stretch.claims.num_rows for stretch in source.batches()) == COUNT
 
 
+def test_what_an_avro_file_holds_goes_out_byte_for_byte(tmp_path: Path) -> None:
+    source = open_claims(WRITERS["deflate"](tmp_path))
+    written = [stretch.written for stretch in source.batches()]
+    encoder = Encoder(schemas.load("claim_event"))
+    framed = [value for values in written if values is not None for value in encoder.framed(values)]
+    assert framed == [value for batch in TABLE.to_batches() for value in encoder.encode(batch)]
+
+
+def test_a_count_that_the_bytes_do_not_bear_out_is_damage(tmp_path: Path) -> None:
+    one, two = bare(claims(2))
+    for count, data in ((1 << 40, one), (3, one + two), (1, one + two), (2, one + two[:-1])):
+        with pytest.raises(UsageError, match=r"a\.avro is damaged in the blocks from record 1 on"):
+            read(write_blocks(tmp_path / "a.avro", [(count, data)]))
+
+
 def test_the_kind_is_told_by_content_first(tmp_path: Path) -> None:
     for writer, kind in ((write_avro, Kind.AVRO), (write_json, Kind.JSON_LINES)):
         path = writer(tmp_path / "claims", records(claims(3)))
@@ -95,6 +111,8 @@ def test_blocks_that_are_not_in_the_shortest_form_are_read_record_by_record(tmp_
     _, table, rejects = read(path)
     assert rejects == []
     assert table.to_pylist() == [claims(2).to_pylist()[place] for place in (0, 1, 0)]
+    # Where one record ends is not known from its columns alone, so that nothing goes out as it lies there.
+    assert [stretch.written for stretch in open_claims(path).batches()] == [None]
 
 
 def test_a_text_that_is_not_utf8_costs_its_record(tmp_path: Path) -> None:

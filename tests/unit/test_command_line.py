@@ -137,6 +137,24 @@ def test_config_check_prints_values_with_origin_and_without_secrets(monkeypatch:
     assert document["kafka.client.sasl.password"]["value"] == "********"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["host", "--real"], "--real belongs to the benchmark faults"),
+        (["host", "--seeds", "3"], "--seeds belongs to the benchmark faults"),
+        (["faults", "--strikes", "3"], "--strikes belongs to the benchmark faults --real"),
+        (["faults", "--real", "--seeds", "3"], "--seeds belongs to the benchmark faults"),
+        (["delivery", "--minutes", "3"], "--minutes belongs to the benchmark faults --real or soak"),
+        (["soak", "--fault", "kill"], "--fault belongs to the benchmark faults --real"),
+    ],
+)
+def test_an_option_of_another_benchmark_is_bad_usage(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main.run(["bench", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_progress_is_silent_without_a_terminal() -> None:
     screen = io.StringIO()
     with output.progress("publishing", 10, Console(file=screen, force_terminal=False)) as bar:

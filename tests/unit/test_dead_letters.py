@@ -13,6 +13,7 @@ from stream.codec import Decoder, Encoder
 from stream.delivery import OutputTopics
 from stream.errors import StopError
 from stream.letters import Reason
+from stream.producer import ANY_PARTITION
 from stream.publishing import generate
 from tests.scripted_stage import Record, RecordingClient, Stage
 
@@ -162,3 +163,9 @@ def test_headers_that_the_client_cannot_read_end_no_worker(sent: list[dict[str, 
         ("traceparent", b"00-abc")
     ]
     assert stage.consumer.commits[-1] == {0: 10}
+
+
+def test_results_of_a_partition_that_was_added_go_by_their_keys() -> None:
+    same = OutputTopics("claims", "scores", "dead", True, partitions=4)
+    assert [same.result_partition(partition) for partition in (0, 3, 4)] == [0, 3, ANY_PARTITION]
+    assert OutputTopics("claims", "scores", "dead", False).result_partition(0) == ANY_PARTITION

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import bench.faults
-from bench.faults import checker
+from bench.faults import checker, tally
 from bench.faults.checker import Published, check
 from bench.faults.claims import Kind, pool
 from bench.faults.figures import figures
-from bench.faults.schedule import AT_LEAST_ONCE, EXACTLY_ONCE, Verdict, run
+from bench.faults.plan import draw_plan
+from bench.faults.recorded import Regression, as_json, from_json, regressions
+from bench.faults.schedule import AT_LEAST_ONCE, EXACTLY_ONCE, Verdict, run, run_plan
+from bench.faults.tally import Book, counted
 from stream.embedded.simulated import Message, Started
 from stream.embedded.simulated.message import Record
+from tests.regressions import DEFECTS
 
-FAILED_ONCE = [
-    int(line.split()[0])
-    for line in (Path(bench.faults.__file__).parent / "seeds.txt").read_text().splitlines()
-    if not line.startswith("#")
-]
+# Which of them show a defect changes with the program.
+EVERY_ORDER = (0, 24)
 
 
-@pytest.mark.parametrize("seed", FAILED_ONCE)
-def test_seeds_that_failed_once_stay_sound(seed: int) -> None:
-    verdict = run(seed)
-    assert verdict.sound, verdict
+@pytest.mark.parametrize("kept", regressions(), ids=lambda kept: kept.name)
+def test_schedules_that_failed_once_stay_sound(kept: Regression) -> None:
+    for order in kept.orders:
+        verdict = run_plan(replace(kept.plan, order=order), kept.mode)
+        assert verdict.sound, verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", regressions(), ids=lambda kept: kept.name)
+def test_schedules_that_are_kept_show_what_they_are_kept_for(
+    kept: Regression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DEFECTS[kept.name](monkeypatch)
+    assert not all(
+        run_plan(replace(kept.plan, order=order), kept.mode).sound for order in range(*EVERY_ORDER)
+    )
+
+
+def test_a_plan_is_the_same_after_it_was_written_down() -> None:
+    for seed in range(20):
+        plan = draw_plan(seed)
+        assert from_json(json.loads(json.dumps(as_json(plan)))) == plan
 
 
 @pytest.mark.parametrize("mode", [AT_LEAST_ONCE, EXACTLY_ONCE])
@@ -91,11 +110,35 @@ def test_the_checker_sees_what_is_wrong() -> None:
 def test_figures_name_failing_seeds() -> None:
     sound = run(1)
     failing: Verdict = replace(sound, seed=7, settled=False)
-    found = {figure.name: figure for figure in figures([sound, failing], "at_least_once", 2.0)}
+    tallies = [counted("at_least_once", seed, [each], 1.0) for seed, each in ((1, sound), (7, failing))]
+    found = {figure.name: figure for figure in figures(tallies, "at_least_once")}
     assert found["lost_at_least_once"].met
     named = found["failing_seeds_at_least_once"]
     assert (named.value, named.note, named.met) == (1, "7", False)
     assert found["schedules_per_s_at_least_once"].value == 1.0
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, verdict = list[int](), run(1)
+
+    def scripted(seed: int, _: str) -> Verdict:
+        if seed == 70:
+            raise KeyboardInterrupt
+        ran.append(seed)
+        return verdict
+
+    monkeypatch.setattr(tally, "run", scripted)
+    with pytest.raises(KeyboardInterrupt):
+        Book(tmp_path / "book").tallies(AT_LEAST_ONCE, 0, 120, lambda _: None)
+    monkeypatch.setattr(tally, "run", lambda seed, _: ran.append(seed) or verdict)
+    done = list[float]()
+    tallies = Book(tmp_path / "book").tallies(AT_LEAST_ONCE, 0, 120, done.append)
+    assert [each.count for each in tallies] == [50, 50, 20]
+    assert ran == [*range(70), *range(50, 120)]
+    assert sum(done) == 120
+    monkeypatch.setattr(tally, "sources", lambda: "another")
+    Book(tmp_path / "book").tallies(AT_LEAST_ONCE, 0, 50, done.append)
+    assert ran[-50:] == [*range(50)]
 
 
 def test_every_kind_of_claim_is_there() -> None:

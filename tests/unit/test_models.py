@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from models import open_model
+from models import DeviceError, open_model
 from models.digests import digest_file
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import FeatureSpec
@@ -153,6 +154,20 @@ def test_training_twice_gives_the_same_bytes_and_a_loadable_version(tmp_path: Pa
     assert first == second
     model = open_model("claims_filter_v9", repository=tmp_path / "a")
     assert model.identity.version == "9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"), [(torch.OutOfMemoryError, MemoryError), (torch.AcceleratorError, DeviceError)]
+)
+def test_what_a_device_raises_is_told_apart(error: type[Exception], becomes: type[Exception]) -> None:
+    model = open_model("claims_filter_v2.1")
+
+    def fail(*_: Any) -> Any:
+        raise error("says the device")
+
+    model._network = fail  # type: ignore[attr-defined]
+    with pytest.raises(becomes, match="says the device"):
+        model.warm_up([2])
 
 
 def test_models_are_built_by_several_threads_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,32 @@ def test_a_commit_that_failed_is_made_again_though_nothing_follows() -> None:
     assert stage.consumer.commits == [{0: 50}, {0: 50}]
 
 
+def test_a_commit_that_failed_for_one_of_its_partitions_is_made_again_for_that_one() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.publish(30, partition=1)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50, 1: 30}]
+    answers = [
+        SimpleNamespace(partition=0, offset=50, error=None),
+        SimpleNamespace(partition=1, offset=30, error=KafkaError(KafkaError.REQUEST_TIMED_OUT)),
+    ]
+    stage.pipeline.consumer.note_commit(None, answers)  # type: ignore[arg-type]
+    stage.run()
+    assert stage.consumer.commits == [{0: 50, 1: 30}, {1: 30}]
+
+
+def test_news_of_the_cluster_are_asked_for_after_a_rebalance_and_not_within() -> None:
+    stage = Stage()
+    stage.run(2)
+    asked = len(stage.consumer.asked_for)
+    stage.revoke(1)
+    stage.assign(1)
+    assert len(stage.consumer.asked_for) == asked
+    stage.run(3)
+    assert len(stage.consumer.asked_for) == asked + 1
+
+
 def test_a_record_whose_partition_came_back_within_the_same_poll_is_left_to_the_new_reading() -> None:
     stage = Stage()
     stage.publish(3, start=7)
@@ -234,6 +261,51 @@ def test_what_is_lost_is_neither_produced_nor_committed() -> None:
     assert stage.consumer.commits == []
     assert stage.count("stale_results_total") == 150
     assert stage.arena.in_flight == 0
+
+
+def test_what_a_poll_brings_while_the_stage_is_told_to_end_is_left_to_the_next_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    stage.publish(20)
+    given = stage.consumer.consume
+
+    def told_meanwhile(count: int, wait: float) -> list[Record]:
+        stage.pipeline.closing = True
+        return given(count, wait)
+
+    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
+    stage.step("intake")
+    assert stage.pipeline.unfinished() == 0
+
+
+def test_a_commit_for_a_topic_that_is_gone_is_not_made_again() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.run()
+    member = stage.pipeline.consumer
+    member.note_commit(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), [TopicPartition("claims", 0, 50)])
+    stage.consumer.commits.clear()
+    with pytest.raises(FatalError, match="'claims' is gone"):
+        stage.run()
+    stage.revoke(0, 1)
+    assert stage.consumer.commits == []
+
+
+def test_a_topic_that_was_made_anew_ends_the_worker_and_what_was_before_is_not_committed() -> None:
+    stage = Stage()
+    stage.publish(50)
+    stage.step()
+    stage.step("scoring", "output")
+    stage.producer.acknowledge(len(stage.producer))
+    stage.publish(10)
+    with pytest.raises(
+        FatalError, match=r"at offset 0, though it was read up to 50: the topic was made anew"
+    ):
+        stage.run()
+    stage.consumer.commits.clear()
+    stage.revoke(0, 1)
+    assert stage.consumer.commits == []
 
 
 def test_completions_of_an_old_assignment_do_not_count_for_the_new_one() -> None:

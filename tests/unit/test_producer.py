@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.errors import FatalError
 from stream.producer import ANY_PARTITION, ClaimProducer, Shipment
@@ -46,7 +47,7 @@ class RecordingClient:
 
 def shipment(count: int, done: list[str], name: str = "x", partition: int = 0, **more: Any) -> Shipment:
     messages = [{"value": f"{name}{i}".encode(), "key": None} for i in range(count)]
-    return Shipment("scores", partition, messages, more.get("headers", {}), lambda: done.append(name))
+    return Shipment("scores", partition, messages, more.get("headers", {}), lambda _: done.append(name))
 
 
 def test_the_last_message_of_a_partition_stands_for_all() -> None:
@@ -99,3 +100,35 @@ def test_a_failed_delivery_is_fatal_and_acknowledges_nothing() -> None:
     with pytest.raises(FatalError, match="not delivered: message timed out"):
         producer.serve()
     assert done == []
+
+
+FENCED = KafkaError(KafkaError._FENCED, "a gap was seen", fatal=True)
+
+
+def test_a_fatal_error_of_the_client_ends_the_worker_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = RecordingClient()
+
+    def poll(_: float) -> int:
+        raise KafkaException(FENCED)
+
+    monkeypatch.setattr(client, "poll", poll)
+    with pytest.raises(FatalError, match="cannot go on: a gap was seen"):
+        ClaimProducer(client, 5).serve()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [(KafkaException(FENCED), "a gap was seen"), (BufferError("queue full"), "[Qq]ueue full")],
+    ids=["fatal", "full"],
+)
+def test_what_the_client_refuses_ends_the_worker_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception, said: str
+) -> None:
+    client = RecordingClient()
+
+    def produce(*_: Any, **__: Any) -> None:
+        raise refusal
+
+    monkeypatch.setattr(client, "produce", produce)
+    with pytest.raises(FatalError, match=f"refused a message for 'scores': .*{said}"):
+        ClaimProducer(client, 5).send([shipment(1, [])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from stream.admin import AdminServer, application
-from stream.batching_view import batching_view
+from stream.batching_view import batching_view, standing
+from stream.cli import status
 from stream.cli.main import FAILED, USAGE, run
 from stream.decisions import BatchingStatus, Decision, DecisionLog, LaneReport, reasons, typical
 from stream.metrics import Snapshot, StageMetrics
@@ -29,7 +31,9 @@ def view(stage: Stage) -> dict[str, Any]:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    document = view(scored())
+    stage = scored()
+    snapshot = stage.metrics.snapshot()
+    document = {"instance": standing("", 1, 1, snapshot), **view(stage)}
     app = application(StageMetrics().snapshot, bool, bool, None, lambda: document, None)  # type: ignore[arg-type]
     server = AdminServer(app, "127.0.0.1", 0)
     server.start()
@@ -39,10 +43,10 @@ def address() -> Iterator[str]:
 
 def test_every_decision_says_what_was_known_and_what_came_of_it() -> None:
     stage = scored()
-    status = stage.pipeline.batching(stage.clock.now())
-    assert isinstance(status, BatchingStatus)
-    assert sum(decision.claims for decision in status.decisions) == 100
-    first = status.decisions[0]
+    told = stage.pipeline.batching(stage.clock.now())
+    assert isinstance(told, BatchingStatus)
+    assert sum(decision.claims for decision in told.decisions) == 100
+    first = told.decisions[0]
     assert (first.model, first.version, first.waiting, first.given_up, first.cap_ms) == (
         "null",
         "1.0.0",
@@ -52,7 +56,7 @@ def test_every_decision_says_what_was_known_and_what_came_of_it() -> None:
     )
     assert first.slack_ms is not None
     assert first.slack_ms > 0
-    lane = status.lanes[0]
+    lane = told.lanes[0]
     assert (lane.model, lane.waiting, lane.aside) == ("null", 0, 0)
     assert sum(lane.reasons.values()) == pytest.approx(1.0)
 
@@ -80,6 +84,9 @@ def test_the_log_keeps_the_latest() -> None:
 def test_the_command_shows_lanes_and_what_presses(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--url", address]) == 0
     shown = capsys.readouterr().out
+    assert shown.startswith("ready; 1 of 1 workers, 0 restarts\n100 read, 100 delivered, 0 dead letters\n")
+    assert "\n0 in flight, lag 0\n" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert "null:1.0.0" in shown
     assert "worker 3: intake read, pressure 0.00" in shown
     assert "on time so far: 100.00 %" in shown
@@ -88,6 +95,39 @@ def test_the_command_shows_lanes_and_what_presses(address: str, capsys: pytest.C
 def test_the_command_prints_json(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--url", address, "--json"]) == 0
     assert LaneReport(**json.loads(capsys.readouterr().out)["workers"][0]["lanes"][0]).model == "null"
+
+
+def test_it_can_be_watched_through_a_restart(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = status.ask, itertools.count()
+
+    def ask(url: str, path: str) -> tuple[int, dict[str, Any]]:
+        return (503, {"error": "starting"}) if next(asked) == 1 else real(url, path)
+
+    def sleep(_: float) -> None:
+        if next(slept) == 2:
+            raise KeyboardInterrupt
+
+    slept = itertools.count()
+    monkeypatch.setattr(status, "ask", ask)
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    assert run(["status", "--url", address, "--watch", "--json"]) == 130
+    said = capsys.readouterr()
+    assert [json.loads(line)["instance"]["ready"] for line in said.out.splitlines()] == [True, True]
+    assert said.err.strip() == f"claimstream: {address}: starting"
+
+
+def test_why_it_is_not_ready_is_said_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {
+        "instance": standing("workers are starting", 1, 2, Snapshot()),
+        **batching_view({}, Snapshot()),
+    }
+    monkeypatch.setattr(status, "ask", lambda *_: (200, document))
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out.startswith("not ready: workers are starting; 1 of 2 workers")
 
 
 @pytest.mark.parametrize(

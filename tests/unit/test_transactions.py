@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.errors import FatalError, UsageError
 from stream.transaction_policy import CommitTimes
@@ -62,10 +62,46 @@ def test_a_transaction_ends_at_its_size_and_the_rest_gathers() -> None:
         stage.step("intake")
         while stage.arena.in_flight:
             stage.step("scoring", "output")
-    assert stage.pipeline.producer.fill == 800 / (2 * LIMITS.messages)
+    assert stage.pipeline.producer.fill == 272 / LIMITS.messages
     stage.step("transactions")
     assert LIMITS.messages <= stage.log.transactions[0] < 800
     finished(stage, 800)
+
+
+def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:
+    stage = with_results(20)
+    stage.clock.advance(1.0)
+    assert stage.pipeline.producer.step(stage.clock.now()) <= stage.clock.now()
+    assert stage.log.transactions == [20]
+    stage.publish(20, start=20)
+    stage.clock.advance(1.0)
+    stage.step("loading", "intake")
+    while stage.arena.in_flight:
+        stage.step("scoring", "output")
+    stage.publish(5, start=40)
+    stage.step("intake")
+    stage.clock.advance(LIMITS.leisure - 0.001)
+    stage.step("transactions")
+    assert stage.log.transactions == [20]
+    stage.clock.advance(0.001)
+    stage.step("transactions")
+    assert stage.log.transactions == [20, 20]
+    assert stage.pipeline.delivery.typical == LIMITS.age
+    finished(stage, 45)
+
+
+def test_whoever_waits_for_an_end_is_not_kept_waiting_for_what_is_late() -> None:
+    stage = with_results(20)
+    stage.publish(5, start=20)
+    stage.step("intake")
+    stage.clock.advance(LIMITS.age)
+    assert stage.ledger.pending() == 25
+    stage.pipeline.producer._deadline = 0.0
+    stage.step("transactions")
+    assert stage.log.transactions == []
+    stage.pipeline.drain()
+    stage.step("transactions")
+    assert stage.log.transactions == [20]
 
 
 def test_results_gather_while_a_commit_waits() -> None:
@@ -158,6 +194,23 @@ def test_a_fenced_producer_ends_the_worker(call: str) -> None:
         stage.log.failing.append(("commit", abortable(), False))
     stage.log.failing.append((call, fatal(), False))
     stage.clock.advance(LIMITS.age)
+    with pytest.raises(FatalError, match=r"another worker has its transactional\.id"):
+        stage.step("transactions")
+    assert stage.scores == []
+
+
+def test_a_fatal_error_that_a_poll_reports_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = with_results(50)
+    client = stage.pipeline.producer._client  # type: ignore[attr-defined]
+    told = [fatal()]
+
+    def poll(_: float) -> int:
+        if told:
+            raise KafkaException(told.pop())
+        return 0
+
+    monkeypatch.setattr(client, "poll", poll)
+    stage.step("output")
     with pytest.raises(FatalError, match=r"another worker has its transactional\.id"):
         stage.step("transactions")
     assert stage.scores == []

@@ -9,14 +9,16 @@ from typing import Any
 
 import click
 
-import schemas
+from stream.claim_schemas import claim_decoder
+from stream.cli.configuration import effective
 from stream.cli.dlq.listing import row
 from stream.cli.dlq.options import cluster_options, connection, parse_place
 from stream.cli.dlq.reading import LetterTopic
 from stream.cli.examples import example
 from stream.cli.output import emit_json, table
+from stream.clock import SystemClock
 from stream.codec import Decoder
-from stream.errors import FatalError
+from stream.errors import FatalError, RetryError
 
 _SHOWN_BYTES = 512
 
@@ -36,13 +38,15 @@ def show(
 ) -> None:
     """Show one dead letter: why it is one, its headers, and its claim where that can be read."""
     place = parse_place(position)
+    settings = effective(config_file, {})
+    decoder = claim_decoder(settings.schemas, settings.limits.record_max_bytes, SystemClock())
     found = LetterTopic(*connection(config_file, bootstrap, client_options, topic))
     if (letter := found.letter(place)) is None:
         raise FatalError(
             f"there is no dead letter at {position} of {found.name!r}; `claimstream dlq list` has them"
         )
     document = row(letter, replayed=place in found.replayed())
-    claim, why = decoded(letter.value)
+    claim, why = decoded(letter.value, decoder)
     if as_json:
         document["key"] = _base64(letter.key)
         document["value"] = _base64(letter.value)
@@ -59,9 +63,12 @@ def show(
         click.echo(json.dumps(_plain(claim), indent=2, ensure_ascii=False))
 
 
-def decoded(value: bytes | None) -> tuple[dict[str, Any] | None, str]:
-    """The claim, or why its bytes are none of the shipped schema."""
-    result = Decoder(schemas.load("claim_event")).decode([value])
+def decoded(value: bytes | None, decoder: Decoder) -> tuple[dict[str, Any] | None, str]:
+    """The claim, or why its bytes are none that the stage reads."""
+    try:
+        result = decoder.decode([value])
+    except RetryError as error:
+        return None, str(error)
     if result.failures:
         return None, str(result.failures[0].error)
     claim: dict[str, Any] = result.claims.to_pylist()[0]

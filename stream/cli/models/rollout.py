@@ -23,7 +23,7 @@ from stream.cli.output import emit_json
 
 @click.command(
     epilog=example(
-        "claimstream models promote claims_filter 2.2.0 --weight 10 --repository /models",
+        "claimstream models promote claims_filter 2.2.0 --weight 10",
         "claimstream models promote claims_filter 2.2.0",
     )
 )

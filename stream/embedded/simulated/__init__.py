@@ -3,6 +3,7 @@
 from stream.embedded.simulated.cluster import SimulatedKafka, SimulatedProcess, Started
 from stream.embedded.simulated.consumer import SimulatedConsumer
 from stream.embedded.simulated.faults import Effect, Fault, Faults, PlannedFaults, ProcessDied, Step
+from stream.embedded.simulated.led_groups import Rhythm
 from stream.embedded.simulated.message import Message
 from stream.embedded.simulated.producer import SimulatedProducer
 
@@ -13,6 +14,7 @@ __all__ = [
     "Message",
     "PlannedFaults",
     "ProcessDied",
+    "Rhythm",
     "SimulatedConsumer",
     "SimulatedKafka",
     "SimulatedProcess",

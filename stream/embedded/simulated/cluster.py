@@ -19,13 +19,15 @@ from stream.embedded.simulated.faults import (
     UnansweredError,
     carry_out,
 )
-from stream.embedded.simulated.groups import Group
+from stream.embedded.simulated.groups import ClassicGroup, Group
+from stream.embedded.simulated.led_groups import AS_A_BROKER_HAS_IT, LedGroup, Rhythm
 from stream.embedded.simulated.log import PartitionLog
 from stream.embedded.simulated.message import Headers, Message, Place, Record
 from stream.embedded.simulated.producer import SimulatedProducer
 from stream.embedded.simulated.transactions import Transactions
 
 T = TypeVar("T")
+G = TypeVar("G", bound=Group)
 
 LARGEST_RECORD = 1_048_588
 _NAP = 0.02
@@ -33,12 +35,16 @@ _NAP = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A member began to read a partition at an offset: what it may deliver anew starts there."""
+    """A member began to read a partition at an offset: what it may deliver anew starts there.
+
+    `metadata`: of the commit that it began at.
+    """
 
     topic: str
     partition: int
     offset: int
     process: str
+    metadata: str = ""
 
 
 class SimulatedKafka:
@@ -53,8 +59,11 @@ class SimulatedKafka:
         clock: ManualClock,
         faults: Faults | None = None,
         waiting: Callable[[float], None] | None = None,
+        led: Rhythm = AS_A_BROKER_HAS_IT,
     ) -> None:
+        """`led`: what it prescribes to members that join by KIP-848."""
         self.clock = clock
+        self.rhythm = led
         self.faults = faults or Faults()
         self.away = False
         self.started: list[Started] = []
@@ -110,15 +119,31 @@ class SimulatedKafka:
             if record is not None
         ]
 
-    def note_start(self, place: Place, offset: int, process: str) -> None:
+    def note_start(self, place: Place, offset: int, process: str, metadata: str | None) -> None:
         """A member begins to read a partition here."""
-        self.started.append(Started(*place, offset, process))
+        self.started.append(Started(*place, offset, process, metadata or ""))
 
     def group(self, name: str) -> Group:
         """The group of this name."""
-        if name not in self._groups:
-            self._groups[name] = Group(name, self.partitions)
-        return self._groups[name]
+        return self._groups[name] if name in self._groups else self.classic(name)
+
+    def classic(self, name: str) -> ClassicGroup:
+        """The same for members that join by the classic protocol. Raises RefusedError."""
+        return self._of_kind(name, ClassicGroup)
+
+    def led(self, name: str) -> LedGroup:
+        """The same for members that join by KIP-848. Raises RefusedError."""
+        return self._of_kind(name, LedGroup)
+
+    def _of_kind(self, name: str, kind: type[G]) -> G:
+        """A group without members changes its protocol."""
+        found = self._groups.get(name)
+        if isinstance(found, kind):
+            return found
+        if found is not None and not found.empty:
+            raise RefusedError(KafkaError.INCONSISTENT_GROUP_PROTOCOL)
+        self._groups[name] = made = kind(name, self.partitions, found)
+        return made
 
     def process(self, name: str) -> SimulatedProcess:
         """A process in which clients can live."""

@@ -6,20 +6,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ClusterMetadata, PartitionMetadata, TopicMetadata
 
 from stream.embedded.simulated.faults import RefusedError, Step, UnansweredError
 from stream.embedded.simulated.fetching import Fetcher
 from stream.embedded.simulated.groups import Credentials, Offsets
-from stream.embedded.simulated.membership import Manners, Membership, News
+from stream.embedded.simulated.membership import LedMembership, Manners, Membership, News
 from stream.embedded.simulated.message import Message, Place, failure
 
 if TYPE_CHECKING:
     from stream.embedded.simulated.cluster import SimulatedProcess
 
 RebalanceCallback = Callable[["SimulatedConsumer", list[TopicPartition]], None]
+T = TypeVar("T")
 _ANSWER_SECONDS = 60.0
 _FOREVER = 1e9
 
@@ -32,7 +34,7 @@ class _Commit:
 
 
 class SimulatedConsumer:
-    """A member of a consumer group; cooperative-sticky.
+    """A member of a consumer group; cooperative-sticky, or led by the coordinator (KIP-848).
 
     `poll` and `consume` never wait: whoever drives lets time pass where a poll `found_nothing`.
     """
@@ -41,13 +43,7 @@ class SimulatedConsumer:
         self._options = options
         self._process = process
         self._group: str = options["group.id"]
-        manners = Manners(
-            options.get("heartbeat.interval.ms", 3_000) / 1_000,
-            options.get("session.timeout.ms", 45_000) / 1_000,
-            options.get("max.poll.interval.ms", 300_000) / 1_000,
-            options.get("group.instance.id"),
-        )
-        self._membership = Membership(process, self._group, manners)
+        self._membership = _membership(options, process)
         self._fetcher = Fetcher(
             process,
             committed=options.get("isolation.level", "read_committed") == "read_committed",
@@ -139,25 +135,33 @@ class SimulatedConsumer:
         if cached:
             high = self._fetcher.high(place)
             return (OFFSET_INVALID, OFFSET_INVALID) if high is None else (0, high)
-        ends: list[int] = []
-
-        def answered() -> bool:
-            try:
-                ends.append(self._process.ask(Step.WATERMARKS, lambda: self._process.cluster.log(*place).end))
-            except UnansweredError:
-                return False
-            return True
-
         try:
-            in_time = self._process.wait(answered, timeout)
+            return 0, self._answered_to(
+                Step.WATERMARKS,
+                lambda: self._process.cluster.log(*place).end,
+                timeout,
+                "Failed to get watermark offsets",
+            )
         except RefusedError as refusal:
             raise failure(
                 KafkaError._UNKNOWN_PARTITION,
                 "Failed to get watermark offsets: Local: Unknown partition",
             ) from refusal
-        if not in_time:
-            raise _timed_out("Failed to get watermark offsets")
-        return 0, ends[0]
+
+    def list_topics(self, topic: str, timeout: float = -1) -> ClusterMetadata:
+        """Of one topic. Unlike the real client this one may be asked in a callback as well."""
+        self._check()
+        found = ClusterMetadata()
+        count = self._answered_to(
+            Step.METADATA,
+            lambda: self._process.cluster.partitions(topic),
+            timeout if timeout >= 0.0 else _FOREVER,
+            "Failed to get metadata",
+        )
+        found.topics[topic] = TopicMetadata()
+        found.topics[topic].topic = topic
+        found.topics[topic].partitions = {number: PartitionMetadata() for number in range(count)}
+        return found
 
     def consumer_group_metadata(self) -> Credentials:
         """What `send_offsets_to_transaction` takes."""
@@ -306,9 +310,24 @@ class SimulatedConsumer:
         except (RefusedError, UnansweredError):
             return
         for place in places if found is not None else ():
-            offset = found[place][0] if found and place in found else self._reset(place)
+            offset, metadata = found[place] if found and place in found else (self._reset(place), "")
             self._fetcher.begin(place, offset)
-            self._process.cluster.note_start(place, offset, self._process.name)
+            self._process.cluster.note_start(place, offset, self._process.name, metadata)
+
+    def _answered_to(self, step: Step, request: Callable[[], T], timeout: float, what: str) -> T:
+        """The answer to a request that is made until somebody answers. Raises RefusedError, KafkaException."""
+        answers: list[T] = []
+
+        def answered() -> bool:
+            try:
+                answers.append(self._process.ask(step, request))
+            except UnansweredError:
+                return False
+            return True
+
+        if not self._process.wait(answered, timeout):
+            raise _timed_out(what)
+        return answers[0]
 
     def _reset(self, place: Place) -> int:
         earliest = self._options.get("auto.offset.reset", "latest") == "earliest"
@@ -327,6 +346,21 @@ class SimulatedConsumer:
 
     def _now(self) -> float:
         return self._process.cluster.clock.now()
+
+
+def _membership(options: dict[str, Any], process: SimulatedProcess) -> Membership:
+    """By the group protocol that the options name."""
+    longest = options.get("max.poll.interval.ms", 300_000) / 1_000
+    if options.get("group.protocol") == "consumer":
+        rhythm = process.cluster.rhythm
+        manners = Manners(rhythm.heartbeat, rhythm.session, longest, instance=None)
+        return LedMembership(process, options["group.id"], manners)
+    heartbeat, session = (
+        options.get("heartbeat.interval.ms", 3_000),
+        options.get("session.timeout.ms", 45_000),
+    )
+    manners = Manners(heartbeat / 1_000, session / 1_000, longest, options.get("group.instance.id"))
+    return Membership(process, options["group.id"], manners)
 
 
 def _place(partition: TopicPartition) -> Place:

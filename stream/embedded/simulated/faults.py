@@ -35,6 +35,7 @@ class Step(Enum):
     COMMIT = "commit"
     COMMITTED = "committed"
     WATERMARKS = "watermarks"
+    METADATA = "metadata"
     PRODUCE = "produce"
     INIT_PRODUCER = "init producer"
     ADD_PARTITIONS = "add partitions"

@@ -1,9 +1,13 @@
-"""The group coordinator: members, generations, sessions, committed offsets."""
+"""The group coordinator: members, generations, sessions, committed offsets.
+
+What both protocols share, and the classic one, in which all members join a generation together.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError
@@ -45,15 +49,64 @@ class _Member:
     assigned: frozenset[Place]
 
 
-class Group:
-    """One group. While it forms a generation, members of the one before may commit."""
+class Group(ABC):
+    """A group of either protocol. `partitions` tells how many a topic has."""
 
-    def __init__(self, name: str, partitions: Callable[[str], int]) -> None:
+    def __init__(self, name: str, partitions: Callable[[str], int], before: Group | None = None) -> None:
+        """`before`: the same group while it had the other protocol."""
         self.name = name
-        self.offsets: dict[Place, tuple[int, str | None]] = {}
-        self.unstable: dict[Place, set[int]] = {}
-        self.generation = 0
+        self.offsets: dict[Place, tuple[int, str | None]] = {} if before is None else before.offsets
+        self.unstable: dict[Place, set[int]] = {} if before is None else before.unstable
         self._partitions = partitions
+
+    @property
+    @abstractmethod
+    def empty(self) -> bool:
+        """Whether it has no members."""
+
+    @abstractmethod
+    def touch(self, name: str, now: float) -> None:
+        """The member's process lives and can be heard."""
+
+    @abstractmethod
+    def leave(self, who: Credentials, now: float) -> None:
+        """A member goes."""
+
+    @abstractmethod
+    def refresh(self, now: float) -> None:
+        """The topics changed: assign anew."""
+
+    @abstractmethod
+    def expire(self, now: float) -> None:
+        """Forget members whose time is over."""
+
+    @abstractmethod
+    def check_member(self, who: Credentials, places: Iterable[Place]) -> None:
+        """Raises RefusedError for who may not commit there."""
+
+    def check_commit(self, who: Credentials, offsets: Offsets) -> None:
+        """Raises RefusedError for a commit that may not be carried out."""
+        if who.member or not self.empty:
+            self.check_member(who, offsets)
+        if any(len(metadata or "") >= LONGEST_METADATA for _, metadata in offsets.values()):
+            raise RefusedError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+
+    def commit(self, who: Credentials, offsets: Offsets) -> None:
+        """Raises RefusedError."""
+        self.check_commit(who, offsets)
+        self.offsets.update(offsets)
+
+    def places(self, topics: Iterable[str]) -> list[Place]:
+        """All partitions of these topics."""
+        return [(topic, number) for topic in sorted(set(topics)) for number in range(self._partitions(topic))]
+
+
+class ClassicGroup(Group):
+    """While it forms a generation, members of the one before may commit."""
+
+    def __init__(self, name: str, partitions: Callable[[str], int], before: Group | None = None) -> None:
+        super().__init__(name, partitions, before)
+        self.generation = 0
         self._members: dict[str, _Member] = {}
         self._fenced: set[str] = set()
         self._forming: float | None = None
@@ -85,7 +138,6 @@ class Group:
         return self._forming is not None and not self._members[who.member].joined
 
     def touch(self, name: str, now: float) -> None:
-        """The member's process lives and can be heard."""
         if (member := self._members.get(name)) is not None:
             member.seen = now
 
@@ -96,7 +148,6 @@ class Group:
             self._settle()
 
     def refresh(self, now: float) -> None:
-        """The topics changed: assign anew."""
         self._begin(now)
 
     def expire(self, now: float) -> None:
@@ -114,19 +165,14 @@ class Group:
             self._begin(now)
         self._settle()
 
-    def check_commit(self, who: Credentials, offsets: Offsets) -> None:
-        """Raises RefusedError for a commit that may not be carried out."""
-        if who.member or self._members:
-            self._known(who)
-            if who.generation != self.generation:
-                raise RefusedError(KafkaError.ILLEGAL_GENERATION)
-        if any(len(metadata or "") >= LONGEST_METADATA for _, metadata in offsets.values()):
-            raise RefusedError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+    def check_member(self, who: Credentials, places: Iterable[Place]) -> None:
+        self._known(who)
+        if who.generation != self.generation:
+            raise RefusedError(KafkaError.ILLEGAL_GENERATION)
 
-    def commit(self, who: Credentials, offsets: Offsets) -> None:
-        """Raises RefusedError."""
-        self.check_commit(who, offsets)
-        self.offsets.update(offsets)
+    @property
+    def empty(self) -> bool:
+        return not self._members
 
     def _known(self, who: Credentials) -> None:
         if who.member in self._fenced:
@@ -158,10 +204,7 @@ class Group:
             return
         self.generation += 1
         owned = {name: member.application.owned for name, member in self._members.items()}
-        target = balanced(self._subscribed(), owned)
+        topics = (topic for member in self._members.values() for topic in member.application.topics)
+        target = balanced(self.places(topics), owned)
         for name, places in cooperative(target, owned).items():
             self._members[name].assigned = places
-
-    def _subscribed(self) -> Sequence[Place]:
-        topics = sorted({topic for member in self._members.values() for topic in member.application.topics})
-        return [(topic, number) for topic in topics for number in range(self._partitions(topic))]

@@ -127,19 +127,19 @@ class Membership:
             self._await_generation(now)
         elif now >= self._next_heartbeat:
             self._next_heartbeat = now + self._manners.heartbeat
-            group, who = self._process.cluster.group(self._group), self.credentials
+            group, who = self._process.cluster.classic(self._group), self.credentials
             self._must_join |= self._process.ask(Step.HEARTBEAT, lambda: group.heartbeat(who))
 
     def _join(self, now: float) -> None:
         manners, who = self._manners, self.credentials
         application = Application(self._topics, self.owned, manners.session, manners.max_poll)
-        group = self._process.cluster.group(self._group)
+        group = self._process.cluster.classic(self._group)
         self._member = self._process.ask(Step.JOIN, lambda: group.join(who, application, now))
         self._must_join, self._waiting = False, True
         self._await_generation(now)
 
     def _await_generation(self, now: float) -> None:
-        group, who = self._process.cluster.group(self._group), self.credentials
+        group, who = self._process.cluster.classic(self._group), self.credentials
         if group.heartbeat(who):
             self._join(now)
             return
@@ -178,3 +178,43 @@ class Membership:
 
     def _now(self) -> float:
         return self._process.cluster.clock.now()
+
+
+class LedMembership(Membership):
+    """The same by KIP-848: the coordinator says in answer to heartbeats what to give up, and then what to take.
+
+    The application is told the same news; the epoch may change without any.
+    """
+
+    _told_less = False
+
+    def told(self, news: News, places: frozenset[Place]) -> None:
+        super().told(news, places)
+        self._next_heartbeat = 0.0
+
+    def _talk(self, now: float) -> None:
+        if now < self._next_heartbeat or (self._news and not self._member):
+            return
+        group = self._process.cluster.led(self._group)
+        if not self._member:
+            application = Application(self._topics, self.owned, self._manners.session, self._manners.max_poll)
+            self._member = self._process.ask(Step.JOIN, lambda: group.join(application, now))
+            self._generation = 0
+        self._next_heartbeat = now + self._manners.heartbeat
+        if self._news:
+            # It lives, and has not yet done what it was told last.
+            return
+        who, owned = self.credentials, self.owned
+        self._generation, assigned = self._process.ask(
+            Step.HEARTBEAT, lambda: group.heartbeat(who, owned, now)
+        )
+        if revoked := owned - assigned:
+            self._news.append((News.REVOKED, revoked))
+            self._told_less = True
+        elif (added := assigned - owned) or self._told_less:
+            self._news.append((News.ASSIGNED, added))
+            self._told_less = False
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._next_heartbeat = 0.0

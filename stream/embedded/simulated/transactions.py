@@ -67,7 +67,8 @@ class Transactions:
         return Identity(who.name, state.producer, state.epoch)
 
     def add(self, who: Identity, place: Place, now: float) -> None:
-        """Begin with the first partition. Raises RefusedError."""
+        """Begin with the first partition. Raises RefusedError, for a partition that does not exist as well."""
+        self._log(place)
         state = self._ongoing(who, now)
         state.places.add(place)
 
@@ -76,7 +77,12 @@ class Transactions:
     ) -> None:
         """Offsets that count once the transaction commits. Raises RefusedError."""
         state = self._ongoing(who, now)
-        group.check_commit(member, offsets)
+        try:
+            group.check_commit(member, offsets)
+        except RefusedError as refusal:
+            # Producers are told so, whatever the protocol of the group.
+            stale = refusal.code == KafkaError.STALE_MEMBER_EPOCH
+            raise RefusedError(KafkaError.ILLEGAL_GENERATION) if stale else refusal from refusal
         state.offsets.append((group, offsets))
         for place in offsets:
             group.unstable.setdefault(place, set()).add(state.producer)

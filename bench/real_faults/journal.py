@@ -1,0 +1,43 @@
+"""Trials on disk, a line each, so that a long run goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from bench.real_faults.trial import Trial
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Every line is a whole trial, or was cut off when the run was."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def trials(self) -> list[Trial]:
+        return list(self._read())
+
+    def add(self, trial: Trial) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a", encoding="utf-8") as sink:
+            sink.write("\n" + json.dumps(asdict(trial)))
+
+    def _read(self) -> Iterator[Trial]:
+        if not self._file.exists():
+            return
+        for line in filter(None, self._file.read_text(encoding="utf-8").splitlines()):
+            try:
+                yield _trial(json.loads(line))
+            except ValueError:
+                log.warning("%s: a line that was cut off is left out", self._file)
+
+
+def _trial(entry: dict[str, object]) -> Trial:
+    names = {each.name for each in fields(Trial)}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name in names}
+    return Trial(**values)  # type: ignore[arg-type]

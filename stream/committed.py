@@ -1,0 +1,36 @@
+"""What a group has committed: offsets, and what is complete beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from stream import offset_metadata
+from stream.offset_metadata import NOTHING
+from stream.records import Integers
+
+
+def read_committed(
+    new_client: Callable[[], Consumer], topic: str, partitions: Sequence[int], seconds: float
+) -> dict[int, tuple[int, Integers]]:
+    """Committed offset of each partition, and the runs beyond it, by a client of its own that joins no group.
+
+    Raises KafkaException, and ValueError for metadata that cannot be read.
+    """
+    client = new_client()
+    try:
+        answers = client.committed([TopicPartition(topic, partition) for partition in partitions], seconds)
+    finally:
+        client.close()
+    for answer in answers:
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+    return {answer.partition: (answer.offset, runs(answer)) for answer in answers}
+
+
+def runs(committed: TopicPartition) -> Integers:
+    """What is complete beyond a committed offset. ValueError, which says why, for metadata that cannot be read."""
+    if committed.offset < 0 or not committed.metadata:
+        return NOTHING
+    return offset_metadata.read(committed.offset, committed.metadata)

@@ -1,0 +1,124 @@
+"""What serves the faults on real brokers: the proxy, the levers, the journal, the figures. No broker here."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench.real_faults import soak
+from bench.real_faults.figures import figures
+from bench.real_faults.journal import Journal
+from bench.real_faults.levers import Lever, Levers
+from bench.real_faults.proxy import Api, KafkaProxy
+from bench.real_faults.soak import Held
+from bench.real_faults.table import FAULTS
+from bench.real_faults.trial import Trial
+from stream.embedded.ports import free_ports
+
+
+def trial(**more: object) -> Trial:
+    values: dict[str, object] = {
+        "fault": "kill",
+        "mode": "at_least_once",
+        "seed": 1,
+        "strikes": 2,
+        "published": 500,
+        "recovered": (1.0, 3.0),
+        "lost": 0,
+        "duplicated": 0,
+        "repeated": 8,
+        "out_of_order": 0,
+        "wrong": 0,
+        "complaints": (),
+    }
+    return Trial(**{**values, **more})  # type: ignore[arg-type]
+
+
+def test_every_fault_has_a_name_of_its_own_and_strikes_in_some_mode() -> None:
+    assert max(Counter(fault.name for fault in FAULTS).values()) == 1
+    assert all(fault.modes for fault in FAULTS)
+
+
+def test_a_journal_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "deep" / "journal.jsonl")
+    assert journal.trials() == []
+    journal.add(trial())
+    with (tmp_path / "deep" / "journal.jsonl").open("a") as sink:
+        sink.write('\n{"fault": "ki')
+    journal.add(trial(seed=2, complaints=("late",)))
+    assert journal.trials() == [trial(), trial(seed=2, complaints=("late",))]
+
+
+def test_figures_sum_zeros_name_what_fails_and_tell_times() -> None:
+    found = {
+        figure.name: figure
+        for figure in figures(
+            [trial(), trial(seed=2, lost=1), trial(fault="hang", mode="exactly_once", repeated=0)]
+        )
+    }
+    assert (found["real_strikes"].value, found["real_lost"].met, found["real_duplicated"].met) == (
+        6,
+        False,
+        True,
+    )
+    assert (found["real_failing"].value, found["real_failing"].note) == (1, "kill at_least_once 2")
+    assert found["duplicates_per_kill"].value == 4.0
+    assert found["recover_kill_at_least_once"].value == 2.0
+    assert "the longest 3.0 s" in found["recover_kill_at_least_once"].note
+
+
+def test_growth_is_told_from_what_was_held_after_the_warm_up() -> None:
+    held = [Held(50.0, 8, 20), *[Held(100.0, 10, 30)] * 10, *[Held(130.0, 10, 31)] * 10]
+    memory, threads, files = soak.grown("worker", held)
+    assert (memory.value, memory.met) == (30.0, False)
+    assert (threads.value, threads.met) == (0, True)
+    assert (files.value, files.met) == (1, True)
+
+
+def test_a_lever_is_pulled_once(tmp_path: Path) -> None:
+    levers = Levers(tmp_path)
+    lever = Lever("hand over", "before", "queue full")
+    levers.pull(lever)
+    levers.reach("hand over", "after")
+    assert levers.pulled(lever)
+    with pytest.raises(BufferError):
+        levers.reach("hand over", "before")
+    levers.reach("hand over", "before")
+    assert not levers.pulled(lever)
+
+
+def frame(*numbers: tuple[str, int]) -> bytes:
+    body = b"".join(struct.pack(f">{kind}", number) for kind, number in numbers)
+    return struct.pack(">i", len(body)) + body
+
+
+def test_the_proxy_loses_the_answer_that_it_is_told_to_and_the_connection_with_it() -> None:
+    port, upstream = free_ports(2)
+    server = socket.create_server(("127.0.0.1", upstream))
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as requests:
+            while head := requests.read(4):
+                body = requests.read(*struct.unpack(">i", head))
+                connection.sendall(frame(("i", struct.unpack(">hhi", body[:8])[2])))
+
+    threading.Thread(target=answer, daemon=True).start()
+    proxy = KafkaProxy(port, upstream)
+    proxy.start()
+    try:
+        proxy.lose_answer(Api.END_TXN)
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            client.sendall(frame(("h", Api.PRODUCE), ("h", 9), ("i", 1)))
+            assert client.recv(100) == frame(("i", 1))
+            client.sendall(frame(("h", Api.END_TXN), ("h", 3), ("i", 2)))
+            assert client.recv(100) == b""
+        assert proxy.lost == 1
+    finally:
+        proxy.stop()
+        server.close()
