@@ -54,7 +54,7 @@ class Summary:
     name="score",
     epilog=example(
         "claimstream score claims.csv.gz --mapping tuva --output scores.parquet",
-        "claimstream score claims.csv.gz --mapping tuva --output scores.csv --model claims_filter:2.1.0",
+        "claimstream score claims.csv.gz --mapping tuva --output scores.csv",
     ),
 )
 @click.argument("file", type=click.Path(path_type=Path))
