@@ -32,7 +32,7 @@ class Fairness:
         total, behind = 0, set()
         for partition, lag in sorted(lags.items(), key=lambda item: item[1]):
             total += lag
-            if total > (_BACK if partition in self.behind else 1.0) * claims:
+            if behind or total > (_BACK if partition in self.behind else 1.0) * claims:
                 behind.add(partition)
         self.behind = frozenset(behind) if len(behind) < len(lags) else _NOBODY
 

@@ -56,10 +56,11 @@ _TOGETHER = ("mapping", "label", "positive", "time")
     "--date-token",
     "dates",
     type=click.Choice(_DATES),
+    metavar="TOKEN",
     multiple=True,
     default=("lag",),
     show_default=True,
-    help="What of the dates is a category.",
+    help=f"What of the dates is a category: {', '.join(_DATES)}.",
 )
 @click.option("--name", help="Name of the model. Default: that of the mapping.")
 @click.option("--version", default="1.0.0", show_default=True)
