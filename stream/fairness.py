@@ -29,7 +29,8 @@ class Fairness:
         The least behind come first, as many as can be read in that time, and the rest gives way. Where all or none are
         behind, nobody does.
         """
-        total, behind = 0, set()
+        total = 0
+        behind: set[int] = set()
         for partition, lag in sorted(lags.items(), key=lambda item: item[1]):
             total += lag
             if behind or total > (_BACK if partition in self.behind else 1.0) * claims:
