@@ -67,7 +67,7 @@ def test_a_batch_is_never_empty_and_never_exceeds_what_is_there_or_allowed(
         assert 1 <= portion.size <= at.sizes.most
         assert portion.skip >= 0
         assert portion.skip + portion.count <= lane.waiting
-        assert 0 <= portion.aside <= lane.aside
+        assert 0 <= portion.aside <= lane.aside + portion.skip
         longest = at.curve.seconds(portion.size) * (1.0 + at.margin) + at.reserve
         assert portion.size == 1 or longest <= at.cap + 1e-9
 

@@ -67,6 +67,14 @@ def test_what_was_set_aside_is_told_and_joins_later_batches() -> None:
     assert lane.view(3.0).deadline == 1.5
 
 
+def test_who_is_set_aside_now_may_fill_the_same_batch_behind_who_was_before() -> None:
+    lane = Lane(0)
+    lane.push(np.arange(6, dtype=np.int32), np.arange(6.0), 1.0)
+    assert lane.take(Portion(1, 1), 1.5).tolist() == [1]
+    assert lane.take(Portion(2, 2, 2), 2.0).tolist() == [4, 5, 0, 2]
+    assert (lane.waiting, lane.view(2.5).aside) == (0, 1)
+
+
 def test_a_lane_waits_since_it_was_last_served() -> None:
     lane, rows, deadlines = Lane(0), np.arange(4, dtype=np.int32), np.full(4, 9.0)
     lane.push(rows, deadlines, 1.0)
