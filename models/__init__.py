@@ -1,7 +1,7 @@
 """Models: what a version is, how claims become tensors, how a batch is scored, where models are kept."""
 
 from models.assembly import GIGABYTE, CacheOptions, open_pool
-from models.devices import CPU, Occupation, occupation
+from models.devices import CPU, occupation
 from models.errors import DeviceError, FeatureError, ModelError, UnavailableError, UnknownModelError
 from models.inference import BatchResults, ClaimResult
 from models.lookups import hit_rates
@@ -29,7 +29,6 @@ __all__ = [
     "ModelError",
     "ModelIdentity",
     "ModelPriority",
-    "Occupation",
     "Pool",
     "Repository",
     "SyncModelCacheManager",

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from models.errors import UnavailableError
 
 CPU = "cpu"
 _AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Occupation:
-    """Bytes available and in all; `load` in per cent since the last reading."""
-
-    available: float
-    total: float
-    load: float
 
 
 def place(wanted: str) -> str:
@@ -39,9 +28,9 @@ def place(wanted: str) -> str:
     return wanted
 
 
-def occupation(device: str) -> Occupation:
-    """Of a GPU, by its driver."""
+def occupation(device: str) -> tuple[float, float, float]:
+    """Of a GPU, by its driver: bytes available and in all, load in per cent."""
     import torch
 
     available, total = torch.cuda.mem_get_info(device)
-    return Occupation(float(available), float(total), float(torch.cuda.utilization(device)))
+    return float(available), float(total), float(torch.cuda.utilization(device))

@@ -36,7 +36,7 @@ from stream.letter_limit import LetterRules
 from stream.loader import LoadedModel, Loader
 from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
-from stream.occupancy import Occupancy
+from stream.occupancy import Occupancy, SeesOccupancy
 from stream.offsets import OffsetLedger
 from stream.options import (
     TopicShape,
@@ -52,7 +52,7 @@ from stream.options import (
 )
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
-from stream.pipeline import Bounds, Pipeline, Rhythm, SeesOccupancy
+from stream.pipeline import Bounds, Pipeline, Rhythm
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
 from stream.roster import Roster

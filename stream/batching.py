@@ -264,6 +264,8 @@ class Batcher:
         self, batch: MicroBatch, view: LaneView, at: Situation, close: Close, now: float, wall: float
     ) -> Decision:
         identity, count, skip = self._models.identity(view.lane), len(batch.rows), close.portion.skip
+        # Some of those set aside now may fill this very batch.
+        at_once = max(close.portion.aside - view.aside, 0)
         return Decision(
             wall,
             identity.name,
@@ -271,7 +273,7 @@ class Batcher:
             close.reason.value,
             count,
             close.portion.aside,
-            skip,
+            skip - at_once,
             view.waiting,
             view.aside,
             view.rate,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream import offset_metadata
 from stream.offset_metadata import NOTHING
-from stream.records import Integers
+from stream.records import Flags, Integers, Positions
 
 
 def read_committed(
@@ -34,3 +34,14 @@ def runs(committed: TopicPartition) -> Integers:
     if committed.offset < 0 or not committed.metadata:
         return NOTHING
     return offset_metadata.read(committed.offset, committed.metadata)
+
+
+def covered_by(completed: Mapping[int, tuple[int, Integers]], positions: Positions) -> Flags:
+    """Which positions were committed, by partition: below the offset, or in the runs beyond it."""
+    covered = positions.offsets < 0
+    for partition, (offset, beyond) in completed.items():
+        mine = positions.partitions == partition
+        covered |= mine & (positions.offsets < offset)
+        if len(beyond):
+            covered |= mine & offset_metadata.contains(beyond, positions.offsets)
+    return covered

@@ -12,7 +12,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream.committed import runs
 from stream.errors import FatalError
-from stream.letters import UNREADABLE, ask_for_headers
+from stream.letters import headers_of
 from stream.metrics import StageMetrics
 from stream.offset_metadata import NOTHING
 from stream.offsets import OffsetLedger, Standing
 from stream.pauses import Pauses
-from stream.records import Flags, Headers, Integers, Polled, distinct
+from stream.records import Flags, Integers, Polled, distinct
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +245,7 @@ class ClaimConsumer:
         return Polled(
             values=[m.value() for m in messages],
             keys=[m.key() for m in messages],
-            headers=_headers(messages),
+            headers=headers_of(messages),
             partitions=partitions,
             offsets=offsets,
             epochs=epochs,
@@ -394,16 +393,3 @@ class ClaimConsumer:
 
 def _numbers(partitions: list[TopicPartition]) -> list[int]:
     return sorted(partition.partition for partition in partitions)
-
-
-def _headers(messages: list[Message]) -> dict[int, Headers]:
-    given: list[Headers | None] = []
-    while len(given) < len(messages):
-        try:
-            given.extend(map(ask_for_headers, islice(messages, len(given), None)))
-        except SystemError:
-            # `given` ends before the message at fault, which is not asked again: its next answer holds a null pointer.
-            bad = messages[len(given)]
-            log.warning("the headers of %d@%d cannot be read", bad.partition(), bad.offset())
-            given.append([(UNREADABLE, None)])
-    return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}

@@ -7,12 +7,17 @@ the number of the attempt and the letter that it comes from.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from operator import methodcaller
 from typing import Any
 
 from stream.records import Headers
+
+log = logging.getLogger(__name__)
 
 PREFIX = "claimstream-"
 ATTEMPT = f"{PREFIX}attempt"
@@ -29,6 +34,20 @@ _FIRST = f"{PREFIX}error-class"
 _LONGEST_MESSAGE = 2_000
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _MOST_ATTEMPTS = 1_000_000
+
+
+def headers_of(messages: Sequence[Any]) -> dict[int, Headers]:
+    """Headers of the messages that have any, by place; of one whose headers the client cannot read, a mark."""
+    given: list[Headers | None] = []
+    while len(given) < len(messages):
+        try:
+            given.extend(map(ask_for_headers, islice(messages, len(given), None)))
+        except SystemError:
+            # `given` ends before the message at fault, which is not asked again: its next answer holds a null pointer.
+            bad = messages[len(given)]
+            log.warning("the headers of %d@%d cannot be read", bad.partition(), bad.offset())
+            given.append([(UNREADABLE, None)])
+    return {row: headers for row, headers in enumerate(given) if headers} if any(given) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -19,6 +20,12 @@ class Readings:
 
     host: DeviceLoad
     device: DeviceLoad
+
+
+class SeesOccupancy(Protocol):
+    """Looks at the machine."""
+
+    def read(self) -> Readings: ...
 
 
 class Unoccupied:
@@ -40,8 +47,7 @@ class Occupancy:
         host = self._host()
         if self._device == CPU:
             return Readings(host, host)
-        gpu = occupation(self._device)
-        return Readings(host, DeviceLoad(gpu.available, gpu.total, gpu.load))
+        return Readings(host, DeviceLoad(*occupation(self._device)))
 
     def _host(self) -> DeviceLoad:
         memory, load = psutil.virtual_memory(), psutil.cpu_percent()

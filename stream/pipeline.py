@@ -16,7 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
 from stream.metrics import StageMetrics
-from stream.occupancy import Readings, Unoccupied
+from stream.occupancy import Readings, SeesOccupancy, Unoccupied
 from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import Sender
@@ -90,12 +90,6 @@ class Signals:
     loader: Callable[[], None]
     progress: Callable[[], None]
     transactions: Callable[[], None]
-
-
-class SeesOccupancy(Protocol):
-    """Looks at the machine."""
-
-    def read(self) -> Readings: ...
 
 
 @dataclass(eq=False)
@@ -334,9 +328,10 @@ class Pipeline:
 
     def _flow(self, now: float) -> Flow:
         before = self.gate.flow
-        self._be_fair(now)
+        filled = max(self._fills())
+        self._be_fair(filled, now)
         fullest = max(
-            *self._fills(),
+            filled,
             self.outbox.letter_fill,
             # Those that give way fill the lanes; that must not keep the others out.
             0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead,
@@ -349,11 +344,11 @@ class Pipeline:
             self.consumer.resume()
         return flow
 
-    def _be_fair(self, now: float) -> None:
+    def _be_fair(self, filled: float, now: float) -> None:
         if now >= self._next_judgement:
             self._next_judgement = now + self.rhythm.fair
             self.fairness.judge(self.consumer.lags(), 0.5 * self.bounds.budget * self._reading.at(now))
-        self.consumer.give_way(self.fairness.yielding(max(self._fills())))
+        self.consumer.give_way(self.fairness.yielding(filled))
 
     def _score(self, chosen: Chosen, model: ScoringModel) -> Outcome:
         started = self.clock.now()

@@ -29,14 +29,14 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from stream import offset_metadata
 from stream.backoff import Backoff, BackoffRule
 from stream.clock import Clock
+from stream.committed import covered_by
 from stream.errors import FatalError, UsageError
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger, Standing
 from stream.producer import Shipment, hand_over
-from stream.records import Flags, Integers, Positions
+from stream.records import Integers, Positions
 from stream.transaction_policy import CommitTimes, Meaning, TransactionLimits, meaning
 from stream.watchdog import Watchdog
 
@@ -321,7 +321,7 @@ class TransactionalProducer:
             self._client, self._successor, self._uncertain = self._successor, None, None
         self._again(rest)
         for shipment in done:
-            shipment.acknowledged(False)
+            shipment.acknowledged(None)
 
     def _look_again(self, error: Exception) -> None:
         now = self._clock.now()
@@ -338,7 +338,7 @@ class TransactionalProducer:
         done: list[Shipment] = []
         rest: list[Shipment] = []
         for shipment in current:
-            covered = _covered(shipment.positions, completed)
+            covered = covered_by(completed, shipment.positions)
             if covered.any() and not covered.all():
                 raise FatalError("a transaction was committed in part: somebody else commits for this group")
             (done if covered.all() else rest).append(shipment)
@@ -390,13 +390,3 @@ class TransactionalProducer:
                 if over or meaning(error.args[0]) is not Meaning.AGAIN:
                     raise
         raise AssertionError("unreachable")
-
-
-def _covered(positions: Positions, completed: Mapping[int, tuple[int, Integers]]) -> Flags:
-    covered = positions.offsets < 0
-    for partition, (offset, runs) in completed.items():
-        mine = positions.partitions == partition
-        covered |= mine & (positions.offsets < offset)
-        if len(runs):
-            covered |= mine & offset_metadata.contains(runs, positions.offsets)
-    return covered

@@ -129,6 +129,17 @@ def test_late_claims_wait_for_lanes_that_can_be_on_time() -> None:
     assert desk.next().batch.lane == 0
 
 
+def test_only_who_stays_aside_counts_as_given_up() -> None:
+    desk = Desk(FAST)
+    desk.push(0, [-1.0] * 600 + [30.15] * 5)
+    # So long after they came nothing presses: nobody is given up for what is predicted.
+    chosen = desk.next(30.0)
+    size = len(chosen.batch.rows)
+    assert chosen.batch.rows[:5].tolist() == list(range(600, 605))
+    assert (chosen.decision.late, chosen.decision.given_up) == (size - 5, 605 - size)
+    assert desk.lanes.aside() == chosen.decision.given_up
+
+
 def test_what_is_aside_for_too_long_goes_first() -> None:
     desk = Desk(FAST)
     desk.push(0, [0.001] * 3 + [0.15] * 300)

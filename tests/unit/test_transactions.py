@@ -144,6 +144,7 @@ def test_a_commit_of_unknown_outcome_is_found_out(error: KafkaError, applied: bo
     assert len(stage.log.clients) == 2
     assert stage.ledger.pending() == (0 if applied else 50)
     finished(stage, 50)
+    assert stage.pipeline.delivery.typical >= LIMITS.age
 
 
 def test_nothing_is_produced_until_the_outcome_is_found_out() -> None:

@@ -126,7 +126,8 @@ def _parts(found: LabelledClaims, parts_of: TimeSplit) -> Parts:
 
 def _described(asked: FileTraining, found: LabelledClaims) -> str:
     columns = asked.columns
-    digest = hashlib.sha256(asked.data.read_bytes()).hexdigest()
+    with asked.data.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     return (
         f"{asked.data.name} (SHA-256 {digest[:16]}…) by mapping {Path(asked.mapping).stem}, "
         f"{len(found.labels)} claims; label {columns.label} = {columns.positive}, seed {asked.seed}"
