@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +19,7 @@ import schemas
 from bench.broker import loaded_broker
 from bench.plots import windows_plot
 from bench.report import Figure, spread
-from bench.windows import Route
+from bench.windows import Route, one_round
 from stream.clock import SystemClock
 from stream.codec import Encoder
 from stream.codec.framing import single_object_prefix
@@ -36,7 +35,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     with TemporaryDirectory() as name, loaded_broker(0) as route:
         contestants = _contestants(Path(name), list(generate(claims, _SEED)), route)
         # The first round is the broker's: its compiler is slow until it has seen some.
-        results = [_round(contestants, claims, number) for number in range(rounds + 1)][1:]
+        results = [one_round(contestants, claims, number) for number in range(rounds + 1)][1:]
     windows_plot(results, plots / "publish.png")
     return figures(results)
 
@@ -80,17 +79,6 @@ def _contestants(folder: Path, batches: list[pa.RecordBatch], route: Route) -> d
         "csv": lambda: _publish(_publisher(route), rows, "plain"),
         "parquet": lambda: _publish(_publisher(route), parquet),
     }
-
-
-def _round(contestants: dict[str, Contestant], claims: int, number: int) -> dict[str, float]:
-    """Claims a second of each; whoever goes first in one round goes last in the next."""
-    names = list(contestants)
-    speeds: dict[str, float] = {}
-    for name in names if number % 2 else names[::-1]:
-        start = time.perf_counter()
-        contestants[name]()
-        speeds[name] = claims / (time.perf_counter() - start)
-    return speeds
 
 
 def _publisher(route: Route) -> Publisher:

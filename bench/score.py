@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from bench.plots import windows_plot
 from bench.report import Figure, spread
+from bench.windows import one_round
 from models import CacheOptions
 from stream.allocator import keep_freed_memory
 from stream.clock import SystemClock
@@ -46,7 +46,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     options = CacheOptions(redis_url=None, device="cpu", threads=1)
     with TemporaryDirectory() as name, opened_models(options, _ROUTES) as fleet:
         contestants = _contestants(Path(name), list(generate(count, _SEED)), fleet)
-        results = [_round(contestants, count, number) for number in range(rounds)]
+        results = [one_round(contestants, count, number) for number in range(rounds)]
     windows_plot(results, plots / "score.png")
     return _figures(results)
 
@@ -110,14 +110,3 @@ def _score(folder: Path, fleet: Fleet, layout: Layout) -> None:
         scorer = OfflineScorer(fleet, _ROUTES, layout, _FILE, clock)
         score_all(Portions(source, layout.portion), scorer, store)
         store.deliver()
-
-
-def _round(contestants: dict[str, Callable[[], object]], claims: int, number: int) -> dict[str, float]:
-    """Claims a second of each; whoever goes first in one round goes last in the next."""
-    names = list(contestants)
-    speeds: dict[str, float] = {}
-    for name in names if number % 2 else names[::-1]:
-        start = time.perf_counter()
-        contestants[name]()
-        speeds[name] = claims / (time.perf_counter() - start)
-    return speeds

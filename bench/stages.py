@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import schemas
 from bench.broker import loaded_broker
 from bench.plots import cost_plot
 from bench.report import Figure
+from bench.scrape import numbers, page
 from bench.windows import Meter, Route, running, stage
 from models import open_model
 from stream.codec import Decoder, Encoder
@@ -90,12 +90,6 @@ def _is_dry(route: Route, delivered: int) -> bool:
 
 
 def _costs() -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    numbers = {
-        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"
-    }
-    delivered = numbers["claimstream_claims_delivered_total"]
-    return {
-        part: 1e6 * numbers[f'claimstream_busy_seconds_total{{part="{part}"}}'] / delivered for part in _PARTS
-    }
+    found = numbers(page(_PORT, "/metrics")[1])
+    delivered = found["claims_delivered_total"]
+    return {part: 1e6 * found[f'busy_seconds_total{{part="{part}"}}'] / delivered for part in _PARTS}

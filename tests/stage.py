@@ -19,6 +19,8 @@ import psutil
 from confluent_kafka import Producer
 
 import schemas
+from bench.real_faults.stage import names
+from bench.scrape import page
 from stream.audit import Finding, Topics, audit, messages
 from stream.codec import Encoder
 from stream.publishing import generate
@@ -48,13 +50,7 @@ class RunningStage:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text; status 0 while nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except urllib.error.URLError:
-            return 0, ""
+        return page(self._port, path, 5.0)
 
     def order(self, action: str, models: Sequence[str], token: str) -> tuple[int, Any]:
         """Have the model cache load or let go; status and answer."""
@@ -92,16 +88,6 @@ class RunningStage:
         command = ["pgrep", "-f", "spawn_main", "-P", str(self.process.pid)]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
         return [int(number) for number in found.stdout.split()]
-
-
-def names(topics: Topics) -> dict[str, str]:
-    """The topics and the group as the stage reads them from its environment."""
-    return {
-        "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
-        "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
-        "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
-        "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
-    }
 
 
 @contextmanager

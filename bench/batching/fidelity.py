@@ -10,7 +10,6 @@ import json
 import math
 import statistics
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from bench.batching.simulator import Reading, Simulated, World, simulate
 from bench.broker import loaded_broker
 from bench.load import await_scores, drained, publishing, receiving
 from bench.report import Figure
+from bench.scrape import numbers, page, total
 from bench.windows import Route, running, stage
 from stream.batching import BatchingRules
 from stream.cost_model import LatencyCurve
@@ -42,6 +42,8 @@ _LEFT_OUT = 2.0
 _NINE_TENTHS = 1.2816
 # Seconds that a poll costs beside its claims.
 _POLL_OF_NONE = 0.001
+# Seconds until a worker has told what it did.
+_REPORTED = 1.2
 # As the stage has them unless told otherwise.
 _POLL, _CLAIMS, _COALESCE = 2_000, 16_384, 0.012
 
@@ -197,27 +199,20 @@ def _reading(spent: dict[str, float]) -> LatencyCurve:
 
 
 def _batching() -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/ml/batching", timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)["workers"][0]
+    found: dict[str, Any] = json.loads(page(_PORT, "/ml/batching")[1])["workers"][0]
     return found
 
 
 def _numbers() -> dict[str, float]:
     """So far: seconds of decoding and features, and of forwards; polls, batches and claims."""
-    time.sleep(1.2)
-    with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/metrics", timeout=10) as answer:
-        lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#"]
-    numbers = {name.removeprefix("claimstream_"): float(value) for name, value in lines}
+    time.sleep(_REPORTED)
+    found = numbers(page(_PORT, "/metrics")[1])
     return {
         "busy": sum(
-            numbers.get(f'busy_seconds_total{{part="{part}"}}', 0.0) for part in ("decode", "features")
+            found.get(f'busy_seconds_total{{part="{part}"}}', 0.0) for part in ("decode", "features")
         ),
-        "forward": _sum(numbers, "inference_seconds_sum"),
-        "batches": _sum(numbers, "inference_seconds_count"),
-        "polls": numbers.get("polls_total", 0.0),
-        "claims": numbers.get("claims_consumed_total", 0.0),
+        "forward": total(found, "inference_seconds_sum"),
+        "batches": total(found, "inference_seconds_count"),
+        "polls": found.get("polls_total", 0.0),
+        "claims": found.get("claims_consumed_total", 0.0),
     }
-
-
-def _sum(numbers: dict[str, float], series: str) -> float:
-    return sum(value for name, value in numbers.items() if name.partition("{")[0] == series)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,12 +16,14 @@ from pathlib import Path
 
 import psutil
 
+from bench.scrape import numbers, page, total
 from stream.audit import Topics
 from stream.embedded.ports import free_ports
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 30.0
 _READY_SECONDS = 60.0
+_ANSWER_SECONDS = 2.0
 
 
 def _die_with_parent() -> None:
@@ -75,13 +76,7 @@ class Stage:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text; status 0 while nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=2) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return page(self._port, path, _ANSWER_SECONDS)
 
     def order(self, action: str, model: str, token: str) -> None:
         """Have the cache load a model, or let it go."""
@@ -103,9 +98,7 @@ class Stage:
 
     def metric(self, name: str) -> float:
         """The sum over the labels of a metric; 0 where it is not there."""
-        lines = self.get("/metrics")[1].splitlines()
-        own = [line for line in lines if line.split("{")[0].split(" ")[0] == f"claimstream_{name}"]
-        return sum(float(line.split()[-1]) for line in own)
+        return total(numbers(self.get("/metrics")[1]), name)
 
     def workers(self) -> list[int]:
         """Process numbers of the workers, the eldest first."""

@@ -123,10 +123,13 @@ def test_the_commands_of_the_other_pages(running: Shell, data_folder: Path) -> N
     make_dead_letters(running)
     for name, file in DATA.items():
         (running.folder / name).symlink_to(data_folder / file)
+    ran: list[str] = []
     for page in OTHERS:
         running.write(files(page.read_text(encoding="utf-8")))
         for command in commands(page.read_text(encoding="utf-8")):
             running.run(completed(command))
+            ran.append(command)
+    assert any(command.startswith("claimstream dlq") for command in ran)
 
 
 def completed(command: str) -> str:

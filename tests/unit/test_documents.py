@@ -96,7 +96,12 @@ def test_tests_that_pages_name_exist() -> None:
 
 
 def test_programs_in_pages_are_whole() -> None:
-    for page in PAGES:
-        for name, text in files(page.read_text(encoding="utf-8")).items():
-            if name.endswith(".py"):
-                compile(text, name, "exec")
+    programs = {
+        name: text
+        for page in PAGES
+        for name, text in files(page.read_text(encoding="utf-8")).items()
+        if name.endswith(".py")
+    }
+    assert {"publish.py", "consume.py"} <= programs.keys()
+    for name, text in programs.items():
+        compile(text, name, "exec")

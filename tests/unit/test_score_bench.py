@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import score
+from bench import score, windows
 from stream.publishing import generate
 from tests.offline import NULL, fleet_of, read
 
@@ -15,7 +15,7 @@ def test_contestants_score_the_same_claims(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(score, "_ROUTES", NULL)
     with fleet_of(tmp_path, NULL) as fleet:
         contestants = score._contestants(tmp_path, list(generate(3_000, 1)), fleet)
-        speeds = [score._round(contestants, 3_000, number) for number in range(2)]
+        speeds = [windows.one_round(contestants, 3_000, number) for number in range(2)]
         batches = contestants["loop"](), contestants["forward"]()
     assert [set(each) for each in speeds] == [{"score", "loop", "forward"}] * 2
     found = [record["scores"][0]["score"] for record in read(tmp_path / "scores.parquet")]
