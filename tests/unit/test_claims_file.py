@@ -169,7 +169,7 @@ def _file(folder: Path, name: str, content: bytes) -> Path:
         ("empty.csv.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("header.csv", HEADER.encode() + b"\n", "no rows"),
         ("text.csv.gz", HEADER.encode(), "not a gzip file"),
-        ("cut.csv.gz", gzip.compress(f"{HEADER}\n{ROW}\n".encode() * 500)[:-20], "damaged"),
+        ("cut.csv.gz", gzip.compress(f"{HEADER}\n{ROW}\n".encode() * 500, mtime=0)[:-20], "damaged"),
         ("twice.csv", HEADER.replace("PLACE", "ID").replace("SYSTEM", "PLACE,SYSTEM").encode(), "ID twice"),
         ("binary.csv", b"\xff\xfe\x00\x01", "not UTF-8"),
     ],
