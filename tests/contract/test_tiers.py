@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def make(kind: str, folder: Path, worths: Worths, url: str) -> Any:
         # Redis counts what its chunks take there, which is more than they hold.
         roomy = Budget("its budget", Rules(int(1.2 * BUDGET)), worths, time.monotonic)
         return RedisTier(url, roomy, Lifetime(14_400.0, 3_600.0), time.monotonic)
-    (folder / "repository").mkdir()
+    # Another model is there all the time: a repository that becomes empty counts as a mount that went away.
+    (folder / "repository" / "others").mkdir(parents=True)
     return RepositoryTier(Repository(folder / "repository", folder / "nothing"))
 
 
@@ -232,22 +233,16 @@ def test_nothing_expires_that_is_fresh(place: Place) -> None:
 def test_many_threads_leave_the_accounts_right(place: Place) -> None:
     versions = [version(number, size=60_000) for number in range(1, 7)]
 
-    def work(offset: int) -> Callable[[], None]:
-        def run() -> None:
-            for turn in range(12):
-                release, content = versions[(turn + offset) % len(versions)]
-                place.store(release, content)
-                place.tier.touch(release.key)
-                if turn % 3 == offset % 3:
-                    place.tier.evict(release.key)
+    def work(offset: int) -> None:
+        for turn in range(12):
+            release, content = versions[(turn + offset) % len(versions)]
+            place.store(release, content)
+            place.tier.touch(release.key)
+            if turn % 3 == offset % 3:
+                place.tier.evict(release.key)
 
-        return run
-
-    threads = [threading.Thread(target=work(offset)) for offset in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(work, range(4))) == [None] * 4
     assert place.tier.used() == sum(entry.bytes for entry in place.tier.entries())
     assert place.tier.budget is None or place.tier.used() <= place.tier.budget
     for entry in place.tier.entries():
