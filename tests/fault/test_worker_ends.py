@@ -55,5 +55,5 @@ def test_what_every_worker_would_meet_ends_the_stage_as_bad_usage(kafka: Any, to
     with stage(kafka.bootstrap, topics, workers=2, CLAIMSTREAM_SCHEMAS__INPUT="/absent.avsc") as running:
         assert running.process.wait(40) == 2
         said = running.said()
-    assert "the stage stops: UsageError: schemas: /absent.avsc" in said
+    assert "the stage stops: UsageError: schemas: there is no '/absent.avsc'" in said
     assert "Traceback" not in said
