@@ -107,6 +107,7 @@ class TransactionalProducer:
         self._opened = 0.0
         self._deadline = float("-inf")
         self._hurried = False
+        self._kept_back = False
         self._doubt: KafkaError | None = None
         # No two workers have the same transactional id, and so nobody to keep apart from.
         self._backoff = Backoff(BackoffRule(first=0.02, longest=2.0, jitter=0.0))
@@ -194,7 +195,9 @@ class TransactionalProducer:
         if self._doubt is not None:
             return now
         if self._sent:
-            return self._limits.due(self._opened, self._messages, now, late=self._late(now))
+            late = self._late(now)
+            self._kept_back |= late and now >= self._opened + self._limits.age
+            return self._limits.due(self._opened, self._messages, now, late=late)
         if self._gathered or now < self._next_alone:
             # What is gathered is produced by the output loop, after a failure no sooner than this.
             return self._next_alone if self._next_alone > now else NEVER
@@ -212,6 +215,7 @@ class TransactionalProducer:
                 if not self._sent:
                     client.begin_transaction()
                     self._opened, self._deadline = self._clock.now(), float("-inf")
+                    self._kept_back = False
                 self._gathered.popleft()
                 self._sent.append(shipment)
                 self._waiting -= len(shipment.messages)
@@ -240,7 +244,6 @@ class TransactionalProducer:
 
     def _commit(self, sent: list[Shipment], standings: Mapping[int, Standing], metadata: Any) -> None:
         client, started = self._living(), self._clock.now()
-        late = self._late(started)
         try:
             if not sent:
                 client.begin_transaction()
@@ -254,7 +257,7 @@ class TransactionalProducer:
             self._fail(error.args[0])
             return
         spent = self._clock.now() - started
-        self._certain(sent, standings, self._limits.age + spent if late else None)
+        self._certain(sent, standings, self._limits.age + spent if self._kept_back else None)
         self._metrics.observe_one("transaction_commit_seconds", spent)
         if (refusal := self._times.note(spent)) is not None:
             raise UsageError(refusal)

@@ -48,9 +48,9 @@ def test_a_member_joins_and_another_leaves(
     kafka: Any, topics: Topics, delivery: dict[str, str], protocol: dict[str, str]
 ) -> None:
     more = {**delivery, **protocol, **SMALL}
-    claims = publishing(kafka, topics, 300, 30)
     with stage(kafka.bootstrap, topics, **more, **named("first")) as first:
         ready(first)
+        claims = publishing(kafka, topics, 300, 30)
         with stage(kafka.bootstrap, topics, **more, **named("second")) as second:
             ready(second)
             await_that(lambda: second.delivered() > 300)

@@ -90,6 +90,22 @@ def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:
     finished(stage, 45)
 
 
+def test_the_end_of_a_backlog_teaches_nothing_of_what_was_kept_back_until_then() -> None:
+    stage = with_results(20)
+    stage.pipeline.producer._deadline = 0.0
+    stage.publish(5, start=20)
+    stage.step("intake")
+    stage.clock.advance(2 * LIMITS.age)
+    stage.step("transactions")
+    assert stage.log.transactions == []
+    while stage.arena.in_flight:
+        stage.step("scoring", "output")
+    assert stage.ledger.pending() == 25
+    stage.step("transactions")
+    assert stage.log.transactions == [25]
+    assert stage.pipeline.delivery.typical == LIMITS.age
+
+
 def test_whoever_waits_for_an_end_is_not_kept_waiting_for_what_is_late() -> None:
     stage = with_results(20)
     stage.publish(5, start=20)
