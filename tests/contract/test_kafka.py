@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream.clock import ManualClock
-from stream.embedded.simulated import SimulatedKafka
+from stream.embedded.simulated import SimulatedKafka, SimulatedProcess
 from stream.topics import TopicSpec, ensure_topics
 from tests.conftest import Kafka
 
@@ -22,12 +22,13 @@ SLOWLY = pytest.mark.parametrize(
 
 
 class Cluster(Protocol):
-    """A Kafka and the means to let time pass."""
+    """A Kafka and the means to let time pass; in `work` every client's own thread is at work meanwhile."""
 
     def topic(self, partitions: int, largest: int = 1_000_000) -> str: ...
     def consumer(self, **options: Any) -> Any: ...
     def producer(self, **options: Any) -> Any: ...
     def wait(self, seconds: float) -> None: ...
+    def work(self, seconds: float) -> None: ...
 
 
 class Real:
@@ -48,12 +49,16 @@ class Real:
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def work(self, seconds: float) -> None:
+        time.sleep(seconds)
+
 
 class Simulated:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.kafka = SimulatedKafka(self.clock)
         self._numbers = itertools.count()
+        self._processes: list[SimulatedProcess] = []
 
     def topic(self, partitions: int, largest: int = 1_000_000) -> str:
         name = f"contract-{next(self._numbers)}"
@@ -61,13 +66,22 @@ class Simulated:
         return name
 
     def consumer(self, **options: Any) -> Any:
-        return self.kafka.process(f"process {next(self._numbers)}").consumer(options)
+        return self._process().consumer(options)
 
     def producer(self, **options: Any) -> Any:
-        return self.kafka.process(f"process {next(self._numbers)}").producer(options)
+        return self._process().producer(options)
 
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
+
+    def work(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        for process in self._processes:
+            process.background()
+
+    def _process(self) -> SimulatedProcess:
+        self._processes.append(self.kafka.process(f"process {next(self._numbers)}"))
+        return self._processes[-1]
 
 
 @pytest.fixture(params=["simulated", "real"])
@@ -285,6 +299,27 @@ def test_partitions_move_by_callbacks_inside_poll(kafkas: Cluster) -> None:
     until(kafkas, lambda: first.owned == [0, 1, 2, 3], first)
     assert first.told[-1] == ("assign", owned)
     first.client.close()
+
+
+def test_nothing_is_given_away_while_its_owner_is_being_told(kafkas: Cluster) -> None:
+    topic = kafkas.topic(2)
+    first, others = Member(kafkas, topic, "g"), list[Member]()
+
+    def assigned(_: Any, partitions: list[TopicPartition]) -> None:
+        if others:
+            return
+        others.append(Member(kafkas, topic, "g"))
+        for _ in range(60):
+            others[0].poll()
+            kafkas.work(0.01)
+        first.told.append((f"others: {others[0].owned}", sorted(each.partition for each in partitions)))
+
+    first.client.subscribe([topic], on_assign=assigned)
+    until(kafkas, lambda: others, first)
+    assert first.told == [("others: []", [0, 1])]
+    until(kafkas, lambda: len(first.owned) == len(others[0].owned) == 1, first, *others)
+    first.client.close()
+    others[0].client.close()
 
 
 def test_partitions_move_without_a_generation_by_kip_848(kafkas: Cluster) -> None:

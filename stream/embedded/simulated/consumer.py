@@ -239,6 +239,7 @@ class SimulatedConsumer:
 
     def _tell(self, news: News, places: frozenset[Place]) -> None:
         callback = self._callbacks.get(news)
+        self._membership.telling()
         try:
             if callback is not None:
                 callback(self, [TopicPartition(*place) for place in sorted(places)])

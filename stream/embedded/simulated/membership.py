@@ -52,6 +52,7 @@ class Membership:
         self._polled: float | None = None
         self.owned: frozenset[Place] = frozenset()
         self._news: deque[tuple[News, frozenset[Place]]] = deque()
+        self._telling = False
         self.errors: deque[KafkaError] = deque()
         self.fatal: KafkaError | None = None
 
@@ -104,8 +105,13 @@ class Membership:
                 return news, self.owned
         return None
 
+    def telling(self) -> None:
+        """The application is in its callback, however long it takes."""
+        self._telling = True
+
     def told(self, news: News, places: frozenset[Place]) -> None:
         """The application was told: now it is so."""
+        self._telling = False
         self.owned = self.owned | places if news is News.ASSIGNED else self.owned - places
 
     def leave(self) -> None:
@@ -121,7 +127,7 @@ class Membership:
                 self._process.ask(Step.LEAVE, lambda: group.leave(who, self._now()))
 
     def _talk(self, now: float) -> None:
-        if not self._news and (self._must_join or not self._member):
+        if not self._untold and (self._must_join or not self._member):
             self._join(now)
         elif self._waiting:
             self._await_generation(now)
@@ -129,6 +135,10 @@ class Membership:
             self._next_heartbeat = now + self._manners.heartbeat
             group, who = self._process.cluster.classic(self._group), self.credentials
             self._must_join |= self._process.ask(Step.HEARTBEAT, lambda: group.heartbeat(who))
+
+    @property
+    def _untold(self) -> bool:
+        return self._telling or bool(self._news)
 
     def _join(self, now: float) -> None:
         manners, who = self._manners, self.credentials
@@ -193,7 +203,7 @@ class LedMembership(Membership):
         self._next_heartbeat = 0.0
 
     def _talk(self, now: float) -> None:
-        if now < self._next_heartbeat or (self._news and not self._member):
+        if now < self._next_heartbeat or (self._untold and not self._member):
             return
         group = self._process.cluster.led(self._group)
         if not self._member:
@@ -201,7 +211,7 @@ class LedMembership(Membership):
             self._member = self._process.ask(Step.JOIN, lambda: group.join(application, now))
             self._generation = 0
         self._next_heartbeat = now + self._manners.heartbeat
-        if self._news:
+        if self._untold:
             # It lives, and has not yet done what it was told last.
             return
         who, owned = self.credentials, self.owned
