@@ -107,7 +107,8 @@ class Limits(Section):
     bytes_in_flight_mb: float = Field(
         default=256.0,
         gt=0,
-        description="Megabytes (10^6 bytes) that those claims retain, raw bytes included.",
+        description="Megabytes (10^6 bytes) of keys, values and headers that those claims retain; as much again "
+        "may wait for the broker.",
     )
     poll_max_claims: int = Field(default=2_000, ge=1, le=100_000, description="Claims of one poll.")
     output_queue_claims: int = Field(

@@ -367,7 +367,9 @@ def _producer(
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
     if settings.kafka.delivery == "at_least_once":
-        return ClaimProducer(surroundings.producer(options), queue_limit)
+        return ClaimProducer(
+            surroundings.producer(options), queue_limit, int(settings.limits.bytes_in_flight_mb * 1_000_000)
+        )
     return TransactionalProducer(
         lambda: surroundings.producer(options),
         consumer,

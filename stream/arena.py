@@ -76,7 +76,7 @@ class ClaimArena:
 
     @property
     def bytes_held(self) -> int:
-        """Raw bytes (keys, values) retained by the rows in use."""
+        """Raw bytes (keys, values, headers) retained by the rows in use."""
         return self._bytes
 
     def admit(self, polled: Polled, source: Integers, deadlines: npt.NDArray[np.float64]) -> Rows:
@@ -90,9 +90,9 @@ class ClaimArena:
         values = polled.values if whole else [polled.values[i] for i in indices]
         keys = polled.keys if whole else [polled.keys[i] for i in indices]
         sizes = np.fromiter(map(len, values), np.int64, len(rows))  # type: ignore[arg-type]
+        sizes += np.fromiter((len(key or b"") for key in keys), np.int64, len(rows))
         self.value[rows] = np.fromiter(values, object, len(rows))
         self.key[rows] = np.fromiter(keys, object, len(rows))
-        self.size[rows] = sizes
         self.partition[rows] = polled.partitions[source]
         self.offset[rows] = polled.offsets[source]
         self.epoch[rows] = polled.epochs[source]
@@ -101,7 +101,8 @@ class ClaimArena:
         self.hop[rows] = 0
         self.inference[rows] = 0.0
         if polled.headers:
-            self._keep_headers(polled.headers, indices, rows)
+            sizes += self._keep_headers(polled.headers, indices, rows)
+        self.size[rows] = sizes
         with self._lock:
             self._bytes += int(sizes.sum())
         return rows
@@ -142,7 +143,11 @@ class ClaimArena:
             self._free_count -= count
             return self._free[self._free_count : self._free_count + count].copy()
 
-    def _keep_headers(self, headers: Mapping[int, Headers], indices: list[int], rows: Rows) -> None:
-        for index, row in zip(indices, rows.tolist(), strict=True):
+    def _keep_headers(self, headers: Mapping[int, Headers], indices: list[int], rows: Rows) -> Integers:
+        """Their bytes, shape (len(rows),)."""
+        sizes = np.zeros(len(rows), np.int64)
+        for place, (index, row) in enumerate(zip(indices, rows.tolist(), strict=True)):
             if index in headers:
                 self.headers[row] = headers[index]
+                sizes[place] = sum(len(name) + len(value or b"") for name, value in headers[index])
+        return sizes

@@ -14,7 +14,7 @@ _GIVEN_AWAY = 0.03
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
-    """`smallest` and `largest` clamp both sizes; without `automatic` both are always the largest."""
+    """`smallest` and `largest` clamp both sizes; without `automatic` both start from the largest."""
 
     smallest: int
     largest: int

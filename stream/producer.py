@@ -39,6 +39,11 @@ class Shipment:
     deadline: float = float("-inf")
     waiting: int = 0
 
+    @property
+    def bytes(self) -> int:
+        """Of all keys and values."""
+        return sum(len(each["value"] or b"") + len(each["key"] or b"") for each in self.messages)
+
 
 class Sender(Protocol):
     """What the stage asks of a producer."""
@@ -83,12 +88,14 @@ class ClaimProducer:
     partitions, every message is waited for.
     """
 
-    def __init__(self, client: Producer, queue_limit: int) -> None:
+    def __init__(self, client: Producer, queue_limit: int, byte_limit: int) -> None:
         self._client = client
         self._limit = queue_limit
+        self._byte_limit = byte_limit
         self._backlog: deque[Shipment] = deque()
         self._outstanding = 0
         self._held_back = 0
+        self._bytes = self._bytes_held_back = 0
         self._failure: FatalError | None = None
 
     carries_offsets = False
@@ -100,11 +107,12 @@ class ClaimProducer:
 
     @property
     def fill(self) -> float:
-        """Messages that are not acknowledged yet, as a share of what the client's queue holds; above 1 what waits.
+        """What is not acknowledged yet, messages or bytes, as a share of what the client may hold; above 1 what waits.
 
         For any thread.
         """
-        return (len(self._client) + self._held_back) / self._limit
+        messages = (len(self._client) + self._held_back) / self._limit
+        return max(messages, self._bytes / self._byte_limit)
 
     @property
     def blocked(self) -> bool:
@@ -115,6 +123,9 @@ class ClaimProducer:
         """Hand shipments to the client, in order, as far as its queue has room; the rest follows in `serve`."""
         self._outstanding += len(shipments)
         self._held_back += sum(len(shipment.messages) for shipment in shipments)
+        size = sum(shipment.bytes for shipment in shipments)
+        self._bytes += size
+        self._bytes_held_back += size
         self._backlog.extend(shipments)
         self.serve()
 
@@ -125,8 +136,9 @@ class ClaimProducer:
         except KafkaException as error:
             # Once, for a fatal error, before the reports of what failed by it.
             raise FatalError(f"the producer cannot go on: {error.args[0].str()}") from error
-        while self._backlog and len(self._client) + len(self._backlog[0].messages) <= self._limit:
+        while self._backlog and self._has_room_for(self._backlog[0]):
             self._held_back -= len(self._backlog[0].messages)
+            self._bytes_held_back -= self._backlog[0].bytes
             self._ship(self._backlog.popleft())
         if self._failure is not None:
             raise self._failure
@@ -148,6 +160,13 @@ class ClaimProducer:
     def close(self) -> None:
         """Nothing to be done: what is not acknowledged is not committed."""
 
+    def _has_room_for(self, shipment: Shipment) -> bool:
+        """One that is larger than the bound goes alone."""
+        with_it = self._bytes - self._bytes_held_back + shipment.bytes
+        return len(self._client) + len(shipment.messages) <= self._limit and (
+            with_it <= self._byte_limit or with_it == shipment.bytes
+        )
+
     def _ship(self, shipment: Shipment) -> None:
         report = self._report(shipment)
         each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
@@ -159,6 +178,8 @@ class ClaimProducer:
             )
 
     def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
+        size = shipment.bytes
+
         def report(error: KafkaError | None, _: Message) -> None:
             if error is not None:
                 self._failure = FatalError(
@@ -168,6 +189,7 @@ class ClaimProducer:
             shipment.waiting -= 1
             if shipment.waiting == 0:
                 self._outstanding -= 1
+                self._bytes -= size
                 shipment.acknowledged(None)
 
         return report

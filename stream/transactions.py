@@ -9,7 +9,7 @@ Which thread calls what:
 - The transactions' loop calls `step`, which ends a transaction and may wait for the broker. While it does, `serve`
   leaves the client alone, and no lock is held across a call that waits.
 - The consumer belongs to the intake loop, and a call of another thread would wait for the end of its poll. The group's
-  metadata are therefore read by the intake loop, at each of its steps and at the start of a revoke, and left for this
+  metadata are therefore read by the intake loop, several times a second and at the start of a revoke, and left for this
   one; what is committed is read by a client of its own that joins no group. Inside a revoke callback the intake loop
   waits until nothing of the partitions is pending; meanwhile the other loops go on, and commit.
 

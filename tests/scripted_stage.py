@@ -291,7 +291,7 @@ class Stage:
         self.assign(0, 1)
 
     def sender(self, member: ClaimConsumer) -> Sender:
-        return ClaimProducer(self.producer, 10_000)
+        return ClaimProducer(self.producer, 10_000, 100_000_000)
 
     def assign(self, *partitions: int) -> None:
         self.consumer.callbacks["on_assign"](self.consumer, [TopicPartition("claims", p) for p in partitions])

@@ -32,6 +32,16 @@ def test_every_claim_is_scored_delivered_and_committed() -> None:
     assert (stage.arena.in_flight, stage.arena.bytes_held) == (0, 0)
 
 
+def test_keys_values_and_headers_count_as_bytes_in_flight() -> None:
+    stage = Stage()
+    stage.publish(2)
+    records = list(stage.consumer.records)
+    records[1]._answers["headers"] = [("name", b"value"), ("empty", None)]
+    stage.step("loading", "intake")
+    held = sum(len(each.value()) + len(each.key()) for each in records)
+    assert stage.arena.bytes_held == held + len(b"namevalueempty")
+
+
 def test_nothing_is_committed_before_it_is_acknowledged() -> None:
     stage = Stage()
     stage.publish(50)

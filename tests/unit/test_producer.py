@@ -52,7 +52,7 @@ def shipment(count: int, done: list[str], name: str = "x", partition: int = 0, *
 
 def test_the_last_message_of_a_partition_stands_for_all() -> None:
     client, done = RecordingClient(), list[str]()
-    producer = ClaimProducer(client, 100)
+    producer = ClaimProducer(client, 100, 1_000)
     producer.send([shipment(3, done)])
     assert [value for _, _, value in client.sent] == [b"x0", b"x1", b"x2"]
     client.acknowledge(2)
@@ -64,7 +64,7 @@ def test_the_last_message_of_a_partition_stands_for_all() -> None:
 @pytest.mark.parametrize("more", [{"partition": ANY_PARTITION}, {"headers": {1: [("traceparent", b"t")]}}])
 def test_otherwise_every_message_is_waited_for(more: dict[str, Any]) -> None:
     client, done = RecordingClient(), list[str]()
-    producer = ClaimProducer(client, 100)
+    producer = ClaimProducer(client, 100, 1_000)
     producer.send([shipment(3, done, **more)])
     assert sum(report is not None for report in client.reports) == 3
     client.acknowledge(2)
@@ -75,7 +75,7 @@ def test_otherwise_every_message_is_waited_for(more: dict[str, Any]) -> None:
 
 def test_a_full_queue_holds_shipments_back_in_order() -> None:
     client, done = RecordingClient(), list[str]()
-    producer = ClaimProducer(client, 5)
+    producer = ClaimProducer(client, 5, 1_000)
     producer.send([shipment(4, done, "a"), shipment(3, done, "b"), shipment(1, done, "c")])
     assert [value for _, _, value in client.sent] == [b"a0", b"a1", b"a2", b"a3"]
     assert producer.blocked
@@ -94,7 +94,7 @@ def test_a_failed_delivery_is_fatal_and_acknowledges_nothing() -> None:
             return "message timed out"
 
     client, done = RecordingClient(), list[str]()
-    producer = ClaimProducer(client, 5)
+    producer = ClaimProducer(client, 5, 1_000)
     producer.send([shipment(2, done)])
     client.acknowledge(2, Refusal())
     with pytest.raises(FatalError, match="not delivered: message timed out"):
@@ -113,7 +113,7 @@ def test_a_fatal_error_of_the_client_ends_the_worker_with_its_reason(monkeypatch
 
     monkeypatch.setattr(client, "poll", poll)
     with pytest.raises(FatalError, match="cannot go on: a gap was seen"):
-        ClaimProducer(client, 5).serve()
+        ClaimProducer(client, 5, 1_000).serve()
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,20 @@ def test_what_the_client_refuses_ends_the_worker_with_its_reason(
 
     monkeypatch.setattr(client, "produce", produce)
     with pytest.raises(FatalError, match=f"refused a message for 'scores': .*{said}"):
-        ClaimProducer(client, 5).send([shipment(1, [])])
+        ClaimProducer(client, 5, 1_000).send([shipment(1, [])])
+
+
+def test_bytes_are_bounded_as_messages_are() -> None:
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 100, 10)
+    producer.send([shipment(3, done, "aa"), shipment(2, done, "bb"), shipment(5, done, "cc")])
+    assert [value for _, _, value in client.sent] == [b"aa0", b"aa1", b"aa2"]
+    assert (producer.blocked, producer.fill) == (True, 3.0)
+    client.acknowledge(3)
+    producer.serve()
+    assert [value for _, _, value in client.sent[3:]] == [b"bb0", b"bb1"]
+    client.acknowledge(2)
+    producer.serve()
+    assert (len(client.sent), producer.blocked, producer.fill) == (10, False, 1.5)
+    client.acknowledge(5)
+    assert (done, producer.fill) == (["aa", "bb", "cc"], 0.0)
