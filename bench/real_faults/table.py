@@ -15,6 +15,8 @@ KIP_848 = {"CLAIMSTREAM_KAFKA__CONSUMER__GROUP_PROTOCOL": "consumer"}
 STATIC = {"CLAIMSTREAM_KAFKA__STATIC_MEMBERSHIP": "true"}
 SHORT_POLLS = {"CLAIMSTREAM_KAFKA__CONSUMER__MAX_POLL_INTERVAL_MS": "4000"}
 IMPATIENT = {"CLAIMSTREAM_LIMITS__STEP_TIMEOUT_S": "3", "CLAIMSTREAM_LATENCY__DRAIN_TIMEOUT_S": "1.5"}
+# Longer than the broker stands still: what is lost with a session would not fill any store.
+PATIENT = {"CLAIMSTREAM_KAFKA__CONSUMER__SESSION_TIMEOUT_MS": "20000"}
 TIGHT = {"CLAIMSTREAM_LIMITS__CLAIMS_IN_FLIGHT": "200", "CLAIMSTREAM_LIMITS__POLL_MAX_CLAIMS": "100"}
 CURIOUS = {
     f"CLAIMSTREAM_KAFKA__{client}__TOPIC_METADATA_REFRESH_INTERVAL_MS": "1000"
@@ -58,7 +60,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("broker_hard_bounce", brokers.hard_bounce, repeats=True),
     Fault("broker_clean_bounce", brokers.clean_bounce, repeats=True),
     Fault("broker_flaps", brokers.flapping, settings=TIGHT),
-    Fault("producer_queue_full", brokers.stalled, settings=TIGHT, repeats=True),
+    Fault("producer_queue_full", brokers.stalled, settings=TIGHT | PATIENT, repeats=True),
     Fault("client_queue_full", brokers.queue_full, repeats=True),
     Fault("delivery_fails", brokers.delivery_fails, repeats=True),
     Fault("transaction_times_out", brokers.transaction_times_out, (EXACTLY_ONCE,)),
