@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 import schemas
 from stream.cli.kafka_options import client_config, kafka_options, refused_config
 from stream.cli.output import emit_json, progress
+from stream.cli.places import check_places
 from stream.cli.topic_check import partitions_of
 from stream.clock import SystemClock
 from stream.codec import Encoder, Framing
@@ -168,6 +169,7 @@ def _plan(
     bootstrap: str,
     client_options: tuple[str, ...],
 ) -> Plan:
+    check_places({"--rejects": rejects, "--record": record}, {"FILE": file, "--replay": replay}, mapping)
     config = client_config(bootstrap, client_options)
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
