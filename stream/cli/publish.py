@@ -10,7 +10,8 @@ import click
 from confluent_kafka import KafkaException
 
 import schemas
-from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.configuration import effective
+from stream.cli.kafka_options import configured_client, kafka_options, refused_config
 from stream.cli.output import emit_json, progress
 from stream.cli.places import check_places
 from stream.cli.topic_check import partitions_of
@@ -96,7 +97,7 @@ class Plan:
     show_default=True,
     help="Of the claims and their arrivals.",
 )
-@click.option("--topic", default="claims", show_default=True)
+@click.option("--topic", metavar="NAME", help="Topic of claims; over kafka.topics.input.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Claims a second [default: no limit]."
 )
@@ -156,7 +157,7 @@ def _plan(
     mapping: str | None,
     generated: int | None,
     seed: int,
-    topic: str,
+    topic: str | None,
     rate: float | None,
     arrivals: str | None,
     record: Path | None,
@@ -166,11 +167,15 @@ def _plan(
     framing: str,
     registry: str | None,
     rejects: Path | None,
-    bootstrap: str,
+    config_file: Path | None,
+    bootstrap: str | None,
     client_options: tuple[str, ...],
 ) -> Plan:
-    check_places({"--rejects": rejects, "--record": record}, {"FILE": file, "--replay": replay}, mapping)
-    config = client_config(bootstrap, client_options)
+    read = {"FILE": file, "--replay": replay, "--config": config_file}
+    check_places({"--rejects": rejects, "--record": record}, read, mapping)
+    kafka = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.input": topic}).kafka
+    config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
+    topic = kafka.topics.input
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
     supply = _supply(file, mapping, generated, seed, rejects)
