@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,8 @@ def _pace(
         if arrivals is not None:
             raise UsageError("--arrivals spreads a rate over time: give --rate as well")
         return None
+    if not math.isfinite(rate):
+        raise UsageError(f"--rate {rate} is no number of claims a second")
     return pacer(rate, parse_pattern(arrivals or "poisson"), seed)
 
 

@@ -51,3 +51,12 @@ def test_the_configuration_counts_and_given_options_win(
         ({"bootstrap.servers": "configured:9093", "security.protocol": "SASL_SSL", **shared}, topic),
         ({"bootstrap.servers": "given:1", "security.protocol": "SSL", **shared}, "other"),
     ]
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf"])
+def test_a_rate_that_is_no_number_is_bad_usage(
+    rate: str, asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["publish", "--generate", "5", "--rate", rate]) == 2
+    assert f"--rate {rate} is no number of claims a second" in capsys.readouterr().err
+    assert asked == []
