@@ -46,10 +46,13 @@ class Speeds:
             log.warning("%s: not usable, speeds are learned anew: %r", self._file, error)
             return {}
 
-    def remember(self, curves: Mapping[str, LatencyCurve]) -> None:
-        """Add curves, or replace those that were known. Of two writers at once the later counts."""
+    def remember(self, curves: Mapping[str, LatencyCurve]) -> bool:
+        """Add curves, or replace those that were known; whether that was possible.
+
+        Of two writers at once the later counts.
+        """
         if not curves:
-            return
+            return True
         speeds = {
             name: {"fixed": curve.fixed, "each": curve.each}
             for name, curve in sorted({**self.known(), **curves}.items())
@@ -63,6 +66,8 @@ class Speeds:
             with suppress(OSError):
                 aside.unlink()
             log.warning("%s: speeds are not remembered: %s", self._file, error.strerror)
+            return False
+        return True
 
 
 def name_of(identity: ModelIdentity) -> str:

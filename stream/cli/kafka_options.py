@@ -1,4 +1,4 @@
-"""Options of every command that speaks to a broker."""
+"""Options of commands that speak to a broker."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 import click
 from confluent_kafka import KafkaException
 
+from stream.cli.configuration import config_option
 from stream.errors import UsageError
 
-DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 SENSITIVE = re.compile(r"password|secret|token|jaas|\.pem|oauthbearer|basic\.auth", re.IGNORECASE)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def kafka_options(command: Command) -> Command:
-    """Adds --bootstrap and --client."""
+    """Adds --config, --bootstrap and --client."""
     command = click.option(
         "--client",
         "client_options",
@@ -26,13 +26,10 @@ def kafka_options(command: Command) -> Command:
         metavar="KEY=VALUE",
         help="A librdkafka option, e.g. security.protocol=SASL_SSL; may be repeated.",
     )(command)
-    return click.option(
-        "--bootstrap",
-        default=DEFAULT_BOOTSTRAP,
-        show_default=True,
-        metavar="HOST:PORT",
-        help="The broker or brokers, separated by commas.",
+    command = click.option(
+        "--bootstrap", metavar="HOST:PORT", help="Brokers, separated by commas; over kafka.bootstrap_servers."
     )(command)
+    return config_option(command)
 
 
 def client_config(bootstrap: str, client_options: tuple[str, ...]) -> dict[str, str]:
@@ -64,4 +61,6 @@ def refused_config(error: KafkaException, config: Mapping[str, str]) -> UsageErr
     for key, value in config.items():
         if value and SENSITIVE.search(key):
             text = text.replace(value, "***")
-    return UsageError(f"the Kafka client refuses its options: {text}. Check --bootstrap and --client.")
+    return UsageError(
+        f"the Kafka client refuses its options: {text}. Check --bootstrap and --client, or kafka.client."
+    )

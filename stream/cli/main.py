@@ -60,7 +60,10 @@ def claimstream() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 (failed), 2 (bad usage or configuration), 3 (stopped) or 130 (interrupted)."""
+    """Run a command and exit: 0, 1 (failed), 2 (bad usage or configuration), 3 (stopped) or 130 (interrupted).
+
+    A command that ends an interrupt itself says so by its own code: `publish` and `score` 1, `tail` and `broker` 0.
+    """
     sys.exit(run(arguments))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import click
 from confluent_kafka import KafkaException
 
 import schemas
-from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.configuration import effective
+from stream.cli.kafka_options import configured_client, kafka_options, refused_config
 from stream.cli.output import emit_json, progress
+from stream.cli.places import check_places
 from stream.cli.topic_check import partitions_of
 from stream.clock import SystemClock
 from stream.codec import Encoder, Framing
@@ -95,7 +98,7 @@ class Plan:
     show_default=True,
     help="Of the claims and their arrivals.",
 )
-@click.option("--topic", default="claims", show_default=True)
+@click.option("--topic", metavar="NAME", help="Topic of claims; over kafka.topics.input.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Claims a second [default: no limit]."
 )
@@ -155,7 +158,7 @@ def _plan(
     mapping: str | None,
     generated: int | None,
     seed: int,
-    topic: str,
+    topic: str | None,
     rate: float | None,
     arrivals: str | None,
     record: Path | None,
@@ -165,10 +168,15 @@ def _plan(
     framing: str,
     registry: str | None,
     rejects: Path | None,
-    bootstrap: str,
+    config_file: Path | None,
+    bootstrap: str | None,
     client_options: tuple[str, ...],
 ) -> Plan:
-    config = client_config(bootstrap, client_options)
+    read = {"FILE": file, "--replay": replay, "--config": config_file}
+    check_places({"--rejects": rejects, "--record": record}, read, mapping)
+    kafka = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.input": topic}).kafka
+    config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
+    topic = kafka.topics.input
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
     supply = _supply(file, mapping, generated, seed, rejects)
@@ -208,6 +216,8 @@ def _pace(
         if arrivals is not None:
             raise UsageError("--arrivals spreads a rate over time: give --rate as well")
         return None
+    if not math.isfinite(rate):
+        raise UsageError(f"--rate {rate} is no number of claims a second")
     return pacer(rate, parse_pattern(arrivals or "poisson"), seed)
 
 

@@ -12,6 +12,7 @@ from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
 from stream.cli.output import emit_json, progress
+from stream.cli.places import check_places
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, UsageError
 from stream.publishing import (
@@ -114,6 +115,7 @@ def command(
 
     A run that was broken off goes on where it stopped when the same command is given again.
     """
+    check_places({"--output": output, "--rejects": rejects}, {"FILE": file, "--config": config_file}, mapping)
     settings = effective(
         config_file, {"routes": None if model is None else {"*": [model]}, "workers.torch_threads": threads}
     )

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +22,8 @@ from confluent_kafka import (
 )
 
 import schemas
-from stream.cli.kafka_options import client_config, kafka_options, refused_config
+from stream.cli.configuration import effective
+from stream.cli.kafka_options import configured_client, kafka_options, refused_config
 from stream.cli.score_filter import ScoreFilter
 from stream.cli.topic_check import partitions_of
 from stream.clock import Clock, SystemClock
@@ -43,7 +45,7 @@ Examples:
 
 
 @click.command(name="tail", epilog=EXAMPLES)
-@click.option("--topic", default="claim-scores", show_default=True)
+@click.option("--topic", metavar="NAME", help="Topic of results; over kafka.topics.output.")
 @click.option("--from-beginning", is_flag=True, help="Start with the oldest score, not with the next one.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N scored claims.")
 @click.option(
@@ -59,7 +61,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a claim and line.")
 @kafka_options
 def command(
-    topic: str,
+    topic: str | None,
     from_beginning: bool,
     count: int | None,
     timeout: float | None,
@@ -69,7 +71,8 @@ def command(
     outcomes: tuple[str, ...],
     decisions: tuple[str, ...],
     as_json: bool,
-    bootstrap: str,
+    config_file: Path | None,
+    bootstrap: str | None,
     client_options: tuple[str, ...],
 ) -> None:
     """Print scores from a topic, one a line, until Ctrl-C.
@@ -77,7 +80,9 @@ def command(
     Filters are joined by "and", the values of one by "or"; --count counts what they let through.
     """
     wanted = ScoreFilter(min_score, max_score, types, outcomes, decisions)
-    config = client_config(bootstrap, client_options)
+    kafka = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.output": topic}).kafka
+    config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
+    topic = kafka.topics.output
     partitions = partitions_of(config, topic)
     consumer = _consumer(config, topic, partitions, OFFSET_BEGINNING if from_beginning else OFFSET_END)
     try:

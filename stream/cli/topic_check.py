@@ -23,7 +23,6 @@ def partitions_of(config: Mapping[str, str], topic: str) -> int:
     if partitions is None:
         raise UsageError(
             f"there is no topic {topic} on {config['bootstrap.servers']}:"
-            f" create it with `claimstream topics create --bootstrap {config['bootstrap.servers']}`,"
-            " or name another with --topic"
+            f" create it with `claimstream topics create {topic} --bootstrap {config['bootstrap.servers']}`"
         )
     return partitions

@@ -13,7 +13,15 @@ from config import Settings
 from stream.cli.configuration import config_option, effective
 from stream.cli.kafka_options import client_config, refused_config
 from stream.cli.output import emit_json
-from stream.topics import TopicSpec, dead_letter_topic, describe, ensure_topics, stage_topics
+from stream.clock import Clock, SystemClock
+from stream.topics import (
+    TopicSpec,
+    UnreachableError,
+    dead_letter_topic,
+    describe,
+    ensure_topics,
+    stage_topics,
+)
 
 
 @click.group()
@@ -42,6 +50,15 @@ def command() -> None:
 @click.option(
     "--replication", type=click.IntRange(1, 32_767), help="Replicas; the cluster's default otherwise."
 )
+@click.option(
+    "--wait",
+    "patience",
+    type=click.FloatRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="S",
+    help="Seconds for a broker that is still starting.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def create(
     config_file: Path | None,
@@ -53,6 +70,7 @@ def create(
     dead_letters: str | None,
     partitions: int,
     replication: int | None,
+    patience: float,
     *,
     as_json: bool,
 ) -> None:
@@ -76,12 +94,14 @@ def create(
         **settings.kafka.client,
         **client_config(settings.kafka.bootstrap_servers, client_options),
     }
-    _create(client, _wanted(settings, names, partitions, replication or -1), as_json=as_json)
+    _create(client, _wanted(settings, names, partitions, replication or -1), patience, as_json=as_json)
 
 
-def _create(client: Mapping[str, Any], topics: Sequence[TopicSpec], *, as_json: bool) -> None:
+def _create(
+    client: Mapping[str, Any], topics: Sequence[TopicSpec], patience: float, *, as_json: bool
+) -> None:
     try:
-        created = ensure_topics(client, topics)
+        created = _ensured(client, topics, patience, SystemClock())
         found = describe(client, [topic.name for topic in topics])
     except KafkaException as error:
         raise refused_config(error, {key: str(value) for key, value in client.items()}) from error
@@ -90,6 +110,22 @@ def _create(client: Mapping[str, Any], topics: Sequence[TopicSpec], *, as_json: 
         return
     for topic in topics:
         click.echo(_said(topic, found[topic.name], topic.name in created))
+
+
+def _ensured(
+    client: Mapping[str, Any], topics: Sequence[TopicSpec], patience: float, clock: Clock
+) -> list[str]:
+    """`ensure_topics`, again and again while no broker answers; each try takes its seconds."""
+    deadline, told = clock.now() + patience, False
+    while True:
+        try:
+            return ensure_topics(client, topics)
+        except UnreachableError as error:
+            if clock.now() >= deadline:
+                raise
+            if not told:
+                click.echo(f"{error}; waiting for it, at most {patience:.0f} s", err=True)
+                told = True
 
 
 def _wanted(settings: Settings, names: tuple[str, ...], partitions: int, replication: int) -> list[TopicSpec]:

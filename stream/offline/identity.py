@@ -15,7 +15,7 @@ from stream.offline.scorer import Layout
 from stream.publishing import Mapping as ClaimMapping
 from stream.publishing.joining import place_of
 
-# Names that change nothing: they are there for messages.
+# Names for messages, that change nothing; of the input's the last part is a field of the results.
 _NAMES = ("input", "mapping")
 
 
@@ -31,7 +31,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Two runs of one identity give the same scores, bit for bit; `models` is what `Fleet.versions` says."""
+    """Two runs of one identity give the same results, the scores bit for bit; `models`: `Fleet.versions`."""
 
     input: str
     mapping: str
@@ -71,14 +71,22 @@ def difference_of(begun: Mapping[str, Any], asked: Identity) -> str | None:
     """How a run that was begun differs from the one asked for, in words; None where it is the same."""
     wanted = json.loads(json.dumps(asdict(asked)))
     compared = [name for name in wanted if name not in _NAMES]
-    if different := [name for name in compared if begun.get(name) != wanted[name]]:
+    different = [name for name in compared if begun.get(name) != wanted[name]]
+    if "content" not in different and _topic(begun) != _topic(wanted):
+        different.append("input")
+    if different:
         return f"was begun {_told(begun, different)}; this run is {_told(wanted, different)}"
     return None
+
+
+def _topic(run: Mapping[str, Any]) -> str:
+    return Path(str(run.get("input"))).name
 
 
 def _told(run: Mapping[str, Any], different: list[str]) -> str:
     parts = {
         "content": f"from {run.get('input')} (SHA-256 {str(run.get('content'))[:12]}…)",
+        "input": f"with the input_topic {_topic(run)}, the name of its file",
         "rules": f"by the mapping {run.get('mapping') or 'of none'} ({str(run.get('rules'))[:12]}…)",
         "models": f"with the models {', '.join(run.get('models', ()))}",
         "routes": f"with the routes {run.get('routes')}",

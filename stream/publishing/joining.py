@@ -35,12 +35,16 @@ def read_joined(path: Path, mapping: Mapping) -> RawRows:
     return rows
 
 
-def place_of(path: Path, alias: str, table: Table) -> Path:
-    """A table's file: its name with any known ending, packed or not, beside the claims' file. Raises UsageError."""
+def found_table(path: Path, table: Table) -> Path | None:
+    """A table's file, if it is there: its name with any known ending, packed or not, beside the claims' file."""
     names = [f"{table.file}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
-    for name in names:
-        if (place := path.with_name(name)).exists():
-            return place
+    return next((place for name in names if (place := path.with_name(name)).exists()), None)
+
+
+def place_of(path: Path, alias: str, table: Table) -> Path:
+    """The same. Raises UsageError where it is not there."""
+    if (place := found_table(path, table)) is not None:
+        return place
     raise UsageError(
         f"{path} needs {table.file}.csv beside it (tables.{alias} of the mapping), also packed or of another kind;"
         f" {path.parent} has none"

@@ -65,8 +65,12 @@ def parsed(line: bytes, decoder: json.JSONDecoder = NUMBERS) -> dict[str, Any] |
         if not text:
             return "blank row"
         value = decoder.decode(text)
+        if b"\\ud" in line.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
         return "not UTF-8 text"
+    except UnicodeEncodeError:
+        return "not text: half a surrogate pair, such as \\ud800, stands for no character"
     except RecursionError:
         return "not JSON: nested too deeply"
     except ValueError as error:

@@ -146,6 +146,13 @@ class Table(MappingModel):
     many: bool = False
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
+    @field_validator("file")
+    @classmethod
+    def _without_folder(cls, file: str) -> str:
+        if Path(file).name != file or file in ("", ".."):
+            raise ValueError(f"{file!r} is no name of a file alone: tables lie in the folder of the claims")
+        return file
+
 
 class Mapping(MappingModel):
     """Rows with the same claim_id make one claim, wherever they stand in the file.
@@ -244,7 +251,8 @@ def parse_mapping(text: str, origin: str) -> Mapping:
     """The mapping in `text`; `origin` names the file in messages."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Beside its own errors YAML gives those of the values it makes: of a date that there is not.
         raise UsageError(f"{origin} is not YAML: {error}") from error
     if not isinstance(document, dict):
         raise UsageError(f"{origin} is not a mapping: it needs a `claim` section (see the shipped tuva.yaml)")

@@ -72,8 +72,6 @@ def from_file(path: Path, mapping_name: str | None = None, rejects: Path | None 
     Rejected rows go to the file `rejects`. Raises UsageError for a file or mapping that does not fit, or when no row
     of the file makes a claim.
     """
-    if rejects is not None and rejects.exists() and path.exists() and rejects.samefile(path):
-        raise UsageError(f"--rejects names {path} itself, which would be lost: give it a file of its own")
     source = open_claims(path, None if mapping_name is None else load_mapping(mapping_name))
     supply = FileSupply(source, None if rejects is None else RejectsFile(rejects))
     if not source.expected:

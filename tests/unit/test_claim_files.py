@@ -15,7 +15,7 @@ import pytest
 import schemas
 from stream.codec import Encoder
 from stream.errors import UsageError
-from stream.publishing import ClaimSource, Kind, open_claims
+from stream.publishing import ClaimSource, Kind, load_claims, load_mapping, open_claims
 from tests.claim_files import (
     bare,
     claims,
@@ -196,6 +196,8 @@ GOOD = {"claim_id": "A", "claim_type": "professional", "member_id": "M1", "servi
         (json.dumps({**GOOD, "codes": [{"code": "I10"}]}), "codes[0].system is missing"),
         (json.dumps({**GOOD, "attributes": {"a": 1}}), "attributes.a: '1' is not text"),
         ("\udcff", "not UTF-8 text"),
+        (json.dumps({**GOOD, "claim_id": "A\ud800"}), "not text: half a surrogate pair"),
+        (json.dumps({**GOOD, "more": {"\udfff": 1}}).replace("ud", "uD"), "not text: half a surrogate pair"),
     ],
 )
 def test_a_bad_line_costs_itself_and_says_why(tmp_path: Path, line: str, reason: str) -> None:
@@ -208,6 +210,17 @@ def test_a_bad_line_costs_itself_and_says_why(tmp_path: Path, line: str, reason:
     (reject,) = rejects
     assert reject.row == 2
     assert reason in reject.reason
+
+
+def test_half_a_surrogate_pair_costs_its_row_and_a_whole_pair_is_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    rows = [{**GOOD, "claim_id": name} for name in ("A\U0001f4a5", "B\ud83d", "C\\ud800")]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    loaded = load_claims(path, load_mapping("plain"))
+    assert loaded.claims.column("claim_id").to_pylist() == ["A\U0001f4a5", "C\\ud800"]
+    assert [(reject.row, reject.reason[:29]) for reject in loaded.rejects] == [
+        (2, "not text: half a surrogate pa")
+    ]
 
 
 @pytest.mark.parametrize(

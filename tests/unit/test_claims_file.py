@@ -201,11 +201,3 @@ def test_a_file_without_any_claim_is_an_error_with_a_reason(tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"no row of .* makes a claim.*nothing in MEMBER"):
         from_file(path, str(mapping), tmp_path / "rejects.csv")
     assert (tmp_path / "rejects.csv").exists()
-
-
-def test_the_claims_are_not_overwritten_by_their_rejects(tmp_path: Path) -> None:
-    path = _file(tmp_path, "claims.csv", f"{HEADER}\n{ROW}\n".encode())
-    mapping = _file(tmp_path, "mine.yaml", MAPPING.encode())
-    with pytest.raises(UsageError, match="which would be lost"):
-        from_file(path, str(mapping), tmp_path / "." / "claims.csv")
-    assert path.read_text().startswith(HEADER)

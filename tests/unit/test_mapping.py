@@ -46,6 +46,10 @@ def test_shorthand_spans_and_constants() -> None:
         (GOOD + "line: {units: {column: A, columns: [B]}}\n", ["line.units", "not both"]),
         (GOOD + "codes: [{system: {constant: x}, columns: []}]\n", ["codes.0.columns"]),
         ("claim: [", ["not YAML", "line 1"]),
+        (GOOD + "d: 2026-99-99\n", ["not YAML", "month must be in 1..12"]),
+        ("[" * 50_000, ["not YAML"]),
+        (GOOD + "tables: {x: {file: a/b, key: K, matches: M}}\n", ["tables.x.file", "folder of the claims"]),
+        (GOOD + "tables: {x: {file: .., key: K, matches: M}}\n", ["tables.x.file", "folder of the claims"]),
         ("", ["needs a `claim` section"]),
     ],
 )

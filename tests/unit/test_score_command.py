@@ -188,6 +188,14 @@ def test_a_resumed_output_of_another_mapping_is_refused(
     assert "name another --output, or remove that folder to start over" in said
     assert begun == {path.name: path.read_bytes() for path in folder.iterdir()}
     shell.write("mapping.yaml", "# A comment changes nothing.\n" + MAPPING)
+    code, _, said = shell(file.rename(shell.folder / "renamed.csv"), *arguments[1:])
+    assert code == 2
+    assert (
+        "with the input_topic claims.csv, the name of its file; this run is with the input_topic renamed.csv"
+        in said
+    )
+    (shell.folder / "sub").mkdir()
+    arguments = ((shell.folder / "renamed.csv").rename(shell.folder / "sub" / "claims.csv"), *arguments[1:])
     assert shell(*arguments)[0] == 0
 
 

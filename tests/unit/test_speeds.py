@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models import ModelIdentity
-from stream.cli.main import USAGE, run
+from stream.cli.main import FAILED, USAGE, run
 from stream.cost_model import LatencyCurve
 from stream.speeds import Speeds, name_of
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_none_is_said_and_replaced(
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "taken").write_text("")
-    Speeds(tmp_path / "taken" / "speeds.json").remember({"a": CURVE})
+    assert not Speeds(tmp_path / "taken" / "speeds.json").remember({"a": CURVE})
     assert "speeds are not remembered" in caplog.text
 
 
@@ -77,6 +77,16 @@ def test_tune_measures_and_remembers(tmp_path: Path, capsys: pytest.CaptureFixtu
     (name,) = Speeds(file).known()
     assert name == tuned["model"]
     assert name.startswith("null:")
+
+
+def test_tune_fails_where_nothing_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    file = tmp_path / "taken" / "speeds.json"
+    assert run(["models", "tune", "null", "--rounds", "3", "--file", str(file)]) == FAILED
+    printed = capsys.readouterr()
+    assert "µs a claim" in printed.out
+    assert "kept in" not in printed.out
+    assert f"{file}: what was measured is not kept" in printed.err
 
 
 def test_tune_of_an_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

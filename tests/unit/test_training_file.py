@@ -157,6 +157,24 @@ def test_an_outcome_is_no_feature(work: Path, capsys: pytest.CaptureFixture[str]
     assert "Take attributes.verdict out of the mapping" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("data", [True, False])
+def test_the_place_is_checked_before_the_training(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bool
+) -> None:
+    for learning in ("models.learning.learn", "models.training.train"):
+        monkeypatch.setattr(learning, lambda *_: pytest.fail("trained"))
+    (work / "there").mkdir()
+    (work / "there" / "manifest.json").write_text("{}")
+    for place, said in (
+        ("there", "is there already; nothing is overwritten"),
+        ("mine.yaml/x", "cannot be written to"),
+    ):
+        given = ["--output", place]
+        code = train(*given) if data else main.run(["models", "train", "--claims", "1000", *given])
+        assert (code, said in capsys.readouterr().err) == (2, True)
+    assert digests(work / "there").keys() == {"manifest.json"}
+
+
 def test_a_generated_training_takes_no_options_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["models", "train", "--label", "Verdict"]) == 2
     assert "--label needs --data" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import click
 
 from models.errors import FeatureError, TrainingError
 from stream.cli.examples import example
+from stream.cli.models.place import make_place
 from stream.cli.models.train_file import FileTraining, train_file
 from stream.cli.output import emit_json, progress
 from stream.errors import UsageError
@@ -149,6 +150,8 @@ def _train_generated(options: dict[str, Any]) -> None:
         raise click.UsageError(f"--{stray[0].replace('_', '-')} needs --data, the file that it is about")
     if options["output"] is None:
         raise click.UsageError("Missing option '--output'.")
+    output: Path = options["output"]
+    make_place(output)
     # torch takes seconds to import, which the commands beside this one do not owe.
     from models.features import FeatureSpec
     from models.manifest import Architecture
@@ -166,7 +169,6 @@ def _train_generated(options: dict[str, Any]) -> None:
         seed=seed,
         data=f"{claims} generated claims, seed {seed}; labels are the planted anomalies",
     )
-    output: Path = options["output"]
     with progress("training", claims * epochs) as bar:
         manifest = train(recipe, labelled(claims, seed), labelled(_HELD_OUT, seed + 1), output, bar.advance)
     if options["as_json"]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.manifest import NAME_PATTERN, VERSION_PATTERN
+from stream.cli.models.place import check_free, make_place
 from stream.cli.output import progress
 from stream.errors import UsageError
 from stream.publishing import load_mapping
@@ -60,7 +61,7 @@ class FileTraining:
 
 
 def train_file(asked: FileTraining) -> Learned:
-    """Nothing is written before the model is learned. Raises UsageError, TrainingError."""
+    """Nothing but the empty folder is written before the model is learned. Raises UsageError, TrainingError."""
     _check_place(asked)
     mapping = load_mapping(asked.mapping)
     tokens, numbers = _attributes(mapping, asked.numbers)
@@ -82,6 +83,7 @@ def train_file(asked: FileTraining) -> Learned:
         seed=asked.seed,
         data=_described(asked, found),
     )
+    make_place(asked.folder)
     learned = learn(task, parts, asked.folder, progress)
     write_card(asked.folder, learned, parts, _origin(asked, mapping, found, parts_of, task, twins))
     return learned
@@ -89,7 +91,6 @@ def train_file(asked: FileTraining) -> Learned:
 
 def _check_place(asked: FileTraining) -> None:
     """What would show only after minutes."""
-    folder = asked.folder
     for option, text, pattern in (
         ("name", asked.model, NAME_PATTERN),
         ("version", asked.version, VERSION_PATTERN),
@@ -99,8 +100,7 @@ def _check_place(asked: FileTraining) -> None:
                 "lower-case letters, digits and _" if option == "name" else "three numbers, such as 1.0.0"
             )
             raise UsageError(f"--{option} {text!r}: it has to be {wanted}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already; nothing is overwritten: name another folder (--output)")
+    check_free(asked.folder)
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("the model card needs matplotlib: pip install 'claimstream[embedded]'")
 

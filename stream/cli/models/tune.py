@@ -16,6 +16,7 @@ from stream.cli.examples import example
 from stream.cli.models.options import as_input, json_option, repository_option
 from stream.cli.output import emit_json, progress, table
 from stream.cost_model import CostModel, LatencyCurve
+from stream.errors import ClaimstreamError
 from stream.speeds import Speeds, default_file, name_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Tuned:
     milliseconds: dict[int, float]
     fixed_ms: float
     each_us: float
-    file: str
+    kept: bool
 
 
 @click.command(
@@ -62,13 +63,15 @@ def tune(
         times = _measured(model, rounds, bar.advance)
     curve = _fitted(times)
     place = file or default_file()
-    Speeds(place).remember({name_of(model.identity): curve})
+    kept = Speeds(place).remember({name_of(model.identity): curve})
     medians = {size: round(1_000 * statistics.median(each), 3) for size, each in times.items()}
-    tuned = Tuned(name_of(model.identity), medians, 1_000 * curve.fixed, 1e6 * curve.each, str(place))
+    tuned = Tuned(name_of(model.identity), medians, 1_000 * curve.fixed, 1e6 * curve.each, kept)
     if as_json:
-        emit_json(asdict(tuned))
+        emit_json({**asdict(tuned), "file": str(place)})
     else:
-        _print(tuned)
+        _print(tuned, place)
+    if not kept:
+        raise ClaimstreamError(f"{place}: what was measured is not kept; name another --file")
 
 
 def _measured(model: Model, rounds: int, advance: Callable[[], None]) -> dict[int, list[float]]:
@@ -96,7 +99,7 @@ def _fitted(times: dict[int, list[float]]) -> LatencyCurve:
     return cost.curve
 
 
-def _print(tuned: Tuned) -> None:
+def _print(tuned: Tuned, place: Path) -> None:
     rows = [
         (
             str(size),
@@ -107,6 +110,5 @@ def _print(tuned: Tuned) -> None:
         for size, took in tuned.milliseconds.items()
     ]
     click.echo(table(rows, ("CLAIMS", "MS", "CLAIMS/S", "LINE MS")))
-    click.echo(
-        f"{tuned.model}: {tuned.fixed_ms:.2f} ms + {tuned.each_us:.1f} µs a claim; kept in {tuned.file}"
-    )
+    kept = f"; kept in {place}" if tuned.kept else ""
+    click.echo(f"{tuned.model}: {tuned.fixed_ms:.2f} ms + {tuned.each_us:.1f} µs a claim{kept}")
