@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 import schemas
+from stream import topics
 from stream.audit import messages
 from stream.cli.dlq.replaying import Replayer
 from stream.cli.main import run
@@ -130,13 +131,24 @@ def test_replay_wants_to_be_told_what(dlq: Desk) -> None:
 
 
 def test_a_replay_that_another_one_overtakes_sends_nothing_twice(dlq: Desk) -> None:
-    slow = Replayer(dlq.client, dlq.letters)
+    slow = Replayer(dlq.client, dlq.letters, topics.partitions(dlq.client))
     (letter,) = [each for each in _letters(dlq) if each.reason.offset == 4]
     slow.send(letter)
     assert dlq("replay", "--all", "--json")["replayed"] == 4
     with pytest.raises(FatalError, match="the replay stopped"):
         slow.finish()
     assert len(dlq.sent_back()) == 4
+
+
+def test_a_letter_whose_topic_is_gone_holds_no_other_back(dlq: Desk) -> None:
+    reason = Reason("DecodeError", "wrong", "topic-that-was-deleted", 0, 9)
+    producer = Producer(dlq.client)
+    producer.produce(dlq.letters, b"", partition=0, timestamp=1, headers=reason.headers())
+    assert producer.flush(10) == 0
+    assert dlq("replay", "--all", "--dry-run", "--json", code=1)["without_topic"] == 1
+    document = dlq("replay", "--all", "--json", code=1)
+    assert (document["replayed"], document["without_topic"]) == (4, 1)
+    assert "1 came from topics that are not there" in dlq("replay", "--all", code=1)
 
 
 def _letters(dlq: Desk) -> list[Any]:
