@@ -59,7 +59,7 @@ def _sentence(problem: ErrorDetails, given: dict[str, Origin], model: type[BaseM
         return f"{place}: {shown} is set by claimstream itself; {_instead(context['key'])}"
     if problem["type"] == "unquoted":
         return f"{place}: {shown} is a number or truth value to YAML; write it in quotes"
-    if problem["type"] == "order":
+    if problem["type"] == "detail":
         return f"{place}: {shown}: {problem['msg']}"
     expected = "text, a number, true or false" if option else _expected(problem)
     return f"{place}: {shown} is {_shown(name, problem['input'])}; expected {expected}"

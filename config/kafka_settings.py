@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from config.section import Options, Section, with_secrets_as_text
+from config.section import Options, Section, refusal, with_secrets_as_text
 
 # Delivery guarantees and memory bounds rest on these; the last three are other names of options above them.
 OWN_OPTIONS = (
@@ -38,6 +38,17 @@ class Topics(Section):
     dead_letters: str = Field(
         default="claim-dead-letters", min_length=1, description="Topic of records that cannot be scored."
     )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Topics:
+        """A stage that reads what it wrote answers its own answers for ever."""
+        if self.output == self.input:
+            raise refusal("output", f"{self.output!r} is the input topic; results need one of their own")
+        if self.dead_letters in (self.input, self.output):
+            raise refusal(
+                "dead_letters", f"{self.dead_letters!r} is also input or output; give it one of its own"
+            )
+        return self
 
 
 class Kafka(Section):

@@ -21,6 +21,13 @@ def with_secrets_as_text(options: Options) -> Options:
     return options
 
 
+def refusal(key: str | None, detail: str) -> PydanticCustomError:
+    """A sentence of its own about a value, or about the one under `key` of it."""
+    return PydanticCustomError(
+        "detail", "{detail}", {"detail": detail, **({} if key is None else {"key": key})}
+    )
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change, secrets do not print."""
 

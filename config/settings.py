@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from config.kafka_settings import Kafka
 from config.origins import Origin
-from config.section import Options, Section, with_secrets_as_text
+from config.section import Options, Section, refusal, with_secrets_as_text
 
 
 class Schemas(Section):
@@ -93,8 +93,7 @@ class Batching(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Batching:
         if self.size_min > self.size_max:
-            detail = f"size_min ({self.size_min}) is above size_max ({self.size_max})"
-            raise PydanticCustomError("order", "{detail}", {"detail": detail, "key": "size_min"})
+            raise refusal("size_min", f"size_min ({self.size_min}) is above size_max ({self.size_max})")
         return self
 
 
@@ -261,6 +260,16 @@ class Settings(Section):
     workers: Workers = Workers()
     http: Http = Http()
     logging: Logging = Logging()
+
+    @field_validator("routes")
+    @classmethod
+    def _lead_somewhere(cls, routes: dict[str, list[str]]) -> dict[str, list[str]]:
+        if not routes:
+            raise refusal(None, "no route at all; give one, such as {'*': [claims_filter_v2.1]}")
+        for claim_type, models in routes.items():
+            if not models:
+                raise refusal(claim_type, "names no model; give it one or leave it out")
+        return routes
 
     _given: dict[str, Origin] = PrivateAttr(default_factory=dict)
 

@@ -62,13 +62,18 @@ def dead_letter_topic(name: str, partitions: int, replication: int) -> TopicSpec
 
 
 def describe(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int | None]:
-    """Partitions of each topic, None where it does not exist.
+    """Partitions of each topic, None where it does not exist. Raises what `partitions` raises."""
+    found = partitions(client)
+    return {name: found.get(name) for name in names}
+
+
+def partitions(client: Mapping[str, Any]) -> dict[str, int]:
+    """Partitions of every topic.
 
     Raises UnreachableError within 10 s when no broker answers, FatalError when the cluster refuses, and
     KafkaException when librdkafka refuses the options.
     """
-    found = _Cluster(client).metadata().topics
-    return {name: len(found[name].partitions) if name in found else None for name in names}
+    return {name: len(topic.partitions) for name, topic in _Cluster(client).metadata().topics.items()}
 
 
 def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -28,9 +32,7 @@ def ask(
 
     Raises UsageError for a URL that is none, FatalError when no stage answers within `patience` seconds.
     """
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(f"--url {url!r} is no address; give it as http://HOST:PORT")
-    address = url.rstrip("/") + path
+    address = _checked(url).rstrip("/") + path
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -38,18 +40,48 @@ def ask(
     request = urllib.request.Request(address, data, headers)  # noqa: S310 - checked above
     try:
         with urllib.request.urlopen(request, timeout=patience) as answer:  # noqa: S310 - checked above
-            return answer.status, json.load(answer)
+            return answer.status, _object(answer)
     except urllib.error.HTTPError as error:
         return error.code, _refusal(error)
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise FatalError(
             f"{address}: no answer of a stage: {error}; is it running, and at that port?"
         ) from error
 
 
+@contextmanager
+def of_a_stage(url: str) -> Iterator[None]:
+    """Raises FatalError where an answer lacks what is read of it inside: something else answers there."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FatalError(
+            f"{url}: what it answers is not of a stage of this version; is one at that port?"
+        ) from error
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable()
+        )
+    except ValueError:
+        usable = False
+    if not usable or " " in url:
+        raise UsageError(f"--url {url!r} is no address; give it as http://HOST:PORT")
+    return url
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    found = json.load(answer)
+    if not isinstance(found, dict):
+        raise ValueError(f"a JSON {type(found).__name__}, not an object")  # noqa: TRY004 - what a parser raises
+    return found
+
+
 def _refusal(error: urllib.error.HTTPError) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.load(error)
-    except ValueError:
+        return _object(error)
+    except (OSError, http.client.HTTPException, ValueError):
         return {"error": f"it answered {error.code} {error.reason}"}
-    return answer

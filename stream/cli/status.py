@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stream.cli.endpoints import ask, url_option
+from stream.cli.endpoints import ask, of_a_stage, url_option
 from stream.cli.examples import example
 from stream.cli.output import emit_json, table
 from stream.errors import FatalError
@@ -41,20 +41,25 @@ def _show(url: str, *, as_json: bool, anew: bool = False) -> None:
     status, document = ask(url, "/ml/batching")
     if status != 200:
         raise FatalError(f"{url}: {document.get('error', status)}")
+    with of_a_stage(url):
+        lines = _lines(document)
     if as_json:
         emit_json(document)
         return
     if anew:
         click.clear()
+    click.echo("\n".join(lines))
+
+
+def _lines(document: Mapping[str, Any]) -> list[str]:
     rows = [_row(worker["worker"], lane) for worker in document["workers"] for lane in worker["lanes"]]
     share = document["on_time"]
-    lines = [
+    return [
         *_instance(document["instance"]),
         table(rows, _COLUMNS),
         *map(_worker, document["workers"]),
         "nothing delivered yet" if share is None else f"on time so far: {100 * share:.2f} %",
     ]
-    click.echo("\n".join(lines))
 
 
 def _instance(instance: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 import schemas
+from stream import topics
 from stream.audit import messages
 from stream.cli.dlq.replaying import Replayer
 from stream.cli.main import run
@@ -33,16 +35,18 @@ class Desk:
         (self.claim,) = Encoder(schemas.load("claim_event")).encode(batch)
         self.client = {"bootstrap.servers": bootstrap}
         producer = Producer(self.client)
-        for partition, offset, value, error in (
-            (0, 4, self.claim, "ScoringError"),
-            (2, 5, b"\xc3\x01 no claim", "DecodeError"),
-            (2, 6, None, "DecodeError"),
-            (7, 8, self.claim, "ScoringError"),
+        now = time.time_ns() // 1_000_000
+        for partition, offset, value, error, age in (
+            (0, 4, self.claim, "ScoringError", 4_000),
+            (2, 5, b"\xc3\x01 no claim", "DecodeError", 1_000),
+            (2, 6, None, "DecodeError", 2_000),
+            (7, 8, self.claim, "ScoringError", 3_000),
         ):
             model = ("claims_filter", "2.1.0") if error == "ScoringError" else ("", "")
             reason = Reason(error, f"wrong: {offset}", self.claims, partition, offset, *model)
             headers = [*OWN, *reason.headers()]
-            producer.produce(self.letters, value, b"key %d" % offset, partition=offset % 2, headers=headers)
+            place = {"partition": offset % 2, "timestamp": now - age}
+            producer.produce(self.letters, value, b"key %d" % offset, headers=headers, **place)
         producer.produce(self.letters, b"put here by hand", partition=0)
         assert producer.flush(10) == 0
 
@@ -76,6 +80,8 @@ def test_lists_by_what_went_wrong_and_where(dlq: Desk) -> None:
     assert found("--since", "1h") == [4, 5, 6, 8]
     assert found("--until", "1h") == []
     assert found("--input-topic", "another") == []
+    newest = dlq("list", "--limit", "2", "--json")["shown"]
+    assert [each["input"]["offset"] for each in newest] == [6, 5]
     text = dlq("list", "--limit", "1")
     assert "4 of 4 dead letters" in text
     assert "1 of them above" in text
@@ -125,13 +131,24 @@ def test_replay_wants_to_be_told_what(dlq: Desk) -> None:
 
 
 def test_a_replay_that_another_one_overtakes_sends_nothing_twice(dlq: Desk) -> None:
-    slow = Replayer(dlq.client, dlq.letters)
+    slow = Replayer(dlq.client, dlq.letters, topics.partitions(dlq.client))
     (letter,) = [each for each in _letters(dlq) if each.reason.offset == 4]
     slow.send(letter)
     assert dlq("replay", "--all", "--json")["replayed"] == 4
     with pytest.raises(FatalError, match="the replay stopped"):
         slow.finish()
     assert len(dlq.sent_back()) == 4
+
+
+def test_a_letter_whose_topic_is_gone_holds_no_other_back(dlq: Desk) -> None:
+    reason = Reason("DecodeError", "wrong", "topic-that-was-deleted", 0, 9)
+    producer = Producer(dlq.client)
+    producer.produce(dlq.letters, b"", partition=0, timestamp=1, headers=reason.headers())
+    assert producer.flush(10) == 0
+    assert dlq("replay", "--all", "--dry-run", "--json", code=1)["without_topic"] == 1
+    document = dlq("replay", "--all", "--json", code=1)
+    assert (document["replayed"], document["without_topic"]) == (4, 1)
+    assert "1 came from topics that are not there" in dlq("replay", "--all", code=1)
 
 
 def _letters(dlq: Desk) -> list[Any]:

@@ -101,6 +101,19 @@ def test_settings_travel_to_a_worker_with_their_origins(tmp_path: Path) -> None:
             "stream.yaml:2: batching.size_min: size_min (600) is above size_max (512)",
         ),
         (
+            "kafka:\n  topics:\n    output: claims\n",
+            "stream.yaml:3: kafka.topics.output: 'claims' is the input topic; results need one of their own",
+        ),
+        (
+            "kafka:\n  topics: {dead_letters: claim-scores}\n",
+            "stream.yaml:2: kafka.topics.dead_letters: 'claim-scores' is also input or output; give it one of its own",
+        ),
+        (
+            "\nroutes: {}\n",
+            "stream.yaml:2: routes: no route at all; give one, such as {'*': [claims_filter_v2.1]}",
+        ),
+        ("routes:\n  a: []\n", "stream.yaml:2: routes.a: names no model; give it one or leave it out"),
+        (
             "routes:\n  a: [null]\n",
             'stream.yaml:2: routes.a.0 is null (write "null" for the text); expected text',
         ),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -134,6 +137,10 @@ def test_why_it_is_not_ready_is_said_first(
     ("url", "code", "said"),
     [
         ("127.0.0.1:1", USAGE, "give it as http://HOST:PORT"),
+        ("http://127.0.0.1:abc", USAGE, "give it as http://HOST:PORT"),
+        ("http://[::1", USAGE, "give it as http://HOST:PORT"),
+        ("http://", USAGE, "give it as http://HOST:PORT"),
+        ("http://a stage:8000", USAGE, "give it as http://HOST:PORT"),
         ("http://127.0.0.1:1", FAILED, "no answer of a stage"),
     ],
 )
@@ -141,4 +148,45 @@ def test_where_no_stage_answers_it_says_so(
     url: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["status", "--url", url]) == code
+    assert said in capsys.readouterr().err
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """Something that listens and says this to the first who asks."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def of_http(body: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+
+@pytest.mark.parametrize("command", [["status"], ["models", "preload", "m", "--token", "a token"]])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "no answer of a stage"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "no answer of a stage"),
+        (of_http(b"[]"), "no answer of a stage: a JSON list"),
+        (of_http(b"{}"), "not of a stage of this version"),
+        (of_http(b'{"workers": 1}'), "not of a stage of this version"),
+        (of_http(b"[]", b"502 Bad Gateway"), "it answered 502 Bad Gateway"),
+    ],
+)
+def test_whoever_answers_instead_of_a_stage_is_no_traceback(
+    command: list[str], answer: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(answer) as url:
+        assert run([*command, "--url", url]) in (FAILED, USAGE)
     assert said in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import heapq
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from stream.cli.dlq.options import choice, choice_options, cluster_options, connection
-from stream.cli.dlq.reading import Letter, LetterTopic
+from stream.cli.dlq.reading import Letter, LetterTopic, Place
 from stream.cli.examples import example
 from stream.cli.output import emit_json, table
 from stream.clock import SystemClock
@@ -33,7 +34,7 @@ _SHORT = 120
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Letters to print, the newest of each partition; the counts are of all.",
+    help="Letters to print: the newest, by the time at which they were written; the counts are of all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_command(
@@ -51,20 +52,21 @@ def list_command(
     found = LetterTopic(*connection(config_file, bootstrap, client_options, topic))
     replayed = found.replayed()
     errors: Counter[str] = Counter()
-    newest: deque[dict[str, Any]] = deque(maxlen=limit)
+    newest: list[tuple[int, Place, dict[str, Any]]] = []
     total = 0
     for letter in found.letters("reading dead letters"):
         total += 1
         if wanted.takes(letter):
             errors[letter.reason.error_class] += 1
-            newest.append(row(letter, replayed=letter.place in replayed))
+            put = heapq.heappush if len(newest) < limit else heapq.heappushpop
+            put(newest, (letter.timestamp, letter.place, row(letter, replayed=letter.place in replayed)))
     document = {
         "topic": found.name,
         "letters": total,
         "matching": errors.total(),
         "errors": dict(errors.most_common()),
         "foreign": found.foreign,
-        "shown": list(newest),
+        "shown": [each for *_, each in sorted(newest)],
     }
     if as_json:
         emit_json(document)

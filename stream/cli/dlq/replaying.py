@@ -11,7 +11,7 @@ same time fences the first, which fails without having sent anything that the se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from stream.cli.kafka_options import refused_config
 from stream.cli.output import emit_json
 from stream.clock import SystemClock
 from stream.errors import FatalError, UsageError
-from stream.topics import describe
+from stream.topics import partitions
 
 _ANSWER_SECONDS = 30.0
 _LETTERS = 500
 _BYTES = 4_194_304
 _ANY_PARTITION = -1
+_OUTCOMES = ("replayed", "already", "incomplete", "without_topic")
 
 
 @click.command(
@@ -68,7 +69,8 @@ def replay(
     if wanted.everything != all_letters:
         raise UsageError("name positions or filters, or --all for every letter: one of the two")
     config, name = connection(config_file, bootstrap, client_options, topic)
-    sender = None if dry_run else Replayer(config, name)
+    topics = _topics(config)
+    sender = None if dry_run else Replayer(config, name, topics)
     found = LetterTopic(config, name)
     done = found.replayed()
     counts: Counter[str] = Counter()
@@ -77,19 +79,28 @@ def replay(
         if not wanted.takes(letter):
             continue
         missing.discard(letter.place)
-        outcome = _outcome(letter, done)
+        outcome = _outcome(letter, done, topics)
         counts[outcome] += 1
         if outcome == "replayed" and sender is not None:
             sender.send(letter)
     if sender is not None:
         sender.finish()
     _report(name, counts, missing, dry_run=dry_run, as_json=as_json)
-    return 1 if missing or counts["incomplete"] else 0
+    return 1 if missing or counts["incomplete"] or counts["without_topic"] else 0
 
 
-def _outcome(letter: Letter, done: set[Place]) -> str:
+def _topics(config: Mapping[str, str]) -> dict[str, int]:
+    try:
+        return partitions(config)
+    except KafkaException as error:
+        raise refused_config(error, config) from error
+
+
+def _outcome(letter: Letter, done: set[Place], topics: Container[str]) -> str:
     if letter.place in done:
         return "already"
+    if letter.reason.topic not in topics:
+        return "without_topic"
     return "incomplete" if letter.reason.omitted else "replayed"
 
 
@@ -98,7 +109,7 @@ def _report(
 ) -> None:
     absent = [f"{partition}@{offset}" for partition, offset in sorted(missing)]
     if as_json:
-        numbers = {name: counts.get(name, 0) for name in ("replayed", "already", "incomplete")}
+        numbers = {name: counts.get(name, 0) for name in _OUTCOMES}
         emit_json({"topic": topic, "dry_run": dry_run, **numbers, "missing": absent})
         return
     verb = "would be replayed" if dry_run else "replayed"
@@ -107,6 +118,11 @@ def _report(
         click.echo(
             f"{incomplete:,} are incomplete, they were too large for {topic}: their records are those at "
             "claimstream-topic, -partition and -offset, as long as that topic keeps them",
+            err=True,
+        )
+    if homeless := counts.get("without_topic", 0):
+        click.echo(
+            f"{homeless:,} came from topics that are not there any more; create these and call it again",
             err=True,
         )
     if absent:
@@ -119,17 +135,18 @@ class Replayer:
     Whether a commit that failed was applied after all need not be known: the next replay sees it by the notes.
     """
 
-    def __init__(self, config: Mapping[str, str], topic: str) -> None:
+    def __init__(self, config: Mapping[str, str], topic: str, topics: Mapping[str, int]) -> None:
+        """`topics`: how many partitions each topic of the cluster has, known before a transaction is open."""
         self._config = config
         self._topic = topic
-        self._partitions: dict[str, int] = {}
+        self._partitions = topics
         self._open = 0
         self._bytes = 0
         self._refusal = ""
         self._client = self._connected()
 
     def send(self, letter: Letter) -> None:
-        """Raises FatalError when the cluster refuses, UsageError when the letter's topic is gone."""
+        """Its topic is to be one of those that are there. Raises FatalError when the cluster refuses."""
         reason = letter.reason
         headers = letters.replayed(
             letter.headers, reason, f"{self._topic}[{letter.partition}]@{letter.offset}"
@@ -178,8 +195,7 @@ class Replayer:
             client = Producer(options)
         except KafkaException as error:
             raise refused_config(error, self._config) from error
-        # Asked first: it says in seconds, and clearly, when no broker answers or the topic is not there.
-        if describe(self._config, [self._topic])[self._topic] is None:
+        if self._topic not in self._partitions:
             raise UsageError(f"there is no topic {self._topic!r}; name that of the dead letters with --topic")
         try:
             client.init_transactions(_ANSWER_SECONDS)
@@ -189,10 +205,6 @@ class Replayer:
 
     def _partition(self, topic: str, wanted: int) -> int:
         """The one that the record was in: that keeps it among its key's. By key where there are fewer now."""
-        if topic not in self._partitions:
-            if (count := describe(self._config, [topic])[topic]) is None:
-                raise UsageError(f"there is no topic {topic!r} any more that dead letters could go back to")
-            self._partitions[topic] = count
         return wanted if wanted < self._partitions[topic] else _ANY_PARTITION
 
     def _note(self, error: KafkaError | None, message: Message) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stream.cli.endpoints import ask, url_option
+from stream.cli.endpoints import ask, of_a_stage, url_option
 from stream.cli.examples import example
 from stream.cli.models.options import json_option
 from stream.cli.output import emit_json
@@ -26,9 +26,11 @@ def preload(names: tuple[str, ...], url: str, token: str | None, *, as_json: boo
     status, answer = ask(url, "/ml/cache/preload", body=body, token=token, patience=_PATIENCE_SECONDS)
     if "error" in answer:
         raise UsageError(f"{url}: {answer['error']}")
+    with of_a_stage(url):
+        lines = "\n".join(answer["workers"])
     if as_json:
         emit_json(answer)
     else:
-        click.echo("\n".join(answer["workers"]))
+        click.echo(lines)
     if status != 200:
         raise FatalError("not every model was loaded by every worker; the lines above say why")
