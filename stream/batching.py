@@ -29,6 +29,8 @@ class LaneModels(Protocol):
 
     def identity(self, lane: int) -> ModelIdentity: ...
 
+    def names(self, lane: int) -> frozenset[str]: ...
+
     def ready(self, lane: int) -> bool: ...
 
     def resident(self, lane: int) -> ModelLease | None: ...
@@ -50,7 +52,7 @@ class BatchingRules:
     `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
     aside; those that have waited there for more than `latest` go first. `base`: the size that the load of the device
     shrinks, None where sizes follow from speed and arrivals. `head_starts`: seconds by which the claims of a model,
-    named, go ahead of their deadline when the next lane is chosen.
+    named as in the routes, go ahead of their deadline when the next lane is chosen.
     """
 
     limits: SizeLimits
@@ -196,7 +198,8 @@ class Batcher:
         return [(view, _left(entries, view, ahead) - now) for _, ahead, view in entries]
 
     def _head_start(self, lane: int) -> float:
-        return self._rules.head_starts.get(self._models.identity(lane).name, 0.0)
+        starts = self._rules.head_starts
+        return max((starts.get(name, 0.0) for name in self._models.names(lane)), default=0.0)
 
     def _latest_start(self, view: LaneView, now: float) -> float:
         """When the first of its claims that can be on time has to begin; infinity where none can."""

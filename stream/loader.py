@@ -155,6 +155,10 @@ class Loader:
         """Whose lane it is."""
         return self._roster.lanes[lane].identity
 
+    def names(self, lane: int) -> frozenset[str]:
+        """The models of routes that it scores for, as people write them."""
+        return self._roster.names(lane)
+
     def ready(self, lane: int) -> bool:
         """Whether the lane's model is on the device."""
         key = self._keys[lane]

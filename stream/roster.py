@@ -42,6 +42,7 @@ class Roster:
         self.references = tuple(references)
         self.lanes: tuple[LaneModel, ...] = ()
         self._serving: tuple[tuple[LaneShare, ...], ...] = ((),) * len(references)
+        self._names: dict[int, frozenset[str]] = {}
 
     def add(self, model: LaneModel) -> int:
         """A lane for one more version."""
@@ -51,8 +52,14 @@ class Roster:
     def serve(self, reference: str, shares: Sequence[LaneShare]) -> None:
         """From now on these lanes take a model's claims."""
         number = self.references.index(reference)
+        for share in shares:
+            self._names[share.lane] = self.names(share.lane) | {reference}
         before = self._serving
         self._serving = (*before[:number], tuple(shares), *before[number + 1 :])
+
+    def names(self, lane: int) -> frozenset[str]:
+        """The models of routes whose claims the lane takes, or took."""
+        return self._names.get(lane, frozenset())
 
     @property
     def serving(self) -> frozenset[int]:

@@ -146,6 +146,9 @@ class _Resident:
     def identity(self, lane: int) -> ModelIdentity:
         return ModelIdentity(f"lane{lane}", "1.0.0", "simulated", "fp32", "none")
 
+    def names(self, lane: int) -> frozenset[str]:  # noqa: ARG002 - none has a priority
+        return frozenset()
+
     def ready(self, lane: int) -> bool:  # noqa: ARG002 - all are
         return True
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from config import load_settings
 from models import ModelIdentity
 from stream.batch_policy import Wait
 from stream.batch_sizer import DeviceLoad, SizeLimits
@@ -16,6 +18,7 @@ from stream.batching import Batcher, BatchingRules, Chosen
 from stream.cost_model import LatencyCurve
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
+from stream.options import batching_rules
 from stream.speeds import name_of
 
 FAST = LatencyCurve(0.002, 0.0001)
@@ -39,6 +42,9 @@ class Models:
 
     def identity(self, lane: int) -> ModelIdentity:
         return ModelIdentity(f"model{lane}", "1.0.0", "default", "fp32", "cpu")
+
+    def names(self, lane: int) -> frozenset[str]:
+        return frozenset({f"model_v{lane}"})
 
     def ready(self, lane: int) -> bool:
         return lane not in self.absent
@@ -97,7 +103,7 @@ def test_a_batch_is_no_longer_than_the_other_lanes_can_wait() -> None:
 
 
 def test_priority_is_a_head_start_that_age_makes_up_for() -> None:
-    desk = Desk(FAST, FAST, rules=replace(RULES, head_starts={"model1": 0.1}))
+    desk = Desk(FAST, FAST, rules=replace(RULES, head_starts={"model_v1": 0.1}))
     desk.push(0, [0.10] * 300)
     desk.push(1, [0.19] * 300)
     assert [desk.next().batch.lane, desk.next().batch.lane] == [1, 0]
@@ -106,8 +112,21 @@ def test_priority_is_a_head_start_that_age_makes_up_for() -> None:
     assert [desk.next().batch.lane, desk.next().batch.lane] == [0, 1]
 
 
+def test_the_catalog_puts_the_claims_of_a_model_first(tmp_path: Path) -> None:
+    catalog, entry = (
+        tmp_path / "ml_models.yaml",
+        "{type: x, framework: onnx, input_size: [1, 1], memory_mb: 1, ",
+    )
+    catalog.write_text(f"models:\n  model_v0: {entry}}}\n  model_v1: {entry}priority: high}}\n")
+    rules = batching_rules(load_settings(None, {}, {"cache.catalog": str(catalog), "latency.budget_ms": 200}))
+    desk = Desk(FAST, FAST, rules=rules)
+    desk.push(0, [0.10] * 300)
+    desk.push(1, [0.19] * 300)
+    assert [desk.next().batch.lane, desk.next().batch.lane] == [1, 0]
+
+
 def test_a_lane_of_lower_priority_does_not_shorten_batches() -> None:
-    desk = Desk(FAST, SLOW, rules=replace(RULES, head_starts={"model1": 0.1}))
+    desk = Desk(FAST, SLOW, rules=replace(RULES, head_starts={"model_v1": 0.1}))
     desk.push(0, [0.12])
     desk.push(1, [0.16] * 7)
     chosen = desk.next()

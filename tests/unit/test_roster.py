@@ -40,6 +40,11 @@ def test_tells_which_lanes_serve(roster: Roster) -> None:
     assert roster.plan((0,), [b"x"]).tolist() == [[2]]
 
 
+def test_a_lane_keeps_the_names_by_which_its_claims_came(roster: Roster) -> None:
+    roster.serve("a", [LaneShare(2, 1)])
+    assert [roster.names(lane) for lane in range(3)] == [{"a"}, frozenset(), {"a", "b"}]
+
+
 def test_weights_split_the_keys(roster: Roster) -> None:
     roster.serve("a", [LaneShare(0, 90), LaneShare(1, 10)])
     keys = [b"claim-%d" % number for number in range(20_000)]
