@@ -65,7 +65,8 @@ class Scorer:
 
         That takes at most 2 · k · log2(n) forwards beyond the first for k claims that fail among n, and never more
         than 2 · n - 2; all of them together forward no claim more than log2(n) + 2 times. Raises FatalError when the
-        device failed: it would fail with sound claims too, and a new process begins with a sound device.
+        device failed, or has no memory for a single claim: no claim is at fault, and a new process begins with a sound
+        device, later each time.
         """
         failures: list[Failure] = []
         started, wall = self._clock.now(), self._clock.wall()
@@ -87,11 +88,16 @@ class Scorer:
         except DeviceError as error:
             raise FatalError(f"{model.identity.name} cannot go on: {error}") from error
         except _MODEL_ERRORS as error:
-            if len(rows) == 1:
-                reason = f"{model.identity.name} failed on this claim: {type(error).__name__}: {error}"
-                failures.append(Failure(int(rows[0]), lane, ScoringError(reason)))
-                return rows[:0], True
-            return self._halves(model, lane, rows, failures, of_size=isinstance(error, MemoryError)), True
+            of_size = isinstance(error, MemoryError)
+            if len(rows) > 1:
+                return self._halves(model, lane, rows, failures, of_size=of_size), True
+            if of_size:
+                raise FatalError(
+                    f"{model.identity.name} has no memory for a single claim: {error}"
+                ) from error
+            reason = f"{model.identity.name} failed on this claim: {type(error).__name__}: {error}"
+            failures.append(Failure(int(rows[0]), lane, ScoringError(reason)))
+            return rows[:0], True
         return self._keep(model, lane, rows, scores, failures), False
 
     def _halves(

@@ -69,6 +69,12 @@ def test_a_device_that_fails_costs_no_claim_and_ends_the_worker() -> None:
         scored(8, Fussy({3}, set(), 8, DeviceError))
 
 
+@pytest.mark.parametrize("size", [1, 8])
+def test_no_memory_for_a_single_claim_costs_no_claim_and_ends_the_worker(size: int) -> None:
+    with pytest.raises(FatalError, match="fussy has no memory for a single claim"):
+        scored(size, Fussy(set(), set(), 0, ValueError))
+
+
 @given(data=st.data(), size=st.integers(1, 512), error=st.sampled_from(ERRORS))
 def test_culprits_stand_alone_within_the_bound(data: Any, size: int, error: type[Exception]) -> None:
     poison = data.draw(st.sets(st.integers(0, size - 1), max_size=size))
