@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from models.errors import UnavailableError
+from models.errors import DeviceError, UnavailableError
 
 CPU = "cpu"
 _AUTO = "auto"
+# Of the allocators of CPU and GPU, of cuBLAS and cuDNN, and of the C++ library.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED", "std::bad_alloc")
+_FAILED = ("CUDA error", "device-side assert")
 
 
 def place(wanted: str) -> str:
@@ -26,6 +29,17 @@ def place(wanted: str) -> str:
             f"there is no device {wanted!r} on this machine, which has {there or 'no'} GPUs that torch can use"
         )
     return wanted
+
+
+def fault_of(error: RuntimeError, device: str) -> MemoryError | DeviceError | None:
+    """What a device is to blame for; None for an error of the model or its input.
+
+    Told by the text: the interpreter of compiled networks raises every operator's error as a plain RuntimeError.
+    """
+    text = f"{device}: {error}"
+    if any(words in text for words in _OUT_OF_MEMORY):
+        return MemoryError(text)
+    return DeviceError(text) if any(words in text for words in _FAILED) else None
 
 
 def occupation(device: str) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ import torch
 
 from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
-from models.errors import DeviceError
+from models.devices import fault_of
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
@@ -58,10 +58,10 @@ class TransformerModel:
         """
         try:
             return self._scores(features)
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from error
-        except torch.AcceleratorError as error:
-            raise DeviceError(f"{self._device}: {error}") from error
+        except RuntimeError as error:
+            if (fault := fault_of(error, str(self._device))) is None:
+                raise
+            raise fault from error
 
     def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from models import CacheOptions, SyncModelCacheManager, open_model
+from stream.arena import ClaimArena
+from stream.clock import SystemClock
 from stream.publishing import generate
+from stream.records import CloseReason, MicroBatch
+from stream.scoring import Scorer
 
 torch = pytest.importorskip("torch")
 
@@ -33,3 +37,27 @@ def test_a_model_on_a_gpu_scores_as_on_a_cpu_and_gives_its_memory_back(tmp_path:
         assert "device" in manager.evict("claims_filter_v2.1")
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() - before < 1_000_000
+
+
+def test_a_batch_beyond_a_gpus_memory_is_halved_until_it_fits() -> None:
+    claims = next(iter(generate(4_096, 3)))
+    model = open_model("claims_filter_v2.1", device="cuda:0")
+    features = model.features.encode(claims)
+    expected = model.score(features)
+    arena = ClaimArena(len(expected), 1)
+    arena.features[model.spec_digest] = dict(features)
+    scorer = Scorer(arena, SystemClock())
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    model.score({name: column[:512] for name, column in features.items()})
+    enough = 1.5 * torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(enough / torch.cuda.mem_get_info()[1])
+    try:
+        batch = MicroBatch(0, np.arange(len(expected), dtype=np.int32), CloseReason.SIZE)
+        outcome = scorer.score(batch, model)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert (len(outcome.rows), outcome.failures) == (len(expected), ())
+    assert 0 < scorer.ceilings[0] < len(expected)
+    np.testing.assert_allclose(arena.score[:, 0], expected, atol=1e-4)

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from models import DeviceError, open_model
+from models.devices import fault_of
 from models.digests import digest_file
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import FeatureSpec
 from models.manifest import Architecture
 from models.repository import SHIPPED
+from models.runner import _compiled
 from models.training import Labelled, Recipe, train
 from stream.publishing import generate
 
@@ -157,16 +159,43 @@ def test_training_twice_gives_the_same_bytes_and_a_loadable_version(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("error", "becomes"), [(torch.OutOfMemoryError, MemoryError), (torch.AcceleratorError, DeviceError)]
+    ("text", "becomes"),
+    [
+        (
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB",
+            MemoryError,
+        ),
+        ("CUDA error: out of memory", MemoryError),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", MemoryError),
+        (
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory",
+            MemoryError,
+        ),
+        ("CUDA error: device-side assert triggered", DeviceError),
+        ("CUDA error: an illegal memory access was encountered", DeviceError),
+        ("The size of tensor a (3) must match the size of tensor b (4)", None),
+    ],
 )
-def test_what_a_device_raises_is_told_apart(error: type[Exception], becomes: type[Exception]) -> None:
+@pytest.mark.parametrize("around", ["{}", "in the TorchScript interpreter.\nRuntimeError: {}\n"])
+def test_what_a_device_raises_is_told_apart(text: str, becomes: type[Exception] | None, around: str) -> None:
+    fault = fault_of(RuntimeError(around.format(text)), "cuda:1")
+    assert (type(fault) if fault else None) is becomes
+    assert fault is None or str(fault).startswith("cuda:1: ")
+
+
+class Greedy(torch.nn.Module):
+    """Wants more memory than there is."""
+
+    def forward(
+        self, token: torch.Tensor, revenue: torch.Tensor, amount: torch.Tensor, number: torch.Tensor
+    ) -> torch.Tensor:
+        return torch.empty([1 << 28, 1 << 28]) + token + revenue + amount + number
+
+
+def test_a_compiled_network_without_memory_is_out_of_memory() -> None:
     model = open_model("claims_filter_v2.1")
-
-    def fail(*_: Any) -> Any:
-        raise error("says the device")
-
-    model._network = fail  # type: ignore[attr-defined]
-    with pytest.raises(becomes, match="says the device"):
+    model._network = _compiled(Greedy())  # type: ignore[attr-defined]
+    with pytest.raises(MemoryError, match="can't allocate memory"):
         model.warm_up([2])
 
 
