@@ -193,8 +193,6 @@ class Supervisor:
             ):
                 self._start(slot, now)
         busy = {slot.connection: slot for slot in self._slots if slot.connection is not None}
-        if not busy:
-            return
         for connection in multiprocessing.connection.wait(list(busy), patience):
             self._receive(busy[connection])  # type: ignore[index]
 

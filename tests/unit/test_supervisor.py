@@ -101,6 +101,16 @@ def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None
     assert pauses[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
 
 
+def test_waits_though_no_worker_is_there(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[tuple[int, float]] = []
+    monkeypatch.setattr(
+        "multiprocessing.connection.wait", lambda busy, patience: waits.append((len(busy), patience)) or []
+    )
+    supervisor = Supervisor(fleet, 0, ManualClock())
+    supervisor.step(0.1)
+    assert waits == [(0, 0.1)]
+
+
 def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock = ManualClock()
     supervisor = Supervisor(fleet, 1, clock)
