@@ -200,10 +200,15 @@ class Supervisor:
         """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
 
         A worker that is still on its way into the group holds no claim, and hears nothing while it loads its models:
-        it is ended at once.
+        it is ended at once. The claims of one that failed before it are not committed yet.
         """
         self._stopping = True
         self.step(0.0)
+        if any(slot.backoff.failures and not slot.joining for slot in self._slots):
+            log.error(
+                "a worker failed and its successor is not there yet; what it had in flight stays uncommitted"
+            )
+            self.exit_code = self.exit_code or 1
         for slot in self._slots:
             if slot.process is not None and not slot.joining:
                 log.info("worker %d was still starting; it is ended", slot.number)
@@ -305,7 +310,8 @@ class Supervisor:
         code = slot.process.exitcode
         slot.connection.close()
         self._departed.add(slot.latest.without_gauges())
-        slot.process, slot.connection, slot.ready, slot.latest = None, None, False, Snapshot()
+        slot.process, slot.connection, slot.latest = None, None, Snapshot()
+        slot.joining = slot.ready = False
         slot.cache = slot.batching = None
         for place in [place for place in list(self._asked) if place[0] == slot.number]:
             gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)

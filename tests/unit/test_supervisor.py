@@ -205,6 +205,24 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     assert good.exit_code == 0
 
 
+@pytest.mark.parametrize(("successor", "code"), [("waits", 1), ("loads", 1), ("joined", 0)])
+def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
+    fleet: Fleet, successor: str, code: int
+) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock)
+    crash(supervisor, fleet, clock, "no luck")
+    if successor != "waits":
+        supervisor.step(0.0)
+    if successor == "joined":
+        worker = fleet.spawned[-1][1].connection
+        worker.send(Joining())
+        worker.send(Ended(0))
+        worker.close()
+    supervisor.stop(1.0)
+    assert (supervisor.exit_code, supervisor.alive) == (code, 0)
+
+
 def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
     clock = ManualClock()
     supervisor = Supervisor(fleet, 2, clock)
