@@ -108,6 +108,8 @@ class Supervisor:
         self._numbers = itertools.count()
         self._asked: dict[tuple[int, int], Future[CacheAnswer]] = {}
         self._sending = threading.Lock()
+        # A signal may ask for a snapshot in the middle of a change, on the same thread.
+        self._counting = threading.RLock()
         self._restarts = 0
         self.unfinished = 0
         self.errors: list[str] = []
@@ -151,9 +153,10 @@ class Supervisor:
     def snapshot(self) -> Snapshot:
         """The sum over all workers, those that are gone included."""
         total = Snapshot()
-        total.add(self._departed)
-        for slot in self._slots:
-            total.add(slot.latest)
+        with self._counting:
+            total.add(self._departed)
+            for slot in self._slots:
+                total.add(slot.latest)
         total.numbers["worker_restarts_total", ()] = self._restarts
         now = self._clock.now()
         total.numbers["workers_crash_looping", ()] = sum(slot.loops(now) for slot in self._slots)
@@ -309,8 +312,10 @@ class Supervisor:
         slot.process.join(10.0)
         code = slot.process.exitcode
         slot.connection.close()
-        self._departed.add(slot.latest.without_gauges())
-        slot.process, slot.connection, slot.latest = None, None, Snapshot()
+        with self._counting:
+            self._departed.add(slot.latest.without_gauges())
+            slot.latest = Snapshot()
+        slot.process, slot.connection = None, None
         slot.joining = slot.ready = False
         slot.cache = slot.batching = None
         for place in [place for place in list(self._asked) if place[0] == slot.number]:

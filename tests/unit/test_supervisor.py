@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from models import CacheStatus
 from stream.clock import ManualClock
-from stream.metrics import StageMetrics
+from stream.metrics import Snapshot, StageMetrics
 from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
 
 
@@ -80,6 +81,28 @@ def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None
     supervisor.step(0.0)
     assert (total(supervisor, "claims_consumed_total"), total(supervisor, "claims_in_flight")) == (7, 5)
     assert supervisor.snapshot().histograms["batch_size", ("null",)].counts.sum() == 4
+
+
+def test_a_scrape_beside_the_end_of_a_worker_counts_it_once(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 1, ManualClock())
+    seen: list[float] = []
+
+    class Scraped(Snapshot):
+        def add(self, other: Snapshot) -> None:
+            super().add(other)
+            scrape.start()
+            scrape.join(0.05)
+
+    scrape = Thread(target=lambda: seen.append(total(supervisor, "claims_consumed_total")))
+    supervisor._departed = Scraped()
+    supervisor.step(0.0)
+    worker = fleet.spawned[0][1].connection
+    worker.send(scored(3))
+    supervisor.step(0.0)
+    worker.close()
+    supervisor.step(0.0)
+    scrape.join()
+    assert seen == [3]
 
 
 def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None:
