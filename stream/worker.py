@@ -117,12 +117,16 @@ class Worker:
     def start(self) -> None:
         """Join the group and begin to score.
 
-        The producer opens first: it ends what a predecessor left open, which the group's offsets would wait for.
+        The producer opens before that: it ends what a predecessor left open, which the group's offsets would wait for.
+        Whoever watches its calls is there first.
         """
+        if (watchdog := self._loops.get("watchdog")) is not None:
+            watchdog.start()
         self._producer.open()
         self._consumer.join()
         for loop in self._loops.values():
-            loop.start()
+            if loop is not watchdog:
+                loop.start()
 
     @property
     def joined(self) -> bool:

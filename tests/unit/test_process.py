@@ -6,6 +6,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_a_step_that_hangs_is_found_and_named() -> None:
     loop.stop()
     loop.join(10)
     assert loop.stuck(slow.clock.now()) == 0.0
+
+
+def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:
+    begun: list[str] = []
+    loops = {name: SimpleNamespace(start=partial(begun.append, name)) for name in ("intake", "watchdog")}
+    worker = SimpleNamespace(
+        _loops=loops,
+        _producer=SimpleNamespace(open=lambda: begun.append("open")),
+        _consumer=SimpleNamespace(join=lambda: begun.append("join")),
+    )
+    Worker.start(worker)  # type: ignore[arg-type]
+    assert begun == ["watchdog", "open", "join", "intake"]
 
 
 def test_a_worker_that_cannot_leave_is_ended_by_force() -> None:
