@@ -97,7 +97,11 @@ class Kafka(Section):
     @model_validator(mode="after")
     def _stable_offsets(self) -> Kafka:
         """A new owner has to wait for offsets of a transaction that is being decided."""
-        if self.delivery == "exactly_once" and self.consumer.get("isolation.level") == "read_uncommitted":
-            detail = "exactly_once needs consumer.isolation.level read_committed"
+        # As the consumer gets it: its own options win, and librdkafka reads values in any case.
+        level = {**self.client, **self.consumer}.get("isolation.level", "read_committed")
+        if self.delivery == "exactly_once" and str(level).lower() != "read_committed":
+            detail = (
+                f"exactly_once needs isolation.level read_committed in kafka.client and consumer, not {level}"
+            )
             raise PydanticCustomError("isolation", "{detail}", {"detail": detail, "key": "delivery"})
         return self

@@ -221,6 +221,18 @@ def test_own_options_cannot_be_set(tmp_path: Path, section: str, option: str) ->
     assert message.startswith(f"stream.yaml:3: kafka.{section}.{option} is set by claimstream itself; ")
 
 
+@pytest.mark.parametrize("section", ["client", "consumer"])
+@pytest.mark.parametrize("level", ["read_uncommitted", "READ_UNCOMMITTED"])
+def test_exactly_once_needs_stable_offsets(tmp_path: Path, section: str, level: str) -> None:
+    text = f"kafka: {{delivery: exactly_once, {section}: {{isolation.level: {level}}}}}"
+    assert "exactly_once needs isolation.level read_committed" in refused(tmp_path, text)
+
+
+def test_the_consumers_own_isolation_wins(tmp_path: Path) -> None:
+    text = "{client: {isolation.level: read_uncommitted}, consumer: {isolation.level: Read_Committed}}"
+    loaded(tmp_path, f"kafka: {text[:-1]}, delivery: exactly_once}}")
+
+
 def test_an_option_that_would_have_no_effect_is_refused() -> None:
     for options in (consumer_options("b", "g", {}, {}), producer_options("b", 9, {}, {})):
         theirs = dict.fromkeys(options, "theirs")
