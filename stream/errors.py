@@ -1,16 +1,6 @@
-"""The error tree. Each error carries what is to be done about it."""
+"""The error tree. The branch of an error says what is done about it: retry, dead letter, fatal, stop."""
 
 from __future__ import annotations
-
-from enum import Enum
-
-
-class Disposition(Enum):
-    """What the stage does with the work that met an error."""
-
-    RETRY = "retry"
-    DEAD_LETTER = "dead-letter"
-    FATAL = "fatal"
 
 
 class ClaimstreamError(Exception):
@@ -20,7 +10,6 @@ class ClaimstreamError(Exception):
     because a person has to look. Only after 1 does it help to start again.
     """
 
-    disposition = Disposition.FATAL
     exit_code = 1
 
 
@@ -43,13 +32,9 @@ class StopError(FatalError):
 class RetryError(ClaimstreamError):
     """Something outside is unavailable for now: the work stays where it is and is tried again."""
 
-    disposition = Disposition.RETRY
-
 
 class RecordError(ClaimstreamError):
     """One record cannot be processed; it goes to the dead letters, the others go on."""
-
-    disposition = Disposition.DEAD_LETTER
 
 
 class DecodeError(RecordError):

@@ -47,12 +47,16 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A metric: what it counts and by which labels; buckets make it a histogram."""
+    """A metric: what it counts and by which labels; buckets make it a histogram.
+
+    Of an instance it is the sum over its workers, or the `largest` of theirs.
+    """
 
     text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     gauge: bool = False
+    largest: bool = False
 
 
 DEFINITIONS = {
@@ -82,10 +86,12 @@ DEFINITIONS = {
         "Claims set aside because they could no longer be on time; they are scored in spare room.", ("model",)
     ),
     "batching_pressure": Definition(
-        "What the fullest store or slowest delivery presses, 0 to 1, the worst worker.", gauge=True
+        "What the fullest store or slowest delivery presses, 0 to 1, the worst worker.",
+        gauge=True,
+        largest=True,
     ),
     "models_beyond_budget": Definition(
-        "Models of which a single claim takes longer than the budget.", gauge=True
+        "Models of which a single claim takes longer than the budget.", gauge=True, largest=True
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
@@ -147,13 +153,14 @@ class Snapshot:
     histograms: dict[tuple[str, Labels], HistogramState] = field(default_factory=dict)
 
     def add(self, other: Snapshot) -> None:
-        """Sum another worker's numbers into this one."""
+        """Take another worker's numbers into these."""
         for key, value in other.numbers.items():
-            self.numbers[key] = self.numbers.get(key, 0.0) + value
+            mine = self.numbers.get(key, 0.0)
+            self.numbers[key] = max(mine, value) if DEFINITIONS[key[0]].largest else mine + value
         for key, state in other.histograms.items():
-            mine = self.histograms.setdefault(key, HistogramState(np.zeros_like(state.counts)))
-            mine.counts = mine.counts + state.counts
-            mine.total += state.total
+            whole = self.histograms.setdefault(key, HistogramState(np.zeros_like(state.counts)))
+            whole.counts = whole.counts + state.counts
+            whole.total += state.total
 
     def without_gauges(self) -> Snapshot:
         """What a worker that is gone leaves behind: its counters."""

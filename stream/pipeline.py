@@ -356,6 +356,8 @@ class Pipeline:
         spent = self.clock.now() - started
         self.batcher.observe(chosen, spent)
         self.metrics.count("busy_seconds_total", spent, "forward")
+        identity = model.identity
+        self.metrics.count("claims_scored_total", len(outcome.rows), identity.name, identity.version)
         if self.route_lengths.max() > 1:
             return Outcome(self._onward(outcome.rows), outcome.failures, outcome.at)
         return outcome

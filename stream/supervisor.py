@@ -162,10 +162,6 @@ class Supervisor:
         total.numbers["workers_crash_looping", ()] = sum(slot.loops(now) for slot in self._slots)
         return total
 
-    def per_worker(self) -> list[Snapshot]:
-        """The latest numbers of each worker."""
-        return [slot.latest for slot in self._slots]
-
     def caches(self) -> list[CacheStatus]:
         """The latest cache of each worker."""
         return [slot.cache for slot in self._slots if slot.cache is not None]

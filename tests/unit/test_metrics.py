@@ -1,0 +1,30 @@
+"""What workers count, and the sum of it for their instance."""
+
+from __future__ import annotations
+
+from stream.metrics import Snapshot, StageMetrics
+from tests.scripted_stage import Stage
+
+
+def snapshot(pressure: float, claims: int) -> Snapshot:
+    metrics = StageMetrics()
+    metrics.set("batching_pressure", pressure)
+    metrics.set("claims_in_flight", claims)
+    metrics.observe_one("batch_size", claims, "model")
+    return metrics.snapshot()
+
+
+def test_an_instance_shows_sums_and_of_some_gauges_its_worst_worker() -> None:
+    whole = Snapshot()
+    for each in (snapshot(0.5, 3), snapshot(1.0, 4), snapshot(0.25, 5)):
+        whole.add(each)
+    assert whole.numbers == {("batching_pressure", ()): 1.0, ("claims_in_flight", ()): 12.0}
+    assert whole.histograms["batch_size", ("model",)].total == 12.0
+
+
+def test_scores_are_counted_by_model_and_version() -> None:
+    stage = Stage()
+    stage.publish(30)
+    stage.run()
+    scored = {k: v for k, v in stage.metrics.snapshot().numbers.items() if k[0] == "claims_scored_total"}
+    assert list(scored.values()) == [30.0]
