@@ -370,6 +370,9 @@ class Pipeline:
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]
             self.lanes.push(lane, chosen, self.arena.deadline[chosen], self.clock.now())
+        if onward.any():
+            # The other scoring loop may sleep until claims come.
+            self._wake_scoring()
         return rows[following < 0]
 
     def _housekeeping(self, now: float) -> None:
