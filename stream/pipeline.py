@@ -178,12 +178,11 @@ class Pipeline:
 
     def output(self, now: float) -> float:
         """Take delivery reports, produce results and dead letters."""
-        was_full = self.outbox.full
         self.producer.serve()
         self.signals.progress()
         self.signals.transactions()
         if not self.producer.blocked:
-            outcomes, letters = self.outbox.take(self.bounds.output_claims)
+            outcomes, letters, was_full = self.outbox.take(self.bounds.output_claims)
             if outcomes or letters:
                 with self.turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
                     self.delivery.deliver(outcomes, letters)
