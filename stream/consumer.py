@@ -2,8 +2,8 @@
 
 One thread owns the consumer: it polls, serves the rebalance callbacks and commits, so that no commit can race the
 hand-over of a partition. A partition is not read further while it is not known what its earlier owners completed, or
-while what completes of the records read might not fit into the metadata of a commit; what the client gave of it
-meanwhile is held.
+while what completes of the records read might not fit into the metadata of a commit; what the same poll brought of it
+is held.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream.committed import runs
 from stream.errors import FatalError
+from stream.held import Held
 from stream.letters import headers_of
 from stream.metrics import StageMetrics
 from stream.offset_metadata import NOTHING
@@ -84,7 +85,7 @@ class ClaimConsumer:
         self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
         self._positions: dict[int, int] = {}
-        self._held: dict[int, list[Message]] = {}
+        self._held = Held[Message](limits.claims)
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
@@ -115,6 +116,7 @@ class ClaimConsumer:
     def receive(self, patience: float) -> list[Message]:
         """The next messages, possibly none. Waits for the client and serves the group. Raises FatalError.
 
+        They are as many as a poll may bring, and one more where so many were held.
         `patience`: seconds to wait for more of them while they are flowing.
         """
         if self._gone:
@@ -126,8 +128,9 @@ class ClaimConsumer:
         if self._unknown:
             self._learn(sorted(self._unknown))
         self._came.clear()
-        held = self._let_go() if self._held and not self._pauses.everything else []
+        # First, so that no more comes now of a partition whose held records are let go.
         self._apply_pauses()
+        held = self._held.let_go(self._ready) if self._held and not self._pauses.everything else []
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
@@ -135,7 +138,7 @@ class ClaimConsumer:
         wait = min(patience, self._limits.coalesce) if self._flowing else 0.0
         held = self._without_outdated(held)
         self._came.clear()
-        more = self._client.consume(self._limits.claims - 1, wait)
+        more = self._client.consume(max(self._limits.claims - 1 - len(held), 0), wait)
         self._flowing = bool(more)
         return [*self._without_outdated([*held, first]), *more]
 
@@ -279,13 +282,12 @@ class ClaimConsumer:
     def _hold(self, partition: int, messages: list[Message]) -> None:
         if partition not in self._held:
             self._metrics.count("partitions_held_total")
-        self._held.setdefault(partition, []).extend(messages)
+        self._held.add(partition, messages)
         self._apply_pauses()
 
-    def _let_go(self) -> list[Message]:
-        """What was held of partitions that are read again from now on."""
-        ready = [p for p in self._held if p not in self._unknown and self._ledger.roomy(p)]
-        return [message for partition in ready for message in self._held.pop(partition)]
+    def _ready(self, partition: int) -> bool:
+        """Whether what was held of it may be taken, or a part of that."""
+        return partition not in self._unknown and self._ledger.roomy(partition)
 
     def _learn(self, partitions: list[int]) -> None:
         """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known.
@@ -323,11 +325,11 @@ class ClaimConsumer:
         self._ledger.forget(partitions)
         self._unknown -= set(partitions)
         for partition in partitions:
-            self._held.pop(partition, None)
+            self._held.forget(partition)
             self._positions.pop(partition, None)
 
     def _apply_pauses(self) -> None:
-        self._pauses.apply(self._ledger.owned(), self._held)
+        self._pauses.apply(self._ledger.owned(), {*self._held, *self._unknown})
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))

@@ -49,15 +49,16 @@ class Outbox:
     def put_letters(self, letters: list[DeadLetter]) -> None:
         self._letters.extend(letters)
 
-    def take(self, claims: int) -> tuple[list[Outcome], list[DeadLetter]]:
-        """Outcomes, oldest first, up to about `claims` claims, and as many dead letters."""
+    def take(self, claims: int) -> tuple[list[Outcome], list[DeadLetter], bool]:
+        """Outcomes, oldest first, up to about `claims` claims, as many dead letters, and whether it was full."""
         outcomes: list[Outcome] = []
         room = claims
         with self._lock:
+            was_full = self.full
             while self._outcomes and room > 0:
                 outcome = self._outcomes.popleft()
                 outcomes.append(outcome)
                 room -= len(outcome.rows) + len(outcome.failures)
             self._claims -= claims - room
         letters = [self._letters.popleft() for _ in range(min(len(self._letters), claims))]
-        return outcomes, letters
+        return outcomes, letters, was_full

@@ -178,12 +178,11 @@ class Pipeline:
 
     def output(self, now: float) -> float:
         """Take delivery reports, produce results and dead letters."""
-        was_full = self.outbox.full
         self.producer.serve()
         self.signals.progress()
         self.signals.transactions()
         if not self.producer.blocked:
-            outcomes, letters = self.outbox.take(self.bounds.output_claims)
+            outcomes, letters, was_full = self.outbox.take(self.bounds.output_claims)
             if outcomes or letters:
                 with self.turns.take(sum(len(outcome.rows) for outcome in outcomes) + len(letters)):
                     self.delivery.deliver(outcomes, letters)
@@ -372,6 +371,9 @@ class Pipeline:
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]
             self.lanes.push(lane, chosen, self.arena.deadline[chosen], self.clock.now())
+        if onward.any():
+            # The other scoring loop may sleep until claims come.
+            self._wake_scoring()
         return rows[following < 0]
 
     def _housekeeping(self, now: float) -> None:

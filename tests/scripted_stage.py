@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -208,13 +210,16 @@ class Stage:
 
     commits = True
 
-    def __init__(self, capacity: int = 1_000, poison: Sequence[float] = ()) -> None:
+    def __init__(
+        self, capacity: int = 1_000, poison: Sequence[float] = (), route: Sequence[str] = ("null",)
+    ) -> None:
         self.clock = ManualClock()
+        self.woken: list[str] = []
         self.consumer, self.producer = ScriptedConsumer(), RecordingClient()
         self.ledger, self.metrics = OffsetLedger(), StageMetrics()
         self.model = Poisoned(open_model("null"), poison)
-        router, roster = Router({"*": ["null"]}, ["null"]), Roster(["null"])
-        self.arena = ClaimArena(capacity + 200, 1)
+        router, roster = Router({"*": list(route)}, list(route)), Roster(list(route))
+        self.arena = ClaimArena(capacity + 200, len(route))
         lanes, orders = Lanes(), [KeyOrder(capacity + 200)]
         self.models = ScriptedModels(self.model)
         loader = Loader(self.models, roster, lanes, self.clock, self.metrics)
@@ -254,7 +259,7 @@ class Stage:
             ),
             arena=self.arena,
             lanes=lanes,
-            route_lengths=np.array([1]),
+            route_lengths=np.array([len(route)]),
             batcher=Batcher(lanes, loader, BatchingRules(SizeLimits(8, 64), 0.2), self.metrics),
             scorer=Scorer(self.arena, self.clock),
             loader=loader,
@@ -282,7 +287,7 @@ class Stage:
             occupancy=Unoccupied(),
             bounds=Bounds(capacity, 10_000_000, 400, 64, 0.2),
             rhythm=Rhythm(),
-            signals=Signals(*[lambda: None] * 7),
+            signals=Signals(*(partial(self.woken.append, each.name) for each in fields(Signals))),
             clock=self.clock,
             metrics=self.metrics,
             backoff=Backoff(draw=lambda: 0.0),
