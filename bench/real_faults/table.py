@@ -60,7 +60,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("broker_hard_bounce", brokers.hard_bounce, repeats=True),
     Fault("broker_clean_bounce", brokers.clean_bounce, repeats=True),
     Fault("broker_flaps", brokers.flapping, settings=TIGHT),
-    Fault("producer_queue_full", brokers.stalled, settings=TIGHT | PATIENT, repeats=True),
+    Fault("broker_stands_still", brokers.stalled, settings=TIGHT | PATIENT, repeats=True),
     Fault("client_queue_full", brokers.queue_full, repeats=True),
     Fault("delivery_fails", brokers.delivery_fails, repeats=True),
     Fault("transaction_times_out", brokers.transaction_times_out, (EXACTLY_ONCE,)),

@@ -54,15 +54,14 @@ def flapping(scene: Scene) -> None:
 
 
 def stalled(scene: Scene) -> None:
-    """The broker stands still, with claims enough at hand to fill the producer's queue and to stop reading."""
+    """The broker stands still in the middle of a burst, with claims at hand that it takes no results of."""
     scene.levers.ail(ailments.SLOW)
     scene.flow.burst(_AT_HAND)
-    time.sleep(1.0)
+    time.sleep(scene.random.uniform(0.0, 1.0))
     scene.cluster.kafka.pause()
     try:
         scene.levers.cure(ailments.SLOW)
-        await_that(lambda: '"pause"' in scene.stage.get("/ml/batching")[1], "reading stops", 15.0)
-        time.sleep(scene.random.uniform(0.0, 1.0))
+        time.sleep(scene.random.uniform(1.0, 8.0))
     finally:
         scene.cluster.kafka.resume()
 
