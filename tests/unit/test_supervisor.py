@@ -246,6 +246,19 @@ def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
     assert (supervisor.exit_code, supervisor.alive) == (code, 0)
 
 
+def test_what_a_failed_worker_left_is_a_matter_of_those_who_are_there(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock)
+    crash(supervisor, fleet, clock, "no luck")
+    other = fleet.spawned[0][1].connection
+    other.send(Joining())
+    supervisor.step(0.0)
+    other.send(Ended(0))
+    other.close()
+    supervisor.stop(1.0)
+    assert (supervisor.exit_code, supervisor.alive) == (0, 0)
+
+
 def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
     clock = ManualClock()
     supervisor = Supervisor(fleet, 2, clock)
