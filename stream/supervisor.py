@@ -199,12 +199,14 @@ class Supervisor:
         """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
 
         A worker that is still on its way into the group holds no claim, and hears nothing while it loads its models:
-        it is ended at once. The claims of one that failed are not committed until somebody is in the group to read them.
+        it is ended at once. Claims of one that failed are not committed until somebody is in the group to read them.
         """
         self._stopping = True
         self.step(0.0)
         if any(slot.backoff.failures for slot in self._slots) and not any(s.joining for s in self._slots):
-            log.error("a worker failed and no other has joined since; what it had in flight stays uncommitted")
+            log.error(
+                "a worker failed and no other has joined since; what it had in flight stays uncommitted"
+            )
             self.exit_code = self.exit_code or 1
         for slot in self._slots:
             if slot.process is not None and not slot.joining:
