@@ -26,10 +26,10 @@ class Held(Generic[Message]):
         self._messages.setdefault(partition, []).extend(messages)
 
     def let_go(self, ready: Callable[[int], bool]) -> list[Message]:
-        """All of partitions that are ready, as long as it is no more than one poll brings; the rest follows."""
+        """All of one partition that is ready, and of more as long as a poll could have brought it; the rest follows."""
         given: list[Message] = []
         for partition in filter(ready, list(self._messages)):
-            if len(given) + len(self._messages[partition]) <= self._most:
+            if not given or len(given) + len(self._messages[partition]) <= self._most:
                 given += self._messages.pop(partition)
         return given
 
