@@ -205,7 +205,7 @@ class Supervisor:
         self.step(0.0)
         if any(slot.backoff.failures for slot in self._slots) and not any(s.joining for s in self._slots):
             log.error(
-                "a worker failed and no other has joined since; what it had in flight stays uncommitted"
+                "a worker failed and no other has joined since; what it had in flight may stay uncommitted"
             )
             self.exit_code = self.exit_code or 1
         for slot in self._slots:

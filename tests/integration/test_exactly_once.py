@@ -47,6 +47,7 @@ def test_a_killed_worker_leaves_no_duplicate(kafka: Any, topics: Topics) -> None
         await_that(lambda: running.delivered() > 0)
         os.kill(running.workers()[0], signal.SIGKILL)
         await_that(lambda: check(kafka, topics).lost == 0)
+        await_that(lambda: running.get("/readyz")[0] == 200)
         assert running.stop() == 0
     finding = check(kafka, topics)
     assert (finding.scored, finding.sound) == (20_000, True)
