@@ -155,6 +155,8 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     [
         ("ML_BATCHSIZE_MAX", NO_SETTING.format("ML_BATCH_SIZE_MAX")),
         ("CLAIMSTREAM_KAFKA__GROUP", NO_SETTING.format("CLAIMSTREAM_KAFKA__GROUP_ID")),
+        ("CLAIMSTREAM_HTTP_PORT", NO_SETTING.format("CLAIMSTREAM_HTTP__PORT")),
+        ("CLAIMSTREAM_KAFKA__SERVICE_PORT", NO_SETTING.format("CLAIMSTREAM_KAFKA__PRODUCER")),
         ("CLAIMSTREAM_KAFKA__CLIENT__", NO_SETTING.format("CLAIMSTREAM_KAFKA__CLIENT")),
         ("ML_BATCH_SIZE_MAX", "batching.size_max is 'x'; expected a whole number"),
         ("ML_GPU_DEVICE_IDS", "workers.gpu_device_ids.0 is 'x'; expected a whole number"),
@@ -163,6 +165,22 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_wrong_variable_is_named(tmp_path: Path, variable: str, message: str) -> None:
     assert refused(tmp_path, environ={variable: "x"}) == f"environment {variable}: {message}"
+
+
+def test_what_kubernetes_says_of_a_service_is_no_setting(tmp_path: Path) -> None:
+    environ = {}
+    for service in ("CLAIMSTREAM", "CLAIMSTREAM_HTTP", "ML", "ML_BATCH_2"):
+        environ |= {
+            f"{service}_SERVICE_HOST": "10.0.0.11",
+            f"{service}_SERVICE_PORT": "8000",
+            f"{service}_SERVICE_PORT_METRICS_2": "8000",
+            f"{service}_PORT": "tcp://10.0.0.11:8000",
+            f"{service}_PORT_8000_TCP": "tcp://10.0.0.11:8000",
+            f"{service}_PORT_8000_TCP_PROTO": "tcp",
+            f"{service}_PORT_8000_TCP_PORT": "8000",
+            f"{service}_PORT_8000_TCP_ADDR": "10.0.0.11",
+        }
+    assert loaded(tmp_path, environ=environ) == loaded(tmp_path)
 
 
 def test_values_of_variables(tmp_path: Path) -> None:
