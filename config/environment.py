@@ -87,7 +87,10 @@ def _option_of(variable: str, settings: Mapping[str, str]) -> str:
         start = variable_of(option_map) + "__"
         if variable.startswith(start) and len(variable) > len(start):
             return f"{option_map}.{variable[len(start) :].lower().replace('_', '.')}"
-    near = difflib.get_close_matches(variable, [*settings, *NOT_SETTINGS], 1, 0.0)[0]
+    # Settings that have a variable of their own are looked for by the common spelling, too.
+    spellings = {PREFIX + name.replace(".", "__").upper(): known for known, name in settings.items()}
+    spellings |= {known: known for known in (*settings, *NOT_SETTINGS)}
+    near = spellings[difflib.get_close_matches(variable, spellings, 1, 0.0)[0]]
     raise ConfigurationError(
         f"environment {variable}: no setting of claimstream; the nearest is {near}. Rename it or unset it"
     )

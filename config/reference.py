@@ -157,7 +157,9 @@ def _kind(field: FieldInfo) -> str:
         for key, words in _BOUNDS.items()
         if hasattr(bound, key)
     ]
-    return ", ".join([_kind_name(field.annotation), *bounds])
+    kind = _kind_name(field.annotation)
+    lengths = [getattr(bound, "min_length", 1) for bound in field.metadata if kind != "list"]
+    return ", ".join([kind, *bounds, *(f"at least {least} characters" for least in lengths if least > 1)])
 
 
 def _kind_name(annotation: Any) -> str:

@@ -95,6 +95,11 @@ def test_settings_travel_to_a_worker_with_their_origins(tmp_path: Path) -> None:
         ("http: {port: 99999}", "stream.yaml:1: http.port is 99999; expected a number at most 65535"),
         ("workers: {processes: true}", "stream.yaml:1: workers.processes is True; expected a whole number"),
         ("latency: {budget_ms: .inf}", "stream.yaml:1: latency.budget_ms is inf; expected a finite number"),
+        (
+            "http: {token: abc}",
+            "stream.yaml:1: http.token is '********'; expected text of at least 8 characters",
+        ),
+        ("http: {host: ''}", "stream.yaml:1: http.host is ''; expected text that is not empty"),
         ("kafka: 3", "stream.yaml:1: kafka is 3; expected keys with values"),
         (
             "batching:\n  size_min: 600\n",
@@ -154,6 +159,8 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     ("variable", "message"),
     [
         ("ML_BATCHSIZE_MAX", NO_SETTING.format("ML_BATCH_SIZE_MAX")),
+        ("CLAIMSTREAM_WORKERS__PROCESSES", NO_SETTING.format("ML_WORKER_PROCESSES")),
+        ("CLAIMSTREAM_CACHE__TTL_MINUTE", NO_SETTING.format("ML_CACHE_TTL_MINUTES")),
         ("CLAIMSTREAM_KAFKA__GROUP", NO_SETTING.format("CLAIMSTREAM_KAFKA__GROUP_ID")),
         ("CLAIMSTREAM_HTTP_PORT", NO_SETTING.format("CLAIMSTREAM_HTTP__PORT")),
         ("CLAIMSTREAM_KAFKA__SERVICE_PORT", NO_SETTING.format("CLAIMSTREAM_KAFKA__PRODUCER")),
@@ -374,6 +381,7 @@ def test_every_setting_has_a_type_a_variable_and_a_description() -> None:
     assert all(annotation_of(name) for name in names)
     assert len({variable_of(name) for name in names}) == len(names)
     assert "| |" not in reference.markdown()
+    assert "| `http.token` | `null` | text or null, at least 8 characters |" in reference.markdown()
 
 
 def test_model_catalog_accepts_the_designed_form() -> None:
