@@ -11,6 +11,7 @@ import click
 import pytest
 
 from stream.cli.main import claimstream
+from stream.metrics import DEFINITIONS, PREFIX
 from tests.documents import PAGES, ROOT, commands, files
 
 TARGETS = {
@@ -93,6 +94,18 @@ def test_tests_that_pages_name_exist() -> None:
         for name in re.findall(r"`(?:tests/\w+/)?(test_\w+)(?:\.py)?`", page.read_text(encoding="utf-8")):
             exists = f"def {name}(" in source or any((ROOT / "tests").rglob(f"{name}.py"))
             assert exists, f"{page.name}: {name}"
+
+
+def test_metrics_that_pages_name_exist() -> None:
+    known = {PREFIX + name: metric.buckets for name, metric in DEFINITIONS.items()}
+    parts = {
+        f"{name}_{part}" for name, buckets in known.items() if buckets for part in ("bucket", "count", "sum")
+    }
+    named = {
+        name for page in PAGES for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert named - known.keys() - parts == set()
 
 
 def test_programs_in_pages_are_whole() -> None:
