@@ -96,6 +96,17 @@ def test_tests_that_pages_name_exist() -> None:
             assert exists, f"{page.name}: {name}"
 
 
+def test_the_map_of_the_house_has_every_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / "stream").iterdir()
+        if path.name not in ("__init__.py", "__pycache__")
+    }
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", page.split("| beside it |")[0]))
+    assert named - {"stream/", "simulated/"} == rooms
+
+
 def test_metrics_that_pages_name_exist() -> None:
     known = {PREFIX + name: metric.buckets for name, metric in DEFINITIONS.items()}
     parts = {
