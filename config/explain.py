@@ -24,7 +24,6 @@ _EXPECTED = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",
-    "string_too_short": "text that is not empty",
     "list_type": "a list",
     "dict_type": "keys with values",
     "model_type": "keys with values",
@@ -79,6 +78,9 @@ def _expected(problem: ErrorDetails) -> str:
     for bound, words in _BOUNDS.items():
         if bound in context:
             return f"a number {words} {context[bound]:g}"
+    if problem["type"] == "string_too_short":
+        least = context["min_length"]
+        return "text that is not empty" if least == 1 else f"text of at least {least} characters"
     if problem["type"] == "literal_error":
         return str(context["expected"])
     if problem["type"] in ("too_short", "too_long"):

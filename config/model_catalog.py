@@ -21,18 +21,22 @@ Extent = Annotated[int, Field(ge=1)]
 class ModelEntry(Section):
     """One model; the manifest of its version says the rest."""
 
-    type: str = Field(min_length=1, description="Kind of model, such as transformer or ensemble.")
-    framework: Literal["pytorch", "onnx", "tensorflow"] = Field(description="What it was made with.")
+    type: str = Field(min_length=1, description="Kind of model, such as transformer or ensemble; for people.")
+    framework: Literal["pytorch", "onnx", "tensorflow"] = Field(
+        description="What it was made with. No effect yet."
+    )
     input_size: list[Extent] = Field(
         min_length=2,
         max_length=2,
         description="Maximum tokens and hidden width, an upper bound checked against the manifest.",
     )
     memory_mb: float = Field(
-        gt=0, description="Megabytes that it is said to take. The measured bytes of its manifest count."
+        gt=0,
+        description="Megabytes that it is said to take. No effect yet: the measured bytes of its manifest count.",
     )
     cache_priority: Literal["low", "medium", "high", "critical"] = Field(
-        default="medium", description="Who stays when the cache is full; high is loaded at the start."
+        default="medium",
+        description="Who stays when the cache is full; high and critical are loaded at the start.",
     )
     priority: Literal["low", "medium", "high", "critical"] = Field(
         default="medium",

@@ -47,7 +47,8 @@ In the environment a list may be written with commas (`ML_GPU_DEVICE_IDS=0,1`) a
 (`CLAIMSTREAM_ROUTES='{"*": ["null"]}'`). An option of a client has a variable of its own, in which each
 underscore stands for a dot: `CLAIMSTREAM_KAFKA__CLIENT__SASL_PASSWORD` sets `sasl.password`. All other names
 that start with `CLAIMSTREAM_` or `ML_` are refused, except these, which are no settings:
-{not_settings}.
+{not_settings}; and those by which Kubernetes
+tells of a Service (`CLAIMSTREAM_SERVICE_HOST`, `CLAIMSTREAM_PORT=tcp://…`).
 
 In YAML the model `null` has to be quoted: `"null"`. So has a password that looks like a number, or that begins
 with `&`, `*` or `!`. Secrets are masked in `config check`, in errors and in logs: options whose name speaks of a
@@ -156,7 +157,9 @@ def _kind(field: FieldInfo) -> str:
         for key, words in _BOUNDS.items()
         if hasattr(bound, key)
     ]
-    return ", ".join([_kind_name(field.annotation), *bounds])
+    kind = _kind_name(field.annotation)
+    lengths = [getattr(bound, "min_length", 1) for bound in field.metadata if kind != "list"]
+    return ", ".join([kind, *bounds, *(f"at least {least} characters" for least in lengths if least > 1)])
 
 
 def _kind_name(annotation: Any) -> str:

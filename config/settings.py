@@ -219,7 +219,7 @@ class Workers(Section):
     preload_models: list[str] = Field(
         default=["claims_filter_v2.1", "fraud_detector_v1.0"],
         description="Models that are loaded before a worker joins the group, beside those of the routes and those of "
-        "priority high in the catalog.",
+        "priority high or critical in the catalog.",
     )
     torch_threads: int = Field(default=1, ge=1, description="Threads of one forward pass on a CPU.")
 

@@ -47,10 +47,11 @@ class Speeds:
             return {}
 
     def remember(self, curves: Mapping[str, LatencyCurve]) -> bool:
-        """Add curves, or replace those that were known; whether that was possible.
+        """Add curves, or replace those that were known; whether that was possible. What is no speed is left out.
 
         Of two writers at once the later counts.
         """
+        curves = {name: curve for name, curve in curves.items() if is_speed(curve)}
         if not curves:
             return True
         speeds = {
@@ -75,7 +76,14 @@ def name_of(identity: ModelIdentity) -> str:
     return f"{identity.name}:{identity.version}:{identity.precision}:{identity.device}"
 
 
+def is_speed(curve: LatencyCurve) -> bool:
+    """Whether more claims take longer by it; few observations, or noisy ones, can say otherwise."""
+    return (
+        math.isfinite(curve.fixed) and math.isfinite(curve.each) and curve.fixed >= 0.0 and curve.each > 0.0
+    )
+
+
 def _curve(fixed: float, each: float) -> LatencyCurve:
-    if not (math.isfinite(fixed) and math.isfinite(each) and fixed >= 0.0 and each > 0.0):
+    if not is_speed(curve := LatencyCurve(fixed, each)):
         raise ValueError(f"no curve: {fixed}, {each}")
-    return LatencyCurve(fixed, each)
+    return curve

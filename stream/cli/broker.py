@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream.cli.extras import embedded_for
 from stream.cli.output import emit_json
-from stream.errors import UsageError
 
 if TYPE_CHECKING:
     from stream.embedded import EmbeddedKafka
@@ -49,13 +49,9 @@ def command(port: int, brokers: str, directory: Path | None, *, as_json: bool) -
 
 
 def _kafka(brokers: int, directory: Path | None, port: int) -> EmbeddedKafka:
-    try:
+    with embedded_for("the broker"):
         from stream.embedded import EmbeddedKafka
         from stream.embedded.downloads import is_fetched
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{error.name} is not installed; the broker needs: pip install 'claimstream[embedded]'"
-        ) from error
     if not is_fetched("kafka"):
         click.echo("downloading Apache Kafka, 44 MB, this once …", err=True)
     return EmbeddedKafka(brokers, directory, port=port)

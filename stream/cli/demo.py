@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import click
 
 from stream.audit import Topics
 from stream.cli.configuration import config_option, effective
+from stream.cli.extras import embedded_for
 from stream.cli.output import emit_json
 from stream.clock import SystemClock
 from stream.demonstration import Plan, Report, Show
 from stream.demonstration.live import LiveTable
 from stream.demonstration.show import fresh_topics
-from stream.embedded import EmbeddedKafka, EmbeddedRedis
 from stream.errors import UsageError
 from stream.publishing import Supply, from_file, from_generator
 
@@ -67,6 +68,10 @@ def command(
     Example:
       claimstream demo --claims 5000 --json
     """
+    with embedded_for("the demo"):
+        # The picture is drawn at the end, which is no time to find that out.
+        importlib.import_module("matplotlib")
+        from stream.embedded import EmbeddedKafka, EmbeddedRedis
     supply = _supply(source, mapping, claims, seed)
     topics = fresh_topics()
     with ExitStack() as services:

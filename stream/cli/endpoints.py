@@ -30,12 +30,13 @@ def ask(
 ) -> tuple[int, dict[str, Any]]:
     """Status and answer, an object, of a GET, or of a POST where there is a body.
 
-    Raises UsageError for a URL that is none, FatalError when no stage answers within `patience` seconds.
+    Raises UsageError for a URL that is none or a token that no header can carry, FatalError when no stage answers
+    within `patience` seconds.
     """
     address = _checked(url).rstrip("/") + path
     headers = {"Content-Type": "application/json"}
     if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = _bearer(token)
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, headers)  # noqa: S310 - checked above
     try:
@@ -71,6 +72,13 @@ def _checked(url: str) -> str:
     if not usable or " " in url:
         raise UsageError(f"--url {url!r} is no address; give it as http://HOST:PORT")
     return url
+
+
+def _bearer(token: str) -> str:
+    """Checked here, because the client's own refusal repeats the token."""
+    if not token.isprintable() or max(token, default="") > "\xff":
+        raise UsageError("--token holds a line break, or another character that a header cannot carry")
+    return f"Bearer {token}"
 
 
 def _object(answer: Any) -> dict[str, Any]:

@@ -179,3 +179,28 @@ def test_json_is_one_line_of_valid_json(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_long_cell_goes_on_below_itself() -> None:
     text = output.table([("name", "one two three", "x")], ("A", "B", "C"), width=18)
     assert text == "A     B          C\nname  one two    x\n      three"
+
+
+WITHOUT_FILELOCK = """
+import sys
+sys.modules["filelock"] = None
+from stream.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["demo", "broker"])
+def test_what_needs_the_extra_says_how_to_install_it(command: str) -> None:
+    words = [sys.executable, "-c", WITHOUT_FILELOCK, command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == main.USAGE, done.stderr
+    cure = f"filelock is not installed; the {command} needs: pip install 'claimstream[embedded]'"
+    assert done.stderr == f"claimstream: {cure}\n"
+
+
+def test_the_demo_misses_what_draws_its_picture_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main.run(["demo", "--bootstrap", "127.0.0.1:1"]) == main.USAGE
+    assert "matplotlib is not installed; the demo needs" in capsys.readouterr().err

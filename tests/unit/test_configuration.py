@@ -95,6 +95,11 @@ def test_settings_travel_to_a_worker_with_their_origins(tmp_path: Path) -> None:
         ("http: {port: 99999}", "stream.yaml:1: http.port is 99999; expected a number at most 65535"),
         ("workers: {processes: true}", "stream.yaml:1: workers.processes is True; expected a whole number"),
         ("latency: {budget_ms: .inf}", "stream.yaml:1: latency.budget_ms is inf; expected a finite number"),
+        (
+            "http: {token: abc}",
+            "stream.yaml:1: http.token is '********'; expected text of at least 8 characters",
+        ),
+        ("http: {host: ''}", "stream.yaml:1: http.host is ''; expected text that is not empty"),
         ("kafka: 3", "stream.yaml:1: kafka is 3; expected keys with values"),
         (
             "batching:\n  size_min: 600\n",
@@ -154,7 +159,11 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     ("variable", "message"),
     [
         ("ML_BATCHSIZE_MAX", NO_SETTING.format("ML_BATCH_SIZE_MAX")),
+        ("CLAIMSTREAM_WORKERS__PROCESSES", NO_SETTING.format("ML_WORKER_PROCESSES")),
+        ("CLAIMSTREAM_CACHE__TTL_MINUTE", NO_SETTING.format("ML_CACHE_TTL_MINUTES")),
         ("CLAIMSTREAM_KAFKA__GROUP", NO_SETTING.format("CLAIMSTREAM_KAFKA__GROUP_ID")),
+        ("CLAIMSTREAM_HTTP_PORT", NO_SETTING.format("CLAIMSTREAM_HTTP__PORT")),
+        ("CLAIMSTREAM_KAFKA__SERVICE_PORT", NO_SETTING.format("CLAIMSTREAM_KAFKA__PRODUCER")),
         ("CLAIMSTREAM_KAFKA__CLIENT__", NO_SETTING.format("CLAIMSTREAM_KAFKA__CLIENT")),
         ("ML_BATCH_SIZE_MAX", "batching.size_max is 'x'; expected a whole number"),
         ("ML_GPU_DEVICE_IDS", "workers.gpu_device_ids.0 is 'x'; expected a whole number"),
@@ -163,6 +172,22 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_wrong_variable_is_named(tmp_path: Path, variable: str, message: str) -> None:
     assert refused(tmp_path, environ={variable: "x"}) == f"environment {variable}: {message}"
+
+
+def test_what_kubernetes_says_of_a_service_is_no_setting(tmp_path: Path) -> None:
+    environ = {}
+    for service in ("CLAIMSTREAM", "CLAIMSTREAM_HTTP", "ML", "ML_BATCH_2"):
+        environ |= {
+            f"{service}_SERVICE_HOST": "10.0.0.11",
+            f"{service}_SERVICE_PORT": "8000",
+            f"{service}_SERVICE_PORT_METRICS_2": "8000",
+            f"{service}_PORT": "tcp://10.0.0.11:8000",
+            f"{service}_PORT_8000_TCP": "tcp://10.0.0.11:8000",
+            f"{service}_PORT_8000_TCP_PROTO": "tcp",
+            f"{service}_PORT_8000_TCP_PORT": "8000",
+            f"{service}_PORT_8000_TCP_ADDR": "10.0.0.11",
+        }
+    assert loaded(tmp_path, environ=environ) == loaded(tmp_path)
 
 
 def test_values_of_variables(tmp_path: Path) -> None:
@@ -356,6 +381,7 @@ def test_every_setting_has_a_type_a_variable_and_a_description() -> None:
     assert all(annotation_of(name) for name in names)
     assert len({variable_of(name) for name in names}) == len(names)
     assert "| |" not in reference.markdown()
+    assert "| `http.token` | `null` | text or null, at least 8 characters |" in reference.markdown()
 
 
 def test_model_catalog_accepts_the_designed_form() -> None:

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from stream.cli.main import claimstream
+from stream.metrics import DEFINITIONS, PREFIX
 from tests.documents import PAGES, ROOT, commands, files
 
 TARGETS = {
@@ -93,6 +94,29 @@ def test_tests_that_pages_name_exist() -> None:
         for name in re.findall(r"`(?:tests/\w+/)?(test_\w+)(?:\.py)?`", page.read_text(encoding="utf-8")):
             exists = f"def {name}(" in source or any((ROOT / "tests").rglob(f"{name}.py"))
             assert exists, f"{page.name}: {name}"
+
+
+def test_the_map_of_the_house_has_every_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / "stream").iterdir()
+        if path.name not in ("__init__.py", "__pycache__")
+    }
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", page.split("| beside it |")[0]))
+    assert named - {"stream/", "simulated/"} == rooms
+
+
+def test_metrics_that_pages_name_exist() -> None:
+    known = {PREFIX + name: metric.buckets for name, metric in DEFINITIONS.items()}
+    parts = {
+        f"{name}_{part}" for name, buckets in known.items() if buckets for part in ("bucket", "count", "sum")
+    }
+    named = {
+        name for page in PAGES for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert named - known.keys() - parts == set()
 
 
 def test_programs_in_pages_are_whole() -> None:

@@ -72,6 +72,40 @@ def cache_of_make(variables: dict[str, str]) -> str:
     return str(kept)
 
 
+@pytest.mark.parametrize(
+    ("version", "system", "machine", "said"),
+    [
+        ((3, 10, 9), "linux", "x86_64", "Python 3.11 to 3.13 is needed"),
+        ((3, 14, 0), "linux", "x86_64", "make clean, then make PYTHON=python3.13 demo"),
+        ((3, 13, 1), "darwin", "x86_64", "Linux on x86-64 or arm64 is needed, or macOS on Apple silicon"),
+        ((3, 13, 1), "darwin", "arm64", ""),
+        ((3, 11, 0), "linux", "aarch64", ""),
+    ],
+)
+def test_an_interpreter_without_packages_is_refused_before_anything_is_made(
+    tmp_path: Path, version: tuple[int, ...], system: str, machine: str, said: str
+) -> None:
+    (tmp_path / "Makefile").symlink_to(ROOT / "Makefile")
+    interpreter = tmp_path / "python"
+    posing = f"import platform, sys; sys.version_info = {version}; sys.platform = {system!r}"
+    posing += f"; platform.machine = lambda: {machine!r}; exec(sys.argv[1])"
+    interpreter.write_text(
+        f'#!/bin/sh\ntest "$1" = -c || {{ echo "told: $*"; exit 1; }}\n'
+        f'exec {sys.executable} -c "{posing}" "$2"\n'
+    )
+    interpreter.chmod(0o700)
+    done = subprocess.run(
+        ["make", f"PYTHON={interpreter}", ".venv/uv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("told: -m venv" in done.stdout) == (not said)
+    assert said in done.stderr
+    assert not (tmp_path / ".venv" / "uv").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demonstration_without_a_home_a_network_or_a_terminal(tmp_path: Path) -> None:

@@ -105,3 +105,15 @@ def test_every_direct_dependency_is_explained() -> None:
     lines = [*PROJECT["project"]["dependencies"], *(line for part in (*extras, *groups) for line in part)]
     direct = {canonicalize_name(Requirement(line).name) for line in lines}
     assert explained - {"package"} == direct
+
+
+def test_dependencies_are_explained_where_they_belong() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    extras = PROJECT["project"]["optional-dependencies"]
+    for heading, lines in (
+        ("To run", PROJECT["project"]["dependencies"]),
+        *((f"Extra `{extra}`", extras[extra]) for extra in extras),
+    ):
+        part = page.split(f"## {heading}")[1].split("## ")[0]
+        named = {canonicalize_name(name) for name in re.findall(r"^\| (\w\S*) \|", part, re.MULTILINE)}
+        assert named - {"package"} == {canonicalize_name(Requirement(line).name) for line in lines}, heading

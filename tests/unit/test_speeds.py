@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_what_is_remembered_is_known_by_the_next_run(tmp_path: Path) -> None:
 def test_nothing_learned_writes_nothing(tmp_path: Path) -> None:
     Speeds(tmp_path / "speeds.json").remember({})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_speed_costs_nobody_elses(tmp_path: Path) -> None:
+    speeds = Speeds(tmp_path / "speeds.json")
+    speeds.remember({"a": CURVE, "flat": LatencyCurve(0.004, 0.0)})
+    assert speeds.remember({"flat": LatencyCurve(0.004, 0.0)})
+    assert speeds.known() == {"a": CURVE}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +95,18 @@ def test_tune_fails_where_nothing_is_kept(tmp_path: Path, capsys: pytest.Capture
     assert "µs a claim" in printed.out
     assert "kept in" not in printed.out
     assert f"{file}: what was measured is not kept" in printed.err
+
+
+def test_tune_says_that_it_found_no_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "speeds.json"
+    monkeypatch.setattr(
+        importlib.import_module("stream.cli.models.tune"), "_fitted", lambda _: LatencyCurve(0.004, 0.0)
+    )
+    assert run(["models", "tune", "null", "--rounds", "3", "--file", str(file)]) == FAILED
+    assert "large batches took no longer than small ones, nothing is kept" in capsys.readouterr().err
+    assert not file.exists()
 
 
 def test_tune_of_an_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

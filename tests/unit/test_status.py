@@ -172,6 +172,14 @@ def of_http(body: bytes, status: bytes = b"200 OK") -> bytes:
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
 
+@pytest.mark.parametrize("token", ["hush-hush\n", "hush\rhush", "hush\N{SNOWMAN}hush"])
+def test_a_token_that_no_header_can_carry_is_not_told(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "preload", "m", "--token", token, "--url", "http://127.0.0.1:1"]) == USAGE
+    said = capsys.readouterr().err
+    assert "--token holds a line break" in said
+    assert "hush" not in said
+
+
 @pytest.mark.parametrize("command", [["status"], ["models", "preload", "m", "--token", "a token"]])
 @pytest.mark.parametrize(
     ("answer", "said"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -78,22 +79,22 @@ def messages() -> set[Message]:
     return found
 
 
-def documented() -> set[str]:
+def documented(*pages: str) -> list[str]:
     """What stands in the first column of the tables of messages."""
     cells = [
         row.split("|")[1]
-        for page in PAGES
+        for page in pages or PAGES
         for table in re.findall(r"^\| message \|.*?\n\n", text_of(page) + "\n\n", re.DOTALL | re.MULTILINE)
         for row in table.splitlines()[2:]
         if row
     ]
-    return {
+    return [
         excerpt
         for cell in cells
         for excerpt in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)
         for excerpt in excerpt
         if excerpt
-    }
+    ]
 
 
 def fits(excerpt: str, message: str) -> bool:
@@ -119,8 +120,13 @@ def test_every_documented_message_is_said_somewhere() -> None:
         for _, node in nodes()
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
     )
-    stale = [excerpt for excerpt in documented() - OF_OTHERS if not fits(excerpt, texts)]
+    stale = [excerpt for excerpt in set(documented()) - OF_OTHERS if not fits(excerpt, texts)]
     assert not stale
+
+
+def test_a_message_stands_in_one_row_of_the_page() -> None:
+    told = Counter(documented("docs/troubleshooting.md"))
+    assert [excerpt for excerpt, rows in told.items() if rows > 1] == []
 
 
 def test_every_class_of_dead_letters_is_documented() -> None:

@@ -17,7 +17,7 @@ from stream.cli.models.options import as_input, json_option, repository_option
 from stream.cli.output import emit_json, progress, table
 from stream.cost_model import CostModel, LatencyCurve
 from stream.errors import ClaimstreamError
-from stream.speeds import Speeds, default_file, name_of
+from stream.speeds import Speeds, default_file, is_speed, name_of
 
 if TYPE_CHECKING:
     from models import Model
@@ -61,7 +61,10 @@ def tune(
         model = open_model(name, repository=repository, threads=threads)
     with progress(f"tuning {name}", rounds * len(_SIZES)) as bar:
         times = _measured(model, rounds, bar.advance)
-    curve = _fitted(times)
+    if not is_speed(curve := _fitted(times)):
+        raise ClaimstreamError(
+            f"{name}: large batches took no longer than small ones, nothing is kept; give more --rounds"
+        )
     place = file or default_file()
     kept = Speeds(place).remember({name_of(model.identity): curve})
     medians = {size: round(1_000 * statistics.median(each), 3) for size, each in times.items()}
