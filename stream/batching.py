@@ -149,9 +149,10 @@ class Batcher:
         """Whether its model is scored apart."""
         return lane in self._slow
 
-    def observe(self, chosen: Chosen, seconds: float) -> None:
-        """Learn from how long a batch took."""
+    def observe(self, chosen: Chosen, seconds: float) -> bool:
+        """Learn from how long a batch took; whether the other scoring loop serves its lane from now on."""
         count, decision, cost = len(chosen.batch.rows), chosen.decision, self._cost(chosen.batch.lane)
+        before = self.is_slow(chosen.batch.lane)
         cost.observe(count, seconds)
         if (single := cost.single) is not None:
             self._judge(chosen.batch.lane, single)
@@ -161,6 +162,7 @@ class Batcher:
             self._metrics.count("claims_set_aside_total", decision.given_up, decision.model)
         self._metrics.observe_one("batch_size", count, decision.model)
         self._metrics.observe_one("inference_seconds", seconds, decision.model)
+        return self.is_slow(chosen.batch.lane) != before
 
     def _judge(self, lane: int, single: float) -> None:
         """Whether one claim of a lane takes too long for its budget, or for the other lanes."""

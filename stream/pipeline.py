@@ -353,7 +353,8 @@ class Pipeline:
         started = self.clock.now()
         outcome = self.scorer.score(chosen.batch, model)
         spent = self.clock.now() - started
-        self.batcher.observe(chosen, spent)
+        if self.batcher.observe(chosen, spent):
+            self._wake_scoring()
         self.metrics.count("busy_seconds_total", spent, "forward")
         identity = model.identity
         self.metrics.count("claims_scored_total", len(outcome.rows), identity.name, identity.version)
