@@ -243,13 +243,13 @@ class Pipeline:
         messages = self.consumer.receive(PATIENCE * self._effort.value)
         if messages:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
-            self.metrics.count("claims_consumed_total", len(messages))
             self.metrics.count("polls_total")
-            self._reading.note(len(messages), started)
         return messages
 
     def _take(self, polled: Polled) -> None:
         """Note what is to be scored; what an earlier owner completed is not."""
+        self.metrics.count("claims_consumed_total", len(polled))
+        self._reading.note(len(polled), self.clock.now())
         fresh = self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
         if not fresh.all():
             self.metrics.count("claims_skipped_total", int((~fresh).sum()))

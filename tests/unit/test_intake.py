@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError
 
-from tests.scripted_stage import Stage
+from tests.scripted_stage import Record, Stage
 
 MANY = range(8)
 
@@ -43,3 +44,40 @@ def test_a_partition_is_not_read_while_it_is_not_known_what_was_completed_of_it(
     stage.run(80)
     assert len(stage.producer.sent) == 200 * len(MANY)
     assert not stage.consumer.paused
+
+
+def test_claims_are_counted_when_they_are_taken_in_so_once_where_they_were_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(capacity=1_000)
+    not_known_yet(stage)
+    monkeypatch.setattr(stage.consumer, "pause", lambda _: None)
+    for _ in MANY:
+        stage.step("intake")
+    assert stage.count("claims_consumed_total") == 0
+    assert stage.pipeline._reading.at(stage.clock.now()) == 0
+    stage.consumer.silent = False
+    stage.run(80)
+    assert stage.count("claims_consumed_total") == 200 * len(MANY)
+
+
+def test_neither_an_error_nor_what_is_left_to_the_next_owner_counts_as_claims_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    said = Record(0, 0, None, b"", 0)
+    said._answers["error"] = KafkaError(KafkaError._TRANSPORT)
+    stage.consumer.records.append(said)
+    stage.publish(20)
+    stage.step("intake")
+    assert stage.count("claims_consumed_total") == 20
+    stage.publish(20, start=20)
+    given = stage.consumer.consume
+
+    def told_meanwhile(count: int, wait: float) -> list[Record]:
+        stage.pipeline.closing = True
+        return given(count, wait)
+
+    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
+    stage.step("intake")
+    assert stage.count("claims_consumed_total") == 20
