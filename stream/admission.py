@@ -17,7 +17,7 @@ from stream.errors import DecodeError, RecordError, RetryError
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
 from stream.ordering import KeyOrder
-from stream.records import DeadLetter, Integers, Polled, Rows, distinct
+from stream.records import DeadLetter, Integers, Polled, Rows, ages, distinct
 from stream.roster import Roster
 from stream.router import Router
 
@@ -166,10 +166,8 @@ class Admission:
         self._orders[route].admit(rows, hashes ^ (self._arena.partition[rows] * _PARTITION_MIX), exempt)
 
     def _deadlines(self, timestamps: Integers) -> npt.NDArray[np.float64]:
-        """Monotonic deadlines. A record without a timestamp, or with one in the future, counts as written now."""
-        now, wall = self._clock.now(), self._clock.wall()
-        age = np.where(timestamps > 0, np.maximum(wall - timestamps / 1_000.0, 0.0), 0.0)
-        return now - age + self._budget
+        """Monotonic deadlines."""
+        return self._clock.now() - ages(timestamps, self._clock.wall()) + self._budget
 
     def _letter(self, polled: Polled, row: int, error: RecordError) -> DeadLetter:
         return DeadLetter(

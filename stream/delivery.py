@@ -22,7 +22,7 @@ from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.producer import ANY_PARTITION, Sender, Shipment
 from stream.recent import RecentQuantile
-from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Positions, Rows
+from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Positions, Rows, ages
 from stream.results import ScoreColumns
 from stream.roster import Roster
 from stream.topics import MAX_MESSAGE_BYTES
@@ -203,7 +203,7 @@ class Delivery:
         def acknowledged(otherwise: float | None) -> None:
             self._note(self._clock.now() - scored if otherwise is None else otherwise)
             self._ledger.complete(covered.partitions, covered.offsets, covered.epochs)
-            latency = self._clock.wall() - timestamps / 1_000.0
+            latency = ages(timestamps, self._clock.wall())
             self._metrics.observe("stage_latency_seconds", latency)
             self._metrics.count("claims_delivered_total", len(latency))
             self._metrics.count("deadline_missed_total", int((latency > self._budget).sum()))

@@ -90,6 +90,11 @@ def distinct(numbers: npt.NDArray[np.signedinteger[Any]]) -> list[int]:
     return np.flatnonzero(np.bincount(numbers)).tolist()
 
 
+def ages(timestamps: Integers, wall: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Seconds since records were written; one without a timestamp, or with one in the future, was written now."""
+    return np.where(timestamps > 0, np.maximum(wall - timestamps / 1_000.0, 0.0), 0.0)
+
+
 class CloseReason(Enum):
     """Why a micro-batch was closed."""
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from models import ModelIdentity
 from stream.arena import ClaimArena
-from stream.records import Rows
+from stream.records import Rows, ages
 from stream.roster import LaneModel, Roster
 
 OUTCOME_SCORED = "scored"
@@ -39,7 +39,7 @@ class ScoreColumns:
         """One record a row, in the order of `rows`; `wall` is the moment of scoring, seconds since the epoch."""
         arena, count = self._arena, len(rows)
         timestamp = arena.timestamp[rows]
-        queued = arena.started[rows] * 1_000.0 - timestamp
+        queued = 1_000.0 * ages(timestamp, arena.started[rows])
         columns = {
             "claim_id": pa.array(arena.claim_id[rows], pa.string()),
             "claim_type": pa.array(arena.claim_type[rows], pa.string()),
@@ -52,7 +52,7 @@ class ScoreColumns:
             "scored_at": pa.repeat(pa.scalar(int(wall * 1_000), pa.int64()), count),
             "queue_ms": pa.array(queued.astype(np.float32)),
             "inference_ms": pa.array(arena.inference[rows]),
-            "deadline_missed": pa.array(timestamp < (wall - self._budget) * 1_000.0),
+            "deadline_missed": pa.array(ages(timestamp, wall) > self._budget),
         }
         return pa.RecordBatch.from_arrays(
             [_as(columns[field.name], field.type) for field in self._schema], schema=self._schema

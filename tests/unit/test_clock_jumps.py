@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import schemas
+from stream.codec import Decoder
 from tests.scripted_stage import Stage
 
 HOUR = 3_600.0
@@ -38,3 +40,21 @@ def test_a_clock_that_jumps_while_claims_wait_changes_no_deadline() -> None:
     assert (stage.arena.deadline == before).all()
     stage.run()
     assert (len(stage.producer.sent), stage.count("deadline_missed_total")) == (50, 0)
+
+
+@pytest.mark.parametrize("written", [0, -1, 4_000_000_000_000])
+def test_a_record_without_a_timestamp_or_from_the_future_counts_as_written_now(written: int) -> None:
+    stage = Stage()
+    stage.publish(50)
+    for record in stage.consumer.records:
+        record._timestamp = written
+    stage.run()
+    latency = stage.metrics.snapshot().histograms["stage_latency_seconds", ()]
+    assert (latency.counts.sum(), latency.total) == (50, 0.0)
+    assert stage.count("deadline_missed_total") == 0
+    scores = (
+        Decoder(schemas.load("claim_score")).decode([value for _, _, value in stage.producer.sent]).claims
+    )
+    assert set(scores.column("queue_ms").to_pylist()) == {0.0}
+    assert set(scores.column("deadline_missed").to_pylist()) == {False}
+    assert scores.column("input_timestamp").cast("int64").to_pylist() == [written] * 50
