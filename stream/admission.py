@@ -60,11 +60,15 @@ class Admission:
         self._clock = clock
         self._metrics = metrics
 
-    def admit(self, polled: Polled) -> list[DeadLetter]:
-        """Admit every claim that can be scored; what cannot comes back as dead letters.
+    def prepare(self, polled: Polled) -> None:
+        """Fetch the schemas that a poll needs, which may take seconds: `admit`, in its turn, then asks for none.
 
-        Raises RetryError, with nothing admitted, while a schema registry cannot be reached.
+        Raises RetryError while a schema registry cannot be reached.
         """
+        self._decoder.learn(polled.values)
+
+    def admit(self, polled: Polled) -> list[DeadLetter]:
+        """Admit every claim of a prepared poll that can be scored; what cannot comes back as dead letters."""
         started = self._clock.now()
         decoded = self._decoder.decode(polled.values)
         read = self._clock.now()

@@ -145,8 +145,8 @@ class Pipeline:
             # What this very poll brought after the stage was told to end is left to the next owner.
             if (polled := self.consumer.columns(messages)) is not None and not self.closing:
                 self._take(polled)
-            if self._may_admit(now):
-                self._admit(now)
+        if self._may_admit(now):
+            self._admit(now, self._read[0])
         if messages:
             self._effort.note(self.clock.now() - started)
         return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
@@ -171,8 +171,7 @@ class Pipeline:
             return choice.until
         self.signals.intake()
         with choice.lease as model:
-            outcome = self._score(choice, model)
-        self.outbox.put(outcome)
+            self.outbox.put(self._score(choice, model))
         self.signals.output()
         return now
 
@@ -260,9 +259,11 @@ class Pipeline:
     def _may_admit(self, now: float) -> bool:
         return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self.arena.free
 
-    def _admit(self, now: float) -> None:
+    def _admit(self, now: float, polled: Polled) -> None:
         try:
-            letters = self.admission.admit(self._read[0])
+            self.admission.prepare(polled)
+            with self.turns.take(len(polled)):
+                letters = self.admission.admit(polled)
         except RetryError as error:
             self._next_retry = now + self._put_off(error)
             return
@@ -358,17 +359,15 @@ class Pipeline:
         self.metrics.count("busy_seconds_total", spent, "forward")
         identity = model.identity
         self.metrics.count("claims_scored_total", len(outcome.rows), identity.name, identity.version)
-        if self.route_lengths.max() > 1:
-            return Outcome(self._onward(outcome.rows), outcome.failures, outcome.at)
-        return outcome
+        rows = self._onward(outcome.rows) if self.route_lengths.max() > 1 else outcome.rows
+        return Outcome(rows, outcome.failures, outcome.at)
 
     def _onward(self, rows: Rows) -> Rows:
         """Send rows whose route goes on to its next model; the rows that are finished."""
         hops = self.arena.hop[rows]
         onward = hops < self.route_lengths[self.arena.route[rows]]
-        following = np.where(
-            onward, self.arena.model[rows, np.minimum(hops, self.route_lengths.max() - 1)], -1
-        )
+        models = self.arena.model[rows, np.minimum(hops, self.route_lengths.max() - 1)]
+        following = np.where(onward, models, -1)
         for lane in np.unique(following[following >= 0]).tolist():
             chosen = rows[following == lane]
             self.lanes.push(lane, chosen, self.arena.deadline[chosen], self.clock.now())

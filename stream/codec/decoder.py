@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,23 @@ class Decoder:
         self._magics = (SINGLE_OBJECT_MAGIC,) if registry is None else (CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC)
         self._by_id: dict[bytes, WriterReader] = {}
         self._limit = max_record_bytes
+
+    def learn(self, values: Sequence[bytes | None]) -> None:
+        """Ask the registry for the schemas of these values that are not known yet, so that `decode` need not.
+
+        Raises RetryError while it cannot be reached.
+        """
+        if self._registry is None:
+            return
+        ids = {
+            value[:CONFLUENT_HEADER]
+            for value in values
+            if value and value.startswith(CONFLUENT_MAGIC) and len(value) <= self._limit
+        }
+        for header in ids - self._by_id.keys():
+            # The source remembers what it refused; `decode` says so of each value.
+            with suppress(DecodeError):
+                self._from_registry(header)
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Raises RetryError, nothing decoded, while a schema registry is needed and cannot be reached."""

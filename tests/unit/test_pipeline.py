@@ -14,9 +14,11 @@ import schemas
 from models import open_model
 from stream.backpressure import Flow
 from stream.codec import Decoder
+from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
 from stream.errors import FatalError, RetryError
 from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
+from stream.turns import Turns
 from tests.scripted_stage import Record, RecordingClient, Stage
 
 
@@ -98,10 +100,13 @@ class Unreachable:
         self._inner = inner
         self._failures = failures
 
-    def decode(self, values: Sequence[bytes | None]) -> Any:
+    def learn(self, values: Sequence[bytes | None]) -> None:
         self._failures -= 1
         if self._failures >= 0:
             raise RetryError("the schema registry cannot be reached")
+        self._inner.learn(values)
+
+    def decode(self, values: Sequence[bytes | None]) -> Any:
         return self._inner.decode(values)
 
 
@@ -120,6 +125,30 @@ def test_claims_wait_while_the_registry_is_away() -> None:
     assert stage.pipeline.backoff.failures == 0
     assert stage.count("retries_total", "RetryError") == 3
     assert stage.consumer.commits[-1] == {0: 300}
+
+
+class Registry:
+    """A schema source that notes whether output could take its turn while it was asked."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.turn_free: list[bool] = []
+
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        self.turn_free.append(not self._turns._lock.locked())
+        return schemas.load("claim_event")
+
+
+def test_output_goes_on_while_the_registry_is_asked() -> None:
+    stage = Stage()
+    registry = Registry(stage.pipeline.turns)
+    stage.pipeline.admission._decoder = Decoder(schemas.load("claim_event"), registry=registry)
+    stage.publish(5)
+    for record in stage.consumer.records:
+        record._answers["value"] = confluent_prefix(7) + record.value()[SINGLE_OBJECT_HEADER:]
+    stage.run()
+    assert registry.turn_free == [True]
+    assert len(stage.producer.sent) == 5
 
 
 def test_a_pause_that_ends_before_the_next_poll_does_not_reach_partitions_assigned_in_it() -> None:
