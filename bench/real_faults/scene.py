@@ -17,7 +17,7 @@ from bench.real_faults.entry import LONGEST_TRANSACTION
 from bench.real_faults.flow import FRESH, Flow
 from bench.real_faults.levers import Lever, Levers
 from bench.real_faults.registry import OneSchemaRegistry
-from bench.real_faults.stage import Stage, await_that, coming_and_going, names
+from bench.real_faults.stage import NeverError, Stage, await_that, coming_and_going, names
 from stream.audit import Topics
 from stream.topics import TopicSpec, ensure_topics
 
@@ -191,13 +191,23 @@ class Scene:
                 since[0] = time.monotonic()
             return time.monotonic() - since[0] > _CALM_SECONDS
 
-        await_that(calm, f"claims are answered in time again, {self.flow.waiting} wait", seconds)
+        try:
+            await_that(calm, f"claims are answered in time again, {self.flow.waiting} wait", seconds)
+        except NeverError:
+            self._keep_what_is_said()
+            raise
 
     def await_answers(self, seconds: float = 60.0) -> None:
         """All claims are answered. Raises NeverError."""
         await_that(
             lambda: not self.flow.waiting, f"the last {self.flow.waiting} claims are answered", seconds
         )
+
+    def _keep_what_is_said(self) -> None:
+        """How the stage stands, beside its log, for whoever looks for the cause."""
+        said = [f"{self.flow.waiting} claims wait"]
+        said += [self.stage.get(path)[1] for path in ("/readyz", "/ml/batching", "/metrics")]
+        (self.folder / "waited-in-vain.txt").write_text("\n".join(said), encoding="utf-8")
 
     def expect(self, holds: bool, what: str) -> None:
         """Note what does not hold."""
