@@ -42,15 +42,16 @@ def test_results_dead_letters_and_offsets_are_one(kafka: Any, topics: Topics) ->
 
 
 def test_a_killed_worker_leaves_no_duplicate(kafka: Any, topics: Topics) -> None:
-    publish(kafka.bootstrap, topics.claims, 20_000)
+    publish(kafka.bootstrap, topics.claims, 60_000)
     with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64", **EXACTLY_ONCE, **QUICK) as running:
         await_that(lambda: running.delivered() > 0)
         os.kill(running.workers()[0], signal.SIGKILL)
+        assert check(kafka, topics).lost > 0
         await_that(lambda: check(kafka, topics).lost == 0)
         await_that(lambda: running.get("/readyz")[0] == 200)
         assert running.stop() == 0
     finding = check(kafka, topics)
-    assert (finding.scored, finding.sound) == (20_000, True)
+    assert (finding.scored, finding.sound) == (60_000, True)
 
 
 @pytest.mark.slow

@@ -95,11 +95,13 @@ def test_keeps_key_order_when_the_output_has_other_partitions(kafka: Any, topic:
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(kafka: Any, topics: Topics) -> None:
-    publish(kafka.bootstrap, topics.claims, 20_000)
+    publish(kafka.bootstrap, topics.claims, 60_000)
     with stage(kafka.bootstrap, topics, ML_BATCH_SIZE_MAX="64", **QUICK) as running:
         await_that(lambda: running.delivered() > 0)
         os.kill(running.workers()[0], signal.SIGKILL)
+        assert check(kafka, topics).lost > 0
         await_that(lambda: check(kafka, topics).lost == 0)
+        await_that(lambda: running.get("/readyz")[0] == 200)
         assert running.stop() == 0
     assert check(kafka, topics).mismatched == 0
 
