@@ -103,5 +103,5 @@ class Kafka(Section):
             detail = (
                 f"exactly_once needs isolation.level read_committed in kafka.client and consumer, not {level}"
             )
-            raise PydanticCustomError("isolation", "{detail}", {"detail": detail, "key": "delivery"})
+            raise refusal("delivery", detail)
         return self

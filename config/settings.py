@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, PrivateAttr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from config.kafka_settings import Kafka
 from config.origins import Origin
@@ -192,7 +191,7 @@ class Cache(Section):
                 CronSim(expression, datetime(2026, 1, 1))  # noqa: DTZ001 - only the text is looked at
             except CronSimError as error:
                 detail = f"{expression!r} is no cron expression ({error}); such as '0 9 * * 1-5'"
-                raise PydanticCustomError("cron", "{detail}", {"detail": detail, "key": "peaks"}) from error
+                raise refusal(None, detail) from error
         return peaks
 
 

@@ -39,9 +39,8 @@ class Shipment:
     deadline: float = float("-inf")
     waiting: int = 0
 
-    @property
     def bytes(self) -> int:
-        """Of all keys and values."""
+        """Of all keys and values, counted anew."""
         return sum(len(each["value"] or b"") + len(each["key"] or b"") for each in self.messages)
 
 
@@ -92,10 +91,10 @@ class ClaimProducer:
         self._client = client
         self._limit = queue_limit
         self._byte_limit = byte_limit
-        self._backlog: deque[Shipment] = deque()
+        self._backlog: deque[tuple[Shipment, int]] = deque()
         self._outstanding = 0
         self._held_back = 0
-        self._bytes = self._bytes_held_back = 0
+        self._bytes = self._bytes_handed = 0
         self._failure: FatalError | None = None
 
     carries_offsets = False
@@ -123,10 +122,9 @@ class ClaimProducer:
         """Hand shipments to the client, in order, as far as its queue has room; the rest follows in `serve`."""
         self._outstanding += len(shipments)
         self._held_back += sum(len(shipment.messages) for shipment in shipments)
-        size = sum(shipment.bytes for shipment in shipments)
-        self._bytes += size
-        self._bytes_held_back += size
-        self._backlog.extend(shipments)
+        sized = [(shipment, shipment.bytes()) for shipment in shipments]
+        self._bytes += sum(size for _, size in sized)
+        self._backlog.extend(sized)
         self.serve()
 
     def serve(self) -> None:
@@ -136,10 +134,8 @@ class ClaimProducer:
         except KafkaException as error:
             # Once, for a fatal error, before the reports of what failed by it.
             raise FatalError(f"the producer cannot go on: {error.args[0].str()}") from error
-        while self._backlog and self._has_room_for(self._backlog[0]):
-            self._held_back -= len(self._backlog[0].messages)
-            self._bytes_held_back -= self._backlog[0].bytes
-            self._ship(self._backlog.popleft())
+        while self._backlog and self._has_room_for(*self._backlog[0]):
+            self._ship(*self._backlog.popleft())
         if self._failure is not None:
             raise self._failure
 
@@ -160,15 +156,15 @@ class ClaimProducer:
     def close(self) -> None:
         """Nothing to be done: what is not acknowledged is not committed."""
 
-    def _has_room_for(self, shipment: Shipment) -> bool:
-        """One that is larger than the bound goes alone."""
-        with_it = self._bytes - self._bytes_held_back + shipment.bytes
-        return len(self._client) + len(shipment.messages) <= self._limit and (
-            with_it <= self._byte_limit or with_it == shipment.bytes
-        )
+    def _has_room_for(self, shipment: Shipment, size: int) -> bool:
+        """One of more bytes than the bound goes alone."""
+        fits = not self._bytes_handed or self._bytes_handed + size <= self._byte_limit
+        return fits and len(self._client) + len(shipment.messages) <= self._limit
 
-    def _ship(self, shipment: Shipment) -> None:
-        report = self._report(shipment)
+    def _ship(self, shipment: Shipment, size: int) -> None:
+        self._held_back -= len(shipment.messages)
+        self._bytes_handed += size
+        report = self._report(shipment, size)
         each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
         shipment.waiting = len(shipment.messages) if each else 1
         if (refused := hand_over(self._client, shipment, report)) is not None:
@@ -177,9 +173,7 @@ class ClaimProducer:
                 f"the producer refused a message for {shipment.topic!r}: {refused.str()}"
             )
 
-    def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
-        size = shipment.bytes
-
+    def _report(self, shipment: Shipment, size: int) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
             if error is not None:
                 self._failure = FatalError(
@@ -190,6 +184,7 @@ class ClaimProducer:
             if shipment.waiting == 0:
                 self._outstanding -= 1
                 self._bytes -= size
+                self._bytes_handed -= size
                 shipment.acknowledged(None)
 
         return report

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 import schemas
@@ -337,3 +338,15 @@ class Stage:
 
     def count(self, name: str, *labels: str) -> float:
         return self.metrics.snapshot().numbers.get((name, labels), 0.0)
+
+
+def told_to_end_while_it_polls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of intake, in whose poll the stage is told to end."""
+    given = stage.consumer.consume
+
+    def told_meanwhile(count: int, wait: float) -> list[Record]:
+        stage.pipeline.closing = True
+        return given(count, wait)
+
+    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
+    stage.step("intake")

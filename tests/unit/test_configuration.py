@@ -255,7 +255,8 @@ def test_exactly_once_needs_stable_offsets(tmp_path: Path, section: str, level: 
 
 def test_the_consumers_own_isolation_wins(tmp_path: Path) -> None:
     text = "{client: {isolation.level: read_uncommitted}, consumer: {isolation.level: Read_Committed}}"
-    loaded(tmp_path, f"kafka: {text[:-1]}, delivery: exactly_once}}")
+    settings = loaded(tmp_path, f"kafka: {text[:-1]}, delivery: exactly_once}}")
+    assert settings.kafka.delivery == "exactly_once"
 
 
 def test_an_option_that_would_have_no_effect_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from tests.scripted_stage import Record, Stage
+from tests.scripted_stage import Record, Stage, told_to_end_while_it_polls
 
 MANY = range(8)
 
@@ -18,15 +18,20 @@ def not_known_yet(stage: Stage) -> None:
         stage.publish(200, partition)
 
 
-def test_what_was_held_of_many_partitions_is_let_go_in_portions_that_fit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def with_all_held(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """As if all partitions had been assigned within the polls that brought their records."""
     stage = Stage(capacity=1_000)
     not_known_yet(stage)
-    # As if all of them had been assigned within the polls that brought their records.
     monkeypatch.setattr(stage.consumer, "pause", lambda _: None)
     for _ in MANY:
         stage.step("intake")
+    return stage
+
+
+def test_what_was_held_of_many_partitions_is_let_go_in_portions_that_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = with_all_held(monkeypatch)
     assert (len(stage.consumer.records), stage.arena.in_flight) == (0, 0)
     stage.consumer.silent = False
     stage.run(80)
@@ -49,11 +54,7 @@ def test_a_partition_is_not_read_while_it_is_not_known_what_was_completed_of_it(
 def test_claims_are_counted_when_they_are_taken_in_so_once_where_they_were_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stage = Stage(capacity=1_000)
-    not_known_yet(stage)
-    monkeypatch.setattr(stage.consumer, "pause", lambda _: None)
-    for _ in MANY:
-        stage.step("intake")
+    stage = with_all_held(monkeypatch)
     assert stage.count("claims_consumed_total") == 0
     assert stage.pipeline._reading.at(stage.clock.now()) == 0
     stage.consumer.silent = False
@@ -72,12 +73,5 @@ def test_neither_an_error_nor_what_is_left_to_the_next_owner_counts_as_claims_re
     stage.step("intake")
     assert stage.count("claims_consumed_total") == 20
     stage.publish(20, start=20)
-    given = stage.consumer.consume
-
-    def told_meanwhile(count: int, wait: float) -> list[Record]:
-        stage.pipeline.closing = True
-        return given(count, wait)
-
-    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
-    stage.step("intake")
+    told_to_end_while_it_polls(stage, monkeypatch)
     assert stage.count("claims_consumed_total") == 20

@@ -19,7 +19,7 @@ from stream.errors import FatalError, RetryError
 from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
 from stream.turns import Turns
-from tests.scripted_stage import Record, RecordingClient, Stage
+from tests.scripted_stage import Record, RecordingClient, Stage, told_to_end_while_it_polls
 
 
 def test_every_claim_is_scored_delivered_and_committed() -> None:
@@ -307,14 +307,7 @@ def test_what_a_poll_brings_while_the_stage_is_told_to_end_is_left_to_the_next_o
 ) -> None:
     stage = Stage()
     stage.publish(20)
-    given = stage.consumer.consume
-
-    def told_meanwhile(count: int, wait: float) -> list[Record]:
-        stage.pipeline.closing = True
-        return given(count, wait)
-
-    monkeypatch.setattr(stage.consumer, "consume", told_meanwhile)
-    stage.step("intake")
+    told_to_end_while_it_polls(stage, monkeypatch)
     assert stage.pipeline.unfinished() == 0
 
 
