@@ -22,7 +22,9 @@ def test_days_stay_whole_and_in_order(
     filled: set[int], more: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
     last = data.draw(st.one_of(st.none(), st.sampled_from(sorted(filled)[8:])))
-    claims = [*more, *((day, positive) for day in filled for positive in (True, False))]
+    # A day of one class may be a whole part, which is refused.
+    every = filled | {day for day, _ in more}
+    claims = [*more, *((day, positive) for day in every for positive in (True, False))]
     days = np.array([day for day, _ in claims])
     labels = np.array([positive for _, positive in claims], np.float32)
     test_from = None if last is None else EPOCH + timedelta(last)
@@ -41,6 +43,14 @@ def test_the_latest_fifth_measures() -> None:
     assert [len(part) for part in (found.train, found.validation, found.test)] == [68, 12, 20]
     assert found.test.max() == 19
     assert (found.validation_from, found.test_from) == (date(1970, 3, 10), date(1970, 3, 22))
+
+
+def test_a_day_of_one_class_that_is_a_whole_part_is_named() -> None:
+    days = np.array([*([14_008] * 3), *sorted([*range(14_000, 14_008), *range(14_009, 14_013)] * 2)])
+    labels = np.array([0, 0, 0, *([0, 1] * 12)], np.float32)
+    said = "the validation part, from 2008-05-09 to before 2008-05-10, has 0 positive of 3"
+    with pytest.raises(TrainingError, match=said):
+        split(days, labels, EPOCH + timedelta(14_009))
 
 
 @pytest.mark.parametrize(
