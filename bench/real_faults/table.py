@@ -57,7 +57,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("hang", workers.hang, settings=IMPATIENT, repeats=True),
     Fault("device_fails", workers.device_fails, repeats=True),
     *_ENDS_AT_STEPS,
-    Fault("broker_hard_bounce", brokers.hard_bounce, repeats=True),
+    Fault("broker_hard_bounce", brokers.hard_bounce, repeats=True, within=40.0),
     Fault("broker_clean_bounce", brokers.clean_bounce, repeats=True),
     Fault("broker_flaps", brokers.flapping, settings=TIGHT),
     Fault("broker_stands_still", brokers.stalled, settings=TIGHT | PATIENT, repeats=True),

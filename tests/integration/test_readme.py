@@ -42,7 +42,7 @@ DATA = {
     "claims.csv.gz": "tuva/medical_claim_sample.csv.gz",
     "tsa_claims_2010_2013.csv.gz": "tsa/tsa_claims_2010_2013.csv.gz",
 }
-TOOLS_SHA256 = "62f3c5dd7aa3442d4c5bc6a95f86e2502178ea09de8e27f74d9563bf955e253c"
+TOOLS_SHA256 = "894caaca48b11d351cbe1f27d58c7a3c09ff22563bf3ab4bccf1ef69933e099c"
 
 
 @pytest.fixture
@@ -155,10 +155,10 @@ def make_dead_letters(shell: Shell) -> None:
 def install_tools(folder: Path) -> None:
     """Kafka's scripts as its distribution has them: each starts one class of the tools."""
     try:
-        download("org.apache.kafka:kafka-tools:4.3.1:jar:", folder)
+        download("org.apache.kafka:kafka-tools:4.2.2:jar:", folder)
     except FatalError as error:
         pytest.skip(str(error))
-    archive = folder / "kafka-tools-4.3.1.jar"
+    archive = folder / "kafka-tools-4.2.2.jar"
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == TOOLS_SHA256
     java = f"{shlex.quote(str(java_executable()))} -XX:TieredStopAtLevel=1"
     (folder / "bin").mkdir()
