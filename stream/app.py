@@ -52,9 +52,10 @@ from stream.options import (
 )
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
-from stream.pipeline import Bounds, Pipeline, Rhythm
+from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
+from stream.rhythm import Bounds, Rhythm
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer

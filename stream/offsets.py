@@ -106,6 +106,12 @@ class PartitionLedger:
         self._done[places] = True
         self._advance()
 
+    def give_up(self, offsets: Integers) -> None:
+        """Wait for these pending offsets no more: nothing of them is committed. ValueError where one is complete."""
+        if self._done[self._places(offsets)].any():
+            raise ValueError("an offset was given up that is complete")
+        self.pending -= len(offsets)
+
     def standing(self, also: Integers | None = None) -> Standing | None:
         """What to commit, `also` once offsets that were taken are completed; None where nothing was completed."""
         if self._tail == 0:
@@ -238,6 +244,10 @@ class OffsetLedger:
     def complete(self, partitions: Integers, offsets: Integers, epochs: Integers) -> None:
         """Note records whose results or dead letters were acknowledged."""
         self._each(partitions, epochs, lambda ledger, chosen: ledger.complete(offsets[chosen]))
+
+    def give_up(self, partitions: Integers, offsets: Integers, epochs: Integers) -> None:
+        """Leave records that are in flight to the next owner of their partition."""
+        self._each(partitions, epochs, lambda ledger, chosen: ledger.give_up(offsets[chosen]))
 
     def pending(self, partitions: Iterable[int] | None = None) -> int:
         """Records in flight, in all owned partitions or in some."""

@@ -13,8 +13,7 @@ be called next.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +41,9 @@ from stream.outbox import Outbox
 from stream.producer import Sender
 from stream.recent import RecentQuantile
 from stream.records import Integers, Outcome, Polled, Rows
+from stream.rhythm import Bounds, Rhythm, Signals
 from stream.scoring import Scorer, ScoringModel
+from stream.taken import Taken
 from stream.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -51,45 +52,6 @@ NEVER = float("inf")
 _TOLD = 64
 # To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
 PATIENCE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often, in seconds, each thing is done or looked at again when no signal comes."""
-
-    commit: float = 0.2
-    gauges: float = 1.0
-    hold: float = 0.02
-    fair: float = 0.1
-    paused_poll: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What intake compares the stores with. The arena has room for one poll beyond `claims`.
-
-    When every lane holds `ahead` claims, intake lets the log keep the rest: larger polls cost less a claim, and do not
-    disturb the forward that is under way. `budget`: seconds from a claim's timestamp to its acknowledgement.
-    """
-
-    claims: int
-    bytes: int
-    output_claims: int
-    ahead: int
-    budget: float
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """Wakes of the other loops, and of whoever waits for progress in a drain."""
-
-    intake: Callable[[], None]
-    scoring: Callable[[], None]
-    slow: Callable[[], None]
-    output: Callable[[], None]
-    loader: Callable[[], None]
-    progress: Callable[[], None]
-    transactions: Callable[[], None]
 
 
 @dataclass(eq=False)
@@ -121,7 +83,7 @@ class Pipeline:
     metrics: StageMetrics
     backoff: Backoff
     closing: bool = field(default=False, init=False)
-    _read: deque[Polled] = field(default_factory=deque, init=False)
+    _taken: Taken = field(default_factory=Taken, init=False)
     _lacked: frozenset[int] = field(default=frozenset(), init=False)
     _reading: ArrivalRate = field(default_factory=ArrivalRate, init=False)
     _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
@@ -129,13 +91,14 @@ class Pipeline:
     _next_commit: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
     _next_judgement: float = field(default=0.0, init=False)
-    _next_retry: float = field(default=0.0, init=False)
 
     def intake(self, now: float) -> float:
         """Poll, decode, features, lanes; commit what is delivered."""
         self._housekeeping(now)
         self.consumer.renew(now)
         self._reassign()
+        if self.closing:
+            self._give_up(None)
         flow = self._flow(now)
         if flow is Flow.HOLD:
             return now + self.rhythm.hold
@@ -145,8 +108,8 @@ class Pipeline:
             # What this very poll brought after the stage was told to end is left to the next owner.
             if (polled := self.consumer.columns(messages)) is not None and not self.closing:
                 self._take(polled)
-        if self._may_admit(now):
-            self._admit(now, self._read[0])
+        if (oldest := self._taken.ready(now, self.arena.free)) is not None:
+            self._admit(now, oldest)
         if messages:
             self._effort.note(self.clock.now() - started)
         return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
@@ -224,8 +187,13 @@ class Pipeline:
         """Claims that were read and are not delivered."""
         return self.ledger.pending()
 
-    def drain(self) -> None:
-        """Close batches as they come from now on, until `drained`."""
+    def drain(self, leaving: Collection[int] = ()) -> None:
+        """Close batches as they come from now on, until `drained`.
+
+        What was read of the partitions that are `leaving` and is not admitted is given up: intake itself waits for the
+        end of the drain and admits nothing.
+        """
+        self._give_up(leaving)
         self.batcher.conditions.draining = self.loader.draining = True
         self.producer.hurry(hurried=True)
         self.signals.transactions()
@@ -254,10 +222,15 @@ class Pipeline:
             self.metrics.count("claims_skipped_total", int((~fresh).sum()))
             polled = polled.only(fresh)
         if len(polled):
-            self._read.append(polled)
+            self._taken.add(polled)
 
-    def _may_admit(self, now: float) -> bool:
-        return bool(self._read) and now >= self._next_retry and len(self._read[0]) <= self.arena.free
+    def _give_up(self, partitions: Collection[int] | None) -> None:
+        """Leave to its next owner what was read of these partitions, or of all, and is not admitted."""
+        given = self._taken.give_up(partitions)
+        for polled in given:
+            self.ledger.give_up(polled.partitions, polled.offsets, polled.epochs)
+        if given:
+            log.info("%d claims that were read are left to their next owner", sum(map(len, given)))
 
     def _admit(self, now: float, polled: Polled) -> None:
         try:
@@ -265,10 +238,10 @@ class Pipeline:
             with self.turns.take(len(polled)):
                 letters = self.admission.admit(polled)
         except RetryError as error:
-            self._next_retry = now + self._put_off(error)
+            self._taken.not_before = now + self._put_off(error)
             return
         self.backoff.succeeded()
-        self._read.popleft()
+        self._taken.admitted()
         if letters:
             self.outbox.put_letters(letters)
             self.signals.output()
@@ -335,7 +308,7 @@ class Pipeline:
             self.outbox.letter_fill,
             # Those that give way fill the lanes; that must not keep the others out.
             0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead,
-            1.0 if self._read or self.closing else 0.0,
+            1.0 if self._taken or self.closing else 0.0,
         )
         flow = self.gate.decide(fullest, now)
         if flow is Flow.PAUSE and before is not Flow.PAUSE:

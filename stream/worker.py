@@ -13,8 +13,9 @@ from stream.decisions import BatchingStatus
 from stream.errors import FatalError, StopError
 from stream.loops import Loop, MakeLoop, StepLoop
 from stream.offsets import OffsetLedger
-from stream.pipeline import Pipeline, Signals
+from stream.pipeline import Pipeline
 from stream.producer import Sender
+from stream.rhythm import Signals
 from stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,11 @@ class Progress:
         self._loops = loops
 
     def drain(self, partitions: Sequence[int] | None = None) -> None:
-        """Finish what is in flight of these partitions, or of all, within the drain timeout."""
+        """Finish what is in flight of these partitions, which are given away, or of all, within the drain timeout."""
         if self._pipeline is None:
             return
         deadline = self._clock.now() + self._timeout
-        self._pipeline.drain()
+        self._pipeline.drain(partitions or ())
         while self._ledger.pending(partitions) and self._alive() and self._clock.now() < deadline:
             self._moved.clear()
             self._moved.wait(_LOOK)

@@ -34,10 +34,11 @@ from stream.occupancy import Unoccupied
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.outbox import Outbox
-from stream.pipeline import Bounds, Pipeline, Rhythm, Signals
+from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.publishing import generate
 from stream.results import ScoreColumns
+from stream.rhythm import Bounds, Rhythm, Signals
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
@@ -311,7 +312,7 @@ class Stage:
     def drain(self, partitions: Sequence[int]) -> None:
         """The driver's drain: run the other steps until nothing of these partitions is pending."""
         self.drained.append(list(partitions))
-        self.pipeline.drain()
+        self.pipeline.drain(partitions)
         for _ in range(100):
             if not self.ledger.pending(partitions):
                 break

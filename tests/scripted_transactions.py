@@ -145,7 +145,7 @@ class TransactionalStage(Stage):
 
     def drain(self, partitions: Sequence[int]) -> None:
         self.drained.append(list(partitions))
-        self.pipeline.drain()
+        self.pipeline.drain(partitions)
         for _ in range(100):
             if not self.ledger.pending(partitions):
                 break

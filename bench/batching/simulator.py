@@ -22,12 +22,13 @@ from stream.batching import Batcher, BatchingRules, Chosen
 from stream.cost_model import LatencyCurve
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
-from stream.pipeline import PATIENCE, Rhythm
+from stream.pipeline import PATIENCE
 from stream.publishing.arrivals import Floats
 from stream.publishing.disturbance import Disturbance
 from stream.publishing.workload import Mix, Trace, workload
 from stream.recent import RecentQuantile
 from stream.records import CloseReason
+from stream.rhythm import Rhythm
 from stream.scoring import ModelLease, ScoringModel
 from stream.speeds import name_of
 

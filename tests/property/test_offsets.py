@@ -165,3 +165,32 @@ def test_knows_what_is_not_owned() -> None:
     assert ledger.epochs(np.array([2, 3])).tolist() == [1, 0]
     ledger.take(np.array([3]), np.array([1]), np.array([0]))
     assert ledger.pending() == 0
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 2_000]))
+def test_what_is_given_up_is_not_waited_for_and_the_next_owner_scores_it(seed: int, far: int) -> None:
+    chance = np.random.default_rng(seed)
+    offsets = np.cumsum(chance.integers(1, far + 1, 200)).tolist()
+    completed: list[int] = []
+    standing: Standing | None = None
+    for _ in range(3):
+        owner = Owner(offsets, standing)
+        begun = owner.read_on(int(chance.integers(1, 40)))
+        owner.ledger.give_up(np.array(owner.read_on(int(chance.integers(1, 40))), np.int64))
+        assert owner.ledger.pending == len(begun)
+        done = [offset for offset in begun if chance.random() < 0.8]
+        owner.ledger.complete(np.array(done, np.int64))
+        assert owner.ledger.pending == len(begun) - len(done)
+        completed += done
+        standing = owner.ledger.standing() or standing
+    last = Owner(offsets, standing)
+    assert sorted([*completed, *last.read_on(len(offsets))]) == offsets
+
+
+def test_refuses_to_give_up_what_is_complete() -> None:
+    ledger = PartitionLedger(epoch=1)
+    ledger.take(np.array([5, 7]))
+    ledger.complete(np.array([5]))
+    with pytest.raises(ValueError, match="is complete"):
+        ledger.give_up(np.array([5, 7]))
+    assert ledger.pending == 1
