@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from stream.batch_sizer import DeviceLoad
 
@@ -12,19 +13,35 @@ from stream.batch_sizer import DeviceLoad
 _AMPLE = 0.9
 
 
+AHEAD = "ahead"
+
+
 class Flow(Enum):
-    """What intake does with its partitions."""
+    """What intake does with its partitions: read, leave the client alone, take one record, or read none at all."""
 
     READ = "read"
     HOLD = "hold"
+    TRICKLE = "trickle"
     PAUSE = "pause"
+
+
+class Reading(NamedTuple):
+    """What is done, and what keeps from reading: the fullest store, or what is `AHEAD`."""
+
+    flow: Flow
+    held_by: str = ""
+
+
+READ = Reading(Flow.READ)
 
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """Fill is 0 to 1, the fullest of the bounded stores. A hold longer than `patience` seconds becomes a pause.
+    """Fill is 0 to 1, the fullest of the bounded stores. The client is left alone for `patience` seconds at most.
 
-    Pausing discards what the client has prefetched, so a short block only stops reading.
+    It has to be polled now and then, or it neither serves its group nor keeps its partitions. Where a store is full it
+    is paused for that. Where enough is ahead already it gives one record: a pause would discard what it has prefetched,
+    which would be fetched anew after each poll, as long as a backlog lasts.
     """
 
     high: float = 0.9
@@ -33,28 +50,32 @@ class GateLimits:
 
 
 class ReadingGate:
-    """Turns one number into read, hold or pause."""
+    """Says whether to read, and what keeps from it."""
 
     def __init__(self, limits: GateLimits) -> None:
         self._limits = limits
-        self._flow = Flow.READ
         self._held_since = 0.0
+        self.reading = READ
 
-    @property
-    def flow(self) -> Flow:
-        return self._flow
+    def decide(self, stores: Mapping[str, float], ahead: float, now: float) -> Reading:
+        """From now on. `stores`: how full each is; `ahead`: what waits to be scored, as a share of what is enough."""
+        before = self.reading.flow
+        fullest = max(stores, key=stores.__getitem__)
+        shut = self._limits.low if before is Flow.PAUSE else self._limits.high
+        if stores[fullest] >= shut:
+            flow = before if before is Flow.PAUSE else self._held(before, Flow.PAUSE, now)
+            self.reading = Reading(flow, fullest)
+        elif ahead >= self._limits.high:
+            self.reading = Reading(self._held(before, Flow.TRICKLE, now), AHEAD)
+        else:
+            self.reading = READ
+        return self.reading
 
-    def decide(self, fill: float, now: float) -> Flow:
-        """The flow from now on, given how full the fullest store is."""
-        if self._flow is Flow.READ and fill >= self._limits.high:
-            self._flow, self._held_since = Flow.HOLD, now
-        elif self._flow is Flow.HOLD and fill < self._limits.high:
-            self._flow = Flow.READ
-        elif self._flow is Flow.HOLD and now - self._held_since > self._limits.patience:
-            self._flow = Flow.PAUSE
-        elif self._flow is Flow.PAUSE and fill < self._limits.low:
-            self._flow = Flow.READ
-        return self._flow
+    def _held(self, before: Flow, instead: Flow, now: float) -> Flow:
+        """Hold, until patience ends."""
+        if before is not Flow.HOLD:
+            self._held_since = now
+        return instead if now - self._held_since > self._limits.patience else Flow.HOLD
 
 
 class Pressure:

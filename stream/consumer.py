@@ -18,6 +18,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.committed import runs
+from stream.consumer_errors import refuse_what_stays
 from stream.errors import FatalError
 from stream.held import Held
 from stream.letters import headers_of
@@ -31,15 +32,6 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Sequence[int]], None]
 
-
-_HOPELESS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._FATAL,  # noqa: SLF001 - the client's only name for it
-}
-_TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 _FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
 _RENEWAL = 0.25
 _NEWS_SECONDS = 0.5
@@ -119,17 +111,7 @@ class ClaimConsumer:
         They are as many as a poll may bring, and one more where so many were held.
         `patience`: seconds to wait for more of them while they are flowing.
         """
-        if self._gone:
-            raise FatalError(
-                f"{self._topic!r} is gone, says the group's coordinator; a new worker waits for it"
-            )
-        if self._moving:
-            self._hasten()
-        if self._unknown:
-            self._learn(sorted(self._unknown))
-        self._came.clear()
-        # First, so that no more comes now of a partition whose held records are let go.
-        self._apply_pauses()
+        self._get_ready()
         held = self._held.let_go(self._ready) if self._held and not self._pauses.everything else []
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
@@ -141,6 +123,26 @@ class ClaimConsumer:
         more = self._client.consume(max(self._limits.claims - 1 - len(held), 0), wait)
         self._flowing = bool(more)
         return [*self._without_outdated([*held, first]), *more]
+
+    def trickle(self) -> list[Message]:
+        """One message, or none, without waiting: what counts is that the group is served. Raises FatalError."""
+        self._get_ready()
+        first = self._client.poll(0.0)
+        return [] if first is None else [first]
+
+    def _get_ready(self) -> None:
+        """Before each poll. Raises FatalError."""
+        if self._gone:
+            raise FatalError(
+                f"{self._topic!r} is gone, says the group's coordinator; a new worker waits for it"
+            )
+        if self._moving:
+            self._hasten()
+        if self._unknown:
+            self._learn(sorted(self._unknown))
+        self._came.clear()
+        # First, so that no more comes now of a partition whose held records are let go.
+        self._apply_pauses()
 
     def _without_outdated(self, messages: list[Message]) -> list[Message]:
         """Without records whose partition was lost and came back meanwhile: it is read anew from what is committed."""
@@ -381,14 +383,7 @@ class ClaimConsumer:
         for error in errors:
             if error is None:
                 continue
-            # A fenced consumer reports _FATAL without the mark of a fatal error, and why in its text alone.
-            if error.code() in _TWIN or "group.instance.id" in error.str():
-                raise FatalError(
-                    f"another member of the group has this one's group.instance.id: {error.str()}; give every instance "
-                    "a kafka.instance of its own"
-                )
-            if error.fatal() or error.code() in _HOPELESS:
-                raise FatalError(f"the consumer of {self._topic!r} cannot go on: {error.str()}")
+            refuse_what_stays(error, self._topic)
             log.warning("the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
 

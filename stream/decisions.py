@@ -65,12 +65,14 @@ class LaneReport:
 @dataclass(frozen=True, slots=True)
 class BatchingStatus:
     """One worker's batching. `parts`: what each store or delay adds to the pressure, 0 to 1. `reserve_ms`: how much
-    longer than `delivery_ms` delivery takes at most, nine times in ten.
+    longer than `delivery_ms` delivery takes at most, nine times in ten. `held_by`: what keeps intake from reading, if
+    anything does.
     """
 
     pressure: float
     parts: Mapping[str, float]
     flow: Flow
+    held_by: str
     crowded: bool
     delivery_ms: float
     reserve_ms: float

@@ -102,7 +102,7 @@ class Pipeline:
         flow = self._flow(now)
         if flow is Flow.HOLD:
             return now + self.rhythm.hold
-        messages = self._receive()
+        messages = self._receive(flow)
         started = self.clock.now()
         with self.turns.take(len(messages)):
             # What this very poll brought after the stage was told to end is left to the next owner.
@@ -110,7 +110,7 @@ class Pipeline:
                 self._take(polled)
         if (oldest := self._taken.ready(now, self.arena.free)) is not None:
             self._admit(now, oldest)
-        if messages:
+        if messages and flow is not Flow.TRICKLE:
             self._effort.note(self.clock.now() - started)
         return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
 
@@ -175,7 +175,7 @@ class Pipeline:
         return BatchingStatus(
             conditions.pressure,
             self.pressure.parts,
-            self.gate.flow,
+            *self.gate.reading,
             conditions.crowded,
             1_000.0 * conditions.delivery,
             1_000.0 * conditions.reserve,
@@ -205,9 +205,12 @@ class Pipeline:
         self.batcher.conditions.draining = self.loader.draining = self.closing
         self.producer.hurry(hurried=self.closing)
 
-    def _receive(self) -> list[Any]:
+    def _receive(self, flow: Flow) -> list[Any]:
         started = self.clock.now()
-        messages = self.consumer.receive(PATIENCE * self._effort.value)
+        if flow is Flow.TRICKLE:
+            messages = self.consumer.trickle()
+        else:
+            messages = self.consumer.receive(PATIENCE * self._effort.value)
         if messages:
             self.metrics.count("busy_seconds_total", self.clock.now() - started, "consume")
             self.metrics.count("polls_total")
@@ -300,17 +303,19 @@ class Pipeline:
         return self.arena.in_flight / self.bounds.claims, self.arena.bytes_held / self.bounds.bytes
 
     def _flow(self, now: float) -> Flow:
-        before = self.gate.flow
-        filled = max(self._fills())
-        self._be_fair(filled, now)
-        fullest = max(
-            filled,
-            self.outbox.letter_fill,
-            # Those that give way fill the lanes; that must not keep the others out.
-            0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead,
-            1.0 if self._taken or self.closing else 0.0,
-        )
-        flow = self.gate.decide(fullest, now)
+        before = self.gate.reading.flow
+        claims, memory = self._fills()
+        self._be_fair(max(claims, memory), now)
+        stores = {
+            "claims": claims,
+            "memory": memory,
+            "dead letters": self.outbox.letter_fill,
+            "admission": 1.0 if self._taken else 0.0,
+            "closing": 1.0 if self.closing else 0.0,
+        }
+        # Those that give way fill the lanes; that must not keep the others out.
+        ahead = 0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead
+        flow = self.gate.decide(stores, ahead, now).flow
         if flow is Flow.PAUSE and before is not Flow.PAUSE:
             self.consumer.pause()
         elif before is Flow.PAUSE and flow is not Flow.PAUSE:

@@ -214,13 +214,13 @@ class _Intake:
             if now < self._free:
                 return self._free
             self._admit(now)
-        fill = max(self._output.fill, self._lanes.ahead() / self._reading.ahead)
-        flow = self._gate.decide(fill, now)
-        if flow is not Flow.READ:
+        ahead = self._lanes.ahead() / self._reading.ahead
+        flow = self._gate.decide({"claims": self._output.fill}, ahead, now).flow
+        if flow in (Flow.HOLD, Flow.PAUSE):
             return now + (self._rhythm.hold if flow is Flow.HOLD else self._rhythm.paused_poll)
         if now < (ready := self._next_poll()):
             return ready
-        self._poll(now)
+        self._poll(now, trickles=flow is Flow.TRICKLE)
         return self.step(now)
 
     def _next_poll(self) -> float:
@@ -234,14 +234,15 @@ class _Intake:
         patience = min(PATIENCE * self._effort.value, self._reading.coalesce) if self._flowing else 0.0
         return max(min(self._free + patience, float(full)), self._free)
 
-    def _poll(self, now: float) -> None:
+    def _poll(self, now: float, *, trickles: bool) -> None:
         arrived = int(self._times.searchsorted(now, side="right"))
-        count = min(arrived - self._read, self._reading.poll)
-        self._flowing = count > 1
+        count = min(arrived - self._read, 1 if trickles else self._reading.poll)
         self._read += count
         self._output.hold(count)
         spent = self._reading.seconds.seconds(count)
-        self._effort.note(spent)
+        if not trickles:
+            self._flowing = count > 1
+            self._effort.note(spent)
         self._free = now + spent
 
     def _admit(self, now: float) -> None:

@@ -82,8 +82,9 @@ def _row(worker: int, lane: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _worker(worker: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{name} {part:.2f}" for name, part in worker["parts"].items() if part)
+    held = f" ({worker['held_by']})" if worker["held_by"] else ""
     crowded = "; late claims go first" if worker["crowded"] else ""
     return (
-        f"worker {worker['worker']}: intake {worker['flow']}, pressure {worker['pressure']:.2f}"
+        f"worker {worker['worker']}: intake {worker['flow']}{held}, pressure {worker['pressure']:.2f}"
         f"{f' ({parts})' if parts else ''}, delivery {worker['delivery_ms']:.1f} ms{crowded}"
     )

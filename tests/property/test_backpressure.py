@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.backpressure import Crowding, Flow, GateLimits, Pressure, ReadingGate
+from stream.backpressure import AHEAD, READ, Crowding, Flow, GateLimits, Pressure, Reading, ReadingGate
 
 LIMITS = GateLimits(high=0.9, low=0.5, patience=0.3)
 
@@ -22,28 +22,100 @@ def test_a_short_block_holds_and_a_long_one_pauses_until_half_empty() -> None:
         (0.6, 3.0),
         (0.49, 4.0),
     ]
-    assert [gate.decide(fill, now) for fill, now in story] == [
-        Flow.READ,
-        Flow.HOLD,
-        Flow.READ,
-        Flow.HOLD,
-        Flow.HOLD,
-        Flow.PAUSE,
-        Flow.PAUSE,
-        Flow.READ,
+    assert [gate.decide({"claims": fill}, 0.0, now) for fill, now in story] == [
+        READ,
+        Reading(Flow.HOLD, "claims"),
+        READ,
+        Reading(Flow.HOLD, "claims"),
+        Reading(Flow.HOLD, "claims"),
+        Reading(Flow.PAUSE, "claims"),
+        Reading(Flow.PAUSE, "claims"),
+        READ,
     ]
 
 
-@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 1)), max_size=80))
-def test_never_reads_when_full_and_never_stays_shut_when_empty(steps: list[tuple[float, float]]) -> None:
+def test_what_is_ahead_holds_and_lets_a_record_through_now_and_then_but_never_pauses() -> None:
+    gate = ReadingGate(LIMITS)
+    story = [
+        (0.8, 0.0),
+        (4.0, 1.0),
+        (3.0, 1.25),
+        (2.0, 1.4),
+        (1.5, 1.42),
+        (1.0, 1.73),
+        (0.9, 1.75),
+        (0.89, 1.8),
+    ]
+    assert [gate.decide({"claims": 0.1, "memory": 0.2}, ahead, now) for ahead, now in story] == [
+        READ,
+        Reading(Flow.HOLD, AHEAD),
+        Reading(Flow.HOLD, AHEAD),
+        Reading(Flow.TRICKLE, AHEAD),
+        Reading(Flow.HOLD, AHEAD),
+        Reading(Flow.TRICKLE, AHEAD),
+        Reading(Flow.HOLD, AHEAD),
+        READ,
+    ]
+
+
+def test_a_pause_that_ends_while_much_is_ahead_becomes_a_hold() -> None:
+    gate = ReadingGate(LIMITS)
+    for now in (0.0, 0.4):
+        gate.decide({"claims": 0.2, "memory": 1.0}, 2.0, now)
+    assert gate.reading == Reading(Flow.PAUSE, "memory")
+    assert gate.decide({"claims": 0.2, "memory": 0.4}, 2.0, 1.0) == Reading(Flow.HOLD, AHEAD)
+
+
+steps = st.lists(
+    st.tuples(
+        st.fixed_dictionaries({"claims": st.floats(0, 2), "memory": st.floats(0, 2)}),
+        st.floats(0, 2),
+        st.floats(0, 1),
+    ),
+    max_size=80,
+)
+
+
+@given(steps)
+def test_never_reads_when_full_and_never_stays_shut_when_empty(
+    taken: list[tuple[dict[str, float], float, float]],
+) -> None:
     gate, now = ReadingGate(LIMITS), 0.0
-    for fill, pause in steps:
+    for stores, ahead, pause in taken:
         now += pause
-        before = gate.flow
-        flow = gate.decide(fill, now)
-        assert flow is not Flow.READ or fill < LIMITS.high
-        assert flow is Flow.READ or fill >= LIMITS.low
-        assert not (before is Flow.READ and flow is Flow.PAUSE)
+        before = gate.reading.flow
+        flow, reason = gate.decide(stores, ahead, now)
+        fullest = max(stores.values())
+        assert flow is not Flow.READ or max(fullest, ahead) < LIMITS.high
+        assert flow is Flow.READ or fullest >= LIMITS.low or ahead >= LIMITS.high
+        assert flow not in (Flow.READ, Flow.TRICKLE) or fullest < LIMITS.high
+        assert flow is not Flow.PAUSE or before in (Flow.HOLD, Flow.PAUSE)
+        assert (reason == "") == (flow is Flow.READ)
+        assert reason in ("", AHEAD) or stores[reason] == fullest
+
+
+@given(steps)
+def test_only_a_full_store_pauses(taken: list[tuple[dict[str, float], float, float]]) -> None:
+    gate, now = ReadingGate(LIMITS), 0.0
+    for stores, ahead, pause in taken:
+        now += pause
+        roomy = {name: min(fill, 0.89) for name, fill in stores.items()}
+        assert gate.decide(roomy, ahead, now).flow is not Flow.PAUSE
+
+
+@given(steps)
+def test_the_client_is_never_left_alone_for_longer_than_patience(
+    taken: list[tuple[dict[str, float], float, float]],
+) -> None:
+    gate, now = ReadingGate(LIMITS), 0.0
+    since: float | None = None
+    for stores, ahead, pause in taken:
+        now += pause
+        if gate.decide(stores, ahead, now).flow is not Flow.HOLD:
+            since = None
+            continue
+        since = now if since is None else since
+        assert now - since <= LIMITS.patience
 
 
 fills = st.dictionaries(

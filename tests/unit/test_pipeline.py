@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from models import open_model
-from stream.backpressure import Flow
+from stream.backpressure import AHEAD, Flow
 from stream.codec import Decoder
 from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
 from stream.errors import FatalError, RetryError
@@ -64,7 +64,7 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     for _ in range(200):
         stage.step()
         stage.clock.advance(0.01)
-    assert stage.pipeline.gate.flow is Flow.PAUSE
+    assert stage.pipeline.gate.reading.flow is Flow.PAUSE
     assert stage.consumer.paused
     assert stage.arena.in_flight <= 600
     assert len(stage.consumer.records) >= 2_000
@@ -93,6 +93,27 @@ def test_intake_leaves_the_rest_in_the_log_while_a_full_batch_waits() -> None:
     assert len(stage.producer.sent) == 900
 
 
+def test_a_backlog_before_a_slow_model_pauses_nothing_while_the_group_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage()
+    stage.publish(900)
+    poll, polls = stage.consumer.poll, list[float]()
+    monkeypatch.setattr(
+        stage.consumer, "poll", lambda seconds: polls.append(stage.clock.now()) or poll(seconds)
+    )
+    for _ in range(200):
+        stage.step("intake")
+        stage.clock.advance(0.01)
+    assert stage.count("reading_paused_total") == 0
+    assert np.diff(polls).max() < 0.35
+    # One record each time.
+    assert stage.arena.in_flight == 200 + len(polls) - 1
+    assert stage.pipeline.batching(stage.clock.now()).held_by == AHEAD
+    stage.run()
+    assert len(stage.producer.sent) == 900
+
+
 class Unreachable:
     """A decoder whose registry does not answer at first."""
 
@@ -117,7 +138,7 @@ def test_claims_wait_while_the_registry_is_away() -> None:
     stage.run(50)
     assert stage.producer.sent == []
     assert stage.consumer.commits == []
-    assert stage.pipeline.gate.flow is Flow.PAUSE
+    assert stage.pipeline.gate.reading.flow is Flow.PAUSE
     stage.run(650)
     assert stage.producer.sent == []
     stage.run(200)

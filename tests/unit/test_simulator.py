@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
+from bench.batching import simulator
 from bench.batching.replay import Serve, replay
 from bench.batching.simulator import Reading, Simulated, World, simulate
+from stream.backpressure import Flow, ReadingGate
+from stream.backpressure import Reading as ReadingDecision
 from stream.batch_policy import Wait
 from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
@@ -98,6 +103,23 @@ def test_no_more_waits_in_a_lane_than_what_it_may_hold_and_one_poll() -> None:
     assert served.given_up.sum() == 0
     assert served.sizes.max() <= 32 + 16
     assert run().sizes.max() > 32 + 16
+
+
+def test_what_is_ahead_of_a_slow_device_holds_as_in_the_stage_and_never_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flows: list[Flow] = []
+
+    class Noting(ReadingGate):
+        def decide(self, stores: Mapping[str, float], ahead: float, now: float) -> ReadingDecision:
+            flows.append(super().decide(stores, ahead, now).flow)
+            return self.reading
+
+    monkeypatch.setattr(simulator, "ReadingGate", Noting)
+    slow = LatencyCurve(0.005, 0.004)
+    served = run(np.zeros(400), Reading(claims=1_000, ahead=32, poll=200), curve=slow)
+    assert set(flows) == {Flow.READ, Flow.HOLD, Flow.TRICKLE}
+    assert served.sizes.sum() == 400
 
 
 def test_where_much_of_what_may_be_in_flight_is_aside_the_oldest_go_first() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stream.admin import AdminServer, application
+from stream.backpressure import AHEAD, Flow, Reading
 from stream.batching_view import batching_view, standing
 from stream.cli import status
 from stream.cli.main import FAILED, USAGE, run
@@ -70,6 +71,14 @@ def test_the_document_is_json_and_names_the_share_on_time() -> None:
     (worker,) = document["workers"]
     assert (worker["worker"], worker["flow"], worker["lanes"][0]["model"]) == (3, "read", "null")
     assert batching_view({}, Snapshot()) == {"on_time": None, "workers": []}
+
+
+def test_what_keeps_a_worker_from_reading_is_said() -> None:
+    stage = scored()
+    stage.pipeline.gate.reading = Reading(Flow.HOLD, AHEAD)
+    (worker,) = view(stage)["workers"]
+    assert (worker["flow"], worker["held_by"]) == ("hold", "ahead")
+    assert status._worker(worker).startswith("worker 3: intake hold (ahead), pressure 0.00")
 
 
 def test_the_log_keeps_the_latest() -> None:

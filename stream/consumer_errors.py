@@ -1,0 +1,28 @@
+"""Which errors of the consumer's client end the worker, because they stay."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+
+from stream.errors import FatalError
+
+_HOPELESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._FATAL,  # noqa: SLF001 - the client's only name for it
+}
+_TWIN = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+
+
+def refuse_what_stays(error: KafkaError, topic: str) -> None:
+    """Raises FatalError for an error of the consumer of `topic` that no waiting mends."""
+    # A fenced consumer reports _FATAL without the mark of a fatal error, and why in its text alone.
+    if error.code() in _TWIN or "group.instance.id" in error.str():
+        raise FatalError(
+            f"another member of the group has this one's group.instance.id: {error.str()}; give every instance "
+            "a kafka.instance of its own"
+        )
+    if error.fatal() or error.code() in _HOPELESS:
+        raise FatalError(f"the consumer of {topic!r} cannot go on: {error.str()}")
