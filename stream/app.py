@@ -23,7 +23,7 @@ from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batching import Batcher
 from stream.claim_schemas import claim_decoder
-from stream.clients import consumer_options
+from stream.clients import begins_at_end, consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, sample_claims
 from stream.committed import read_committed
@@ -348,6 +348,7 @@ def _consumer(
             limits,
             progress.drain,
             commits=kafka.delivery == "at_least_once",
+            from_end=begins_at_end(options),
         )
     )
     return wrapped[0]

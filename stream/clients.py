@@ -58,6 +58,11 @@ def consumer_options(
     return {**merged, **required, **({"group.instance.id": member} if member else {})}
 
 
+def begins_at_end(options: Options) -> bool:
+    """Whether a group that has committed nothing leaves out what is there."""
+    return options["auto.offset.reset"] in ("latest", "largest", "end")
+
+
 def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Options) -> dict[str, Any]:
     """Options of an idempotent producer without gaps, whose queue holds `queue_limit` messages.
 

@@ -26,6 +26,7 @@ from stream.metrics import StageMetrics
 from stream.offset_metadata import NOTHING
 from stream.offsets import OffsetLedger, Standing
 from stream.pauses import Pauses
+from stream.read_positions import ReadPositions
 from stream.records import Flags, Integers, Polled, distinct
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class PollLimits:
 class ClaimConsumer:
     """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away.
 
-    `commits`: offsets are committed here; otherwise they go with the producer's transactions.
+    `commits`: offsets are committed here; otherwise they go with the producer's transactions. `from_end`: the client
+    begins at the end of a partition without a commit.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ClaimConsumer:
         drain: Drain,
         *,
         commits: bool = True,
+        from_end: bool = False,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -76,7 +79,7 @@ class ClaimConsumer:
         self._flowing = False
         self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
-        self._positions: dict[int, int] = {}
+        self._positions = ReadPositions(from_end=from_end)
         self._held = Held[Message](limits.claims)
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
@@ -210,12 +213,13 @@ class ClaimConsumer:
 
     def lags(self) -> dict[int, int]:
         """Records of each partition that are still to be read, as far as the client knows without asking."""
-        known = [(each, self._positions[each]) for each in self._ledger.owned() if each in self._positions]
-        return {partition: max(self._end(partition) - read_to, 0) for partition, read_to in known}
+        lags = {each: self._positions.lag(each, *self._bounds_of(each)) for each in self._ledger.owned()}
+        return {partition: lag for partition, lag in lags.items() if lag is not None}
 
-    def _end(self, partition: int) -> int:
-        _, end = self._client.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-        return int(end)
+    def _bounds_of(self, partition: int) -> tuple[int, int]:
+        """First offset and end as of the last fetch, negative before there was one."""
+        first, end = self._client.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return int(first), int(end)
 
     def report_lag(self) -> None:
         """Set the lag gauges."""
@@ -244,9 +248,9 @@ class ClaimConsumer:
             return self._columns(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
             own = offsets[partitions == partition]
-            if own[0] < self._positions.get(partition, 0):
+            if own[0] < self._positions.read_to(partition):
                 self._turned_back(partition, int(own[0]))
-            self._positions[partition] = int(own.max()) + 1
+            self._positions.read(partition, int(own.max()) + 1)
         return Polled(
             values=[m.value() for m in messages],
             keys=[m.key() for m in messages],
@@ -262,7 +266,7 @@ class ClaimConsumer:
 
         Raises FatalError.
         """
-        read_to = self._positions[partition]
+        read_to = self._positions.read_to(partition)
         self._forget(self._ledger.owned())
         raise FatalError(
             f"partition {partition} of {self._topic!r} goes on at offset {offset}, though it was read up to {read_to}: "
@@ -308,6 +312,7 @@ class ClaimConsumer:
         for answer in answers:
             if answer.error is None:
                 self._unknown.discard(answer.partition)
+                self._positions.began(answer.partition, answer.offset)
                 self._ledger.inherit(answer.partition, self._beyond(answer))
 
     def _beyond(self, committed: TopicPartition) -> Integers:
@@ -328,7 +333,7 @@ class ClaimConsumer:
         self._unknown -= set(partitions)
         for partition in partitions:
             self._held.forget(partition)
-            self._positions.pop(partition, None)
+            self._positions.forget(partition)
 
     def _apply_pauses(self) -> None:
         self._pauses.apply(self._ledger.owned(), {*self._held, *self._unknown})

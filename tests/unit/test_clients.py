@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.clients import consumer_options, producer_options
+from stream.clients import begins_at_end, consumer_options, producer_options
 
 
 def test_the_users_options_pass_through_and_the_required_ones_stay() -> None:
@@ -24,3 +24,8 @@ def test_the_new_group_protocol_gets_no_option_that_it_refuses() -> None:
     options = consumer_options("k:1", "g", {}, {"group.protocol": "consumer"})
     assert "heartbeat.interval.ms" not in options
     assert "partition.assignment.strategy" not in options
+
+
+def test_a_group_without_commits_begins_with_the_first_record_unless_told_otherwise() -> None:
+    told = [{}, {"auto.offset.reset": "latest"}, {"auto.offset.reset": "smallest"}]
+    assert [begins_at_end(consumer_options("k:1", "g", {}, own)) for own in told] == [False, True, False]

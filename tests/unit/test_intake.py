@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
+from stream.read_positions import ReadPositions
 from tests.scripted_stage import Record, Stage, told_to_end_while_it_polls
 
 MANY = range(8)
@@ -75,3 +76,48 @@ def test_neither_an_error_nor_what_is_left_to_the_next_owner_counts_as_claims_re
     stage.publish(20, start=20)
     told_to_end_while_it_polls(stage, monkeypatch)
     assert stage.count("claims_consumed_total") == 20
+
+
+def known_ends(stage: Stage, ends: dict[int, tuple[int, int]]) -> None:
+    """What the client knows of each partition from its last fetch: the first offset and the end."""
+    unknown = (OFFSET_INVALID, OFFSET_INVALID)
+    stage.consumer.get_watermark_offsets = lambda place, **_: ends.get(place.partition, unknown)  # type: ignore[method-assign]
+
+
+def test_lag_is_known_from_the_first_fetch_on_though_nothing_was_read() -> None:
+    stage = Stage()
+    stage.lose(0, 1)
+    stage.consumer.standing[0] = TopicPartition("claims", 0, 400)
+    stage.consumer.standing[2] = TopicPartition("claims", 2, 15)
+    known_ends(stage, {})
+    stage.assign(0, 1, 2)
+    member = stage.pipeline.consumer
+    assert member.lags() == {}
+    known_ends(stage, {0: (100, 1_000), 1: (20, 500), 2: (30, 100)})
+    # From the commit; where there is none, or what it names is gone, from the first record that is there.
+    assert member.lags() == {0: 600, 1: 480, 2: 70}
+    member.report_lag()
+    assert [stage.count("consumer_lag", str(partition)) for partition in range(3)] == [600, 480, 70]
+    stage.publish(50, start=400)
+    stage.step("intake")
+    assert member.lags() == {0: 550, 1: 480, 2: 70}
+    stage.lose(0)
+    assert member.lags() == {1: 480, 2: 70}
+
+
+def test_a_partition_that_is_read_anew_counts_from_its_new_commit() -> None:
+    stage = Stage()
+    known_ends(stage, {0: (0, 1_000)})
+    stage.publish(200)
+    stage.step("intake")
+    stage.lose(0)
+    stage.consumer.standing[0] = TopicPartition("claims", 0, 150)
+    stage.assign(0)
+    assert stage.pipeline.consumer.lags() == {0: 850}
+
+
+def test_a_group_that_begins_at_the_end_has_no_lag_before_it_read() -> None:
+    positions = ReadPositions(from_end=True)
+    positions.began(0, OFFSET_INVALID)
+    positions.began(1, 10)
+    assert (positions.lag(0, 5, 100), positions.lag(1, 5, 100)) == (None, 90)

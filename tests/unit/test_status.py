@@ -24,8 +24,10 @@ from tests.scripted_stage import Stage
 
 def scored() -> Stage:
     stage = Stage()
+    ends = {0: (0, 100), 1: (0, 0)}
+    stage.consumer.get_watermark_offsets = lambda place, **_: ends[place.partition]  # type: ignore[method-assign]
     stage.publish(100)
-    stage.run(20)
+    stage.run(120)
     return stage
 
 
