@@ -368,10 +368,9 @@ def _producer(
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
+    byte_limit = int(settings.limits.bytes_in_flight_mb * 1_000_000)
     if settings.kafka.delivery == "at_least_once":
-        return ClaimProducer(
-            surroundings.producer(options), queue_limit, int(settings.limits.bytes_in_flight_mb * 1_000_000)
-        )
+        return ClaimProducer(surroundings.producer(options), queue_limit, byte_limit)
     return TransactionalProducer(
         lambda: surroundings.producer(options),
         consumer,
@@ -381,7 +380,7 @@ def _producer(
             settings.kafka.topics.input,
         ),
         rooms.ledger,
-        TransactionLimits.of(rooms.budget, queue_limit),
+        TransactionLimits.of(rooms.budget, queue_limit, byte_limit),
         CommitTimes(rooms.budget),
         watchdog,
         rooms.clock,

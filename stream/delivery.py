@@ -156,7 +156,10 @@ class Delivery:
         partitions = self._arena.partition[rows]
         edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(rows)] if len(rows) else []
         shipments = [
-            self._shipment(rows[start:end], messages[start:end], scored) for start, end in pairwise(edges)
+            self._shipment(
+                rows[start:end], messages[start:end], _bytes(keys[start:end], values[start:end]), scored
+            )
+            for start, end in pairwise(edges)
         ]
         self._metrics.count("busy_seconds_total", self._clock.now() - started, "encode")
         return shipments + letters
@@ -175,7 +178,7 @@ class Delivery:
         reason = f"its result with its key is larger than {self._topics.results!r} takes, {most:,} bytes"
         return self._dead_letter(self._letter(row, lane, OversizeError(reason)))
 
-    def _shipment(self, rows: Rows, messages: list[dict[str, Any]], scored: float) -> Shipment:
+    def _shipment(self, rows: Rows, messages: list[dict[str, Any]], size: int, scored: float) -> Shipment:
         arena = self._arena
         covered = Positions(arena.partition[rows], arena.offset[rows], arena.epoch[rows])
         return Shipment(
@@ -184,6 +187,7 @@ class Delivery:
             messages=messages,
             headers=self._traces(rows) if arena.headers else {},
             acknowledged=self._acknowledgement(covered, arena.timestamp[rows], scored),
+            size=size,
             positions=covered,
             deadline=float(arena.deadline[rows].max()),
         )
@@ -241,6 +245,7 @@ class Delivery:
             messages=[{"value": value, "key": key}],
             headers={0: headers},
             acknowledged=lambda _: self._ledger.complete(covered.partitions, covered.offsets, covered.epochs),
+            size=_bytes([key], [value]),
             positions=covered,
         )
 
@@ -255,6 +260,10 @@ class Delivery:
             letter.version,
             attempt_of(letter.headers),
         )
+
+
+def _bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
+    return sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
 
 
 def _is_trace(header: tuple[str, bytes | None]) -> bool:

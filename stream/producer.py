@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream.errors import FatalError
 from stream.records import Headers, Positions
+from stream.transaction_policy import Load
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,9 @@ _LOOK = 0.002
 class Shipment:
     """Messages for one partition of one topic, in order, and what to do when the broker has them for good.
 
-    `positions` are the input records that they answer, one a message; `deadline` the last of theirs (monotonic
-    seconds), minus infinity where they have none. `acknowledged` is told, where they were kept back on purpose, the
-    seconds that delivery would have taken otherwise.
+    `size`: bytes of all keys and values. `positions` are the input records that they answer, one a message; `deadline`
+    the last of theirs (monotonic seconds), minus infinity where they have none. `acknowledged` is told, where they were
+    kept back on purpose, the seconds that delivery would have taken otherwise.
 
     Rows of `messages` are dictionaries as `produce_batch` takes them (`value`, `key`); `headers` is by index.
     """
@@ -35,13 +36,18 @@ class Shipment:
     messages: list[dict[str, Any]]
     headers: dict[int, Headers]
     acknowledged: Callable[[float | None], None]
+    size: int
     positions: Positions = field(default_factory=lambda: Positions.joined(()))
     deadline: float = float("-inf")
     waiting: int = 0
 
-    def bytes(self) -> int:
-        """Of all keys and values, counted anew."""
-        return sum(len(each["value"] or b"") + len(each["key"] or b"") for each in self.messages)
+
+def load_of(shipments: Iterable[Shipment]) -> Load:
+    """What they come to, together."""
+    load = Load()
+    for shipment in shipments:
+        load += Load(len(shipment.messages), shipment.size)
+    return load
 
 
 class Sender(Protocol):
@@ -91,7 +97,7 @@ class ClaimProducer:
         self._client = client
         self._limit = queue_limit
         self._byte_limit = byte_limit
-        self._backlog: deque[tuple[Shipment, int]] = deque()
+        self._backlog: deque[Shipment] = deque()
         self._outstanding = 0
         self._held_back = 0
         self._bytes = self._bytes_handed = 0
@@ -122,9 +128,8 @@ class ClaimProducer:
         """Hand shipments to the client, in order, as far as its queue has room; the rest follows in `serve`."""
         self._outstanding += len(shipments)
         self._held_back += sum(len(shipment.messages) for shipment in shipments)
-        sized = [(shipment, shipment.bytes()) for shipment in shipments]
-        self._bytes += sum(size for _, size in sized)
-        self._backlog.extend(sized)
+        self._bytes += sum(shipment.size for shipment in shipments)
+        self._backlog.extend(shipments)
         self.serve()
 
     def serve(self) -> None:
@@ -134,8 +139,8 @@ class ClaimProducer:
         except KafkaException as error:
             # Once, for a fatal error, before the reports of what failed by it.
             raise FatalError(f"the producer cannot go on: {error.args[0].str()}") from error
-        while self._backlog and self._has_room_for(*self._backlog[0]):
-            self._ship(*self._backlog.popleft())
+        while self._backlog and self._has_room_for(self._backlog[0]):
+            self._ship(self._backlog.popleft())
         if self._failure is not None:
             raise self._failure
 
@@ -156,15 +161,15 @@ class ClaimProducer:
     def close(self) -> None:
         """Nothing to be done: what is not acknowledged is not committed."""
 
-    def _has_room_for(self, shipment: Shipment, size: int) -> bool:
+    def _has_room_for(self, shipment: Shipment) -> bool:
         """One of more bytes than the bound goes alone."""
-        fits = not self._bytes_handed or self._bytes_handed + size <= self._byte_limit
+        fits = not self._bytes_handed or self._bytes_handed + shipment.size <= self._byte_limit
         return fits and len(self._client) + len(shipment.messages) <= self._limit
 
-    def _ship(self, shipment: Shipment, size: int) -> None:
+    def _ship(self, shipment: Shipment) -> None:
         self._held_back -= len(shipment.messages)
-        self._bytes_handed += size
-        report = self._report(shipment, size)
+        self._bytes_handed += shipment.size
+        report = self._report(shipment)
         each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
         shipment.waiting = len(shipment.messages) if each else 1
         if (refused := hand_over(self._client, shipment, report)) is not None:
@@ -173,7 +178,7 @@ class ClaimProducer:
                 f"the producer refused a message for {shipment.topic!r}: {refused.str()}"
             )
 
-    def _report(self, shipment: Shipment, size: int) -> Callable[[KafkaError | None, Message], None]:
+    def _report(self, shipment: Shipment) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _: Message) -> None:
             if error is not None:
                 self._failure = FatalError(
@@ -183,8 +188,8 @@ class ClaimProducer:
             shipment.waiting -= 1
             if shipment.waiting == 0:
                 self._outstanding -= 1
-                self._bytes -= size
-                self._bytes_handed -= size
+                self._bytes -= shipment.size
+                self._bytes_handed -= shipment.size
                 shipment.acknowledged(None)
 
         return report

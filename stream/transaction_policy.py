@@ -47,8 +47,23 @@ def meaning(error: ClientError) -> Meaning:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Messages, and the bytes of their keys and values."""
+
+    messages: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Load) -> Load:
+        return Load(self.messages + other.messages, self.bytes + other.bytes)
+
+    def __sub__(self, other: Load) -> Load:
+        return Load(self.messages - other.messages, self.bytes - other.bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionLimits:
-    """A transaction is committed at `age` seconds, or with `messages` in it; `failures` in a row end the process.
+    """A transaction is committed at `age` seconds, or with `messages` or `bytes` in it; `failures` in a row end the
+    process.
 
     One whose claims are all past their deadline is committed at `leisure` seconds: a commit costs the broker as much
     for ten claims as for thousands, and out of a backlog more claims come the fewer commits they pay for.
@@ -56,21 +71,26 @@ class TransactionLimits:
 
     age: float
     messages: int
+    bytes: int
     leisure: float
     failures: int = 10
 
     @classmethod
-    def of(cls, budget: float, queue: int) -> TransactionLimits:
-        """For a latency budget, in seconds, and a queue of so many messages, of which the next one gathers in half."""
+    def of(cls, budget: float, messages: int, size: int) -> TransactionLimits:
+        """For a latency budget, in seconds, and what may wait for the broker: the next one gathers in half of it."""
         age = min(max(_SHARE_OF_BUDGET * budget, _YOUNGEST), _OLDEST)
-        return cls(age, max(queue // 2, 1), max(min(budget, _OLDEST), age))
+        return cls(age, max(messages // 2, 1), max(size // 2, 1), max(min(budget, _OLDEST), age))
 
-    def due(self, opened: float, messages: int, now: float, *, late: bool = False) -> float:
-        """The moment at which a transaction that was opened then and holds so many is to be committed.
+    def share(self, load: Load) -> float:
+        """How much of a full transaction that is, 1 and above when it is full."""
+        return max(load.messages / self.messages, load.bytes / self.bytes)
 
-        `late`: none of them can be on time, more are under way, and nobody waits for its end.
+    def due(self, opened: float, load: Load, now: float, *, late: bool = False) -> float:
+        """The moment at which a transaction that was opened then and holds so much is to be committed.
+
+        `late`: nothing of it can be on time, more is under way, and nobody waits for its end.
         """
-        if messages >= self.messages:
+        if self.share(load) >= 1.0:
             return now
         return opened + (self.leisure if late else self.age)
 

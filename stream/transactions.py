@@ -35,9 +35,9 @@ from stream.committed import covered_by
 from stream.errors import FatalError, UsageError
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger, Standing
-from stream.producer import Shipment, hand_over
+from stream.producer import Shipment, hand_over, load_of
 from stream.records import Integers, Positions
-from stream.transaction_policy import CommitTimes, Meaning, TransactionLimits, meaning
+from stream.transaction_policy import CommitTimes, Load, Meaning, TransactionLimits, meaning
 from stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -101,9 +101,9 @@ class TransactionalProducer:
         self._lock = threading.Lock()
         self._ending = False
         self._gathered: deque[Shipment] = deque()
-        self._waiting = 0
+        self._waiting = Load()
         self._sent: list[Shipment] = []
-        self._messages = 0
+        self._open = Load()
         self._opened = 0.0
         self._deadline = float("-inf")
         self._hurried = False
@@ -120,16 +120,21 @@ class TransactionalProducer:
 
     @property
     def fill(self) -> float:
-        """Messages that wait for the next transaction, as a share of a full one; for any thread.
+        """What waits for the next transaction, as a share of a full one; for any thread.
 
-        Those in the open one are there on purpose, and press nobody.
+        What is in the open one is there on purpose, and presses nobody.
         """
-        return self._waiting / self._limits.messages
+        return self._limits.share(self._waiting)
 
     @property
     def blocked(self) -> bool:
         """Whether a full transaction is gathered already."""
-        return self._waiting >= self._limits.messages
+        return self._limits.share(self._waiting) >= 1.0
+
+    @property
+    def _full(self) -> bool:
+        """Whether nothing more goes into the open transaction."""
+        return self._limits.share(self._open) >= 1.0
 
     def open(self) -> None:
         """Fence earlier producers of this place and end their transactions. Raises FatalError."""
@@ -139,7 +144,7 @@ class TransactionalProducer:
         """Produce shipments in order, now or in the next transaction."""
         with self._lock:
             self._gathered.extend(shipments)
-            self._waiting += sum(len(shipment.messages) for shipment in shipments)
+            self._waiting += load_of(shipments)
         self.serve()
 
     def serve(self) -> None:
@@ -158,7 +163,7 @@ class TransactionalProducer:
     def serve_at(self, now: float) -> float:
         """After a failure what is to be produced again waits; otherwise the end of a transaction is signalled."""
         waits = self._gathered and not self._ending and self._doubt is None and self._client is not None
-        if not waits or self._messages >= self._limits.messages:
+        if not waits or self._full:
             return NEVER
         return max(self._not_before, now)
 
@@ -197,7 +202,7 @@ class TransactionalProducer:
         if self._sent:
             late = self._late(now)
             self._kept_back |= late and now >= self._opened + self._limits.age
-            return self._limits.due(self._opened, self._messages, now, late=late)
+            return self._limits.due(self._opened, self._open, now, late=late)
         if self._gathered or now < self._next_alone:
             # What is gathered is produced by the output loop, after a failure no sooner than this.
             return self._next_alone if self._next_alone > now else NEVER
@@ -206,10 +211,10 @@ class TransactionalProducer:
 
     def _late(self, now: float) -> bool:
         """Whether no claim of the open transaction can be on time, others may still join it, and nobody waits."""
-        return now >= self._deadline and not self._hurried and self._ledger.pending() > self._messages
+        return now >= self._deadline and not self._hurried and self._ledger.pending() > self._open.messages
 
     def _produce(self, client: Producer) -> None:
-        while self._gathered and self._doubt is None and self._messages < self._limits.messages:
+        while self._gathered and self._doubt is None and not self._full:
             shipment = self._gathered[0]
             try:
                 if not self._sent:
@@ -218,8 +223,8 @@ class TransactionalProducer:
                     self._kept_back = False
                 self._gathered.popleft()
                 self._sent.append(shipment)
-                self._waiting -= len(shipment.messages)
-                self._messages += len(shipment.messages)
+                self._waiting -= load_of([shipment])
+                self._open += load_of([shipment])
                 self._deadline = max(self._deadline, shipment.deadline)
                 self._doubt = hand_over(client, shipment)
             except KafkaException as error:
@@ -269,7 +274,7 @@ class TransactionalProducer:
         self._metrics.count("transactions_total", 1, "committed")
         self._ledger.committed(standings)
         with self._lock:
-            self._sent, self._messages, self._wait = [], 0, 0.0
+            self._sent, self._open, self._wait = [], Load(), 0.0
         self._backoff.succeeded()
         for shipment in sent:
             shipment.acknowledged(otherwise)
@@ -354,13 +359,12 @@ class TransactionalProducer:
     def _again(self, shipments: Sequence[Shipment]) -> None:
         """Have them produced once more, before all others; what is no longer ours is left to its new owner."""
         current = [shipment for shipment in shipments if self._is_current(shipment)]
-        stale = sum(len(s.messages) for s in shipments) - sum(len(s.messages) for s in current)
-        if stale:
+        if stale := (load_of(shipments) - load_of(current)).messages:
             self._metrics.count("stale_results_total", stale)
         with self._lock:
             self._gathered.extendleft(reversed(current))
-            self._waiting += sum(len(shipment.messages) for shipment in current)
-            self._sent, self._messages, self._doubt = [], 0, None
+            self._waiting += load_of(current)
+            self._sent, self._open, self._doubt = [], Load(), None
             self._not_before = self._clock.now() + self._wait
 
     def _is_current(self, shipment: Shipment) -> bool:

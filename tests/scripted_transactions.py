@@ -17,7 +17,7 @@ from stream.transactions import TransactionalProducer
 from stream.watchdog import Watchdog
 from tests.scripted_stage import Stage
 
-LIMITS = TransactionLimits(age=0.02, messages=500, leisure=0.1, failures=3)
+LIMITS = TransactionLimits(age=0.02, messages=500, bytes=10_000_000, leisure=0.1, failures=3)
 
 
 def fatal() -> KafkaError:

@@ -47,7 +47,8 @@ class RecordingClient:
 
 def shipment(count: int, done: list[str], name: str = "x", partition: int = 0, **more: Any) -> Shipment:
     messages = [{"value": f"{name}{i}".encode(), "key": None} for i in range(count)]
-    return Shipment("scores", partition, messages, more.get("headers", {}), lambda _: done.append(name))
+    size = sum(len(message["value"]) for message in messages)
+    return Shipment("scores", partition, messages, more.get("headers", {}), lambda _: done.append(name), size)
 
 
 def test_the_last_message_of_a_partition_stands_for_all() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream.errors import FatalError, UsageError
-from stream.transaction_policy import CommitTimes
+from stream.transaction_policy import CommitTimes, Load, TransactionLimits
 from tests.scripted_transactions import LIMITS, TransactionalStage, abortable, fatal, retriable
 
 
@@ -66,6 +69,38 @@ def test_a_transaction_ends_at_its_size_and_the_rest_gathers() -> None:
     stage.step("transactions")
     assert LIMITS.messages <= stage.log.transactions[0] < 800
     finished(stage, 800)
+
+
+def test_a_transaction_ends_at_its_bytes_and_the_rest_gathers_until_as_much_waits() -> None:
+    stage = TransactionalStage()
+    sender = stage.pipeline.producer
+    sender._limits = replace(LIMITS, bytes=5_000)
+    stage.publish(200)
+    stage.step("loading", "intake")
+    for _ in range(30):
+        stage.step("scoring", "output")
+    assert sender.blocked
+    open_bytes = sum(len(value) for _, _, value in stage.log.clients[0].messages or ())
+    assert 5_000 <= open_bytes < 20_000
+    assert stage.arena.in_flight > 0
+    stage.step("transactions")
+    assert 0 < stage.log.transactions[0] < 200
+    finished(stage, 200)
+    assert sender.fill == 0.0
+
+
+@given(st.integers(0, 900), st.integers(0, 20_000), st.booleans())
+def test_a_transaction_that_is_full_of_either_is_due_at_once(messages: int, size: int, late: bool) -> None:
+    limits = TransactionLimits(age=0.02, messages=500, bytes=10_000, leisure=0.1)
+    load = Load(messages, size)
+    assert (limits.share(load) >= 1.0) == (messages >= 500 or size >= 10_000)
+    due = limits.due(1.0, load, 1.001, late=late)
+    assert due == (1.001 if limits.share(load) >= 1.0 else 1.1 if late else 1.02)
+
+
+def test_limits_come_from_what_may_be_in_flight() -> None:
+    limits = TransactionLimits.of(0.2, 18_384, 256_000_000)
+    assert (limits.messages, limits.bytes) == (9_192, 128_000_000)
 
 
 def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:
