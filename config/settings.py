@@ -106,7 +106,7 @@ class Limits(Section):
         default=256.0,
         gt=0,
         description="Megabytes (10^6 bytes) of keys, values and headers that those claims retain; as much again "
-        "may wait for the broker.",
+        "may wait for the broker, and a quarter of it (without headers) for room in a commit.",
     )
     poll_max_claims: int = Field(default=2_000, ge=1, le=100_000, description="Claims of one poll.")
     output_queue_claims: int = Field(

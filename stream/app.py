@@ -27,7 +27,7 @@ from stream.clients import begins_at_end, consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, sample_claims
 from stream.committed import read_committed
-from stream.consumer import ClaimConsumer, PollLimits
+from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery, OutputTopics
 from stream.errors import UsageError
 from stream.fairness import Fairness
@@ -55,7 +55,7 @@ from stream.outbox import Outbox
 from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
-from stream.rhythm import Bounds, Rhythm
+from stream.rhythm import Bounds, PollLimits, Rhythm
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
@@ -74,6 +74,7 @@ _SMALL_BATCH = 512
 # Feature specs read few claims one by one and many in bulk.
 _SAMPLES = (1, 64)
 _LONGEST_COALESCE = 0.012
+_HELD_SHARE = 0.25
 _CLIENTS_BATCH_BYTES = 1_000_000
 
 
@@ -337,7 +338,10 @@ def _consumer(
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
     limits = PollLimits(
-        settings.limits.poll_max_claims, _POLL_WAIT, min(_LONGEST_COALESCE, 0.15 * rooms.budget)
+        settings.limits.poll_max_claims,
+        _POLL_WAIT,
+        min(_LONGEST_COALESCE, 0.15 * rooms.budget),
+        int(_HELD_SHARE * settings.limits.bytes_in_flight_mb * 1_000_000),
     )
     wrapped.append(
         ClaimConsumer(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from stream.offsets import OffsetLedger, Standing
 from stream.pauses import Pauses
 from stream.read_positions import ReadPositions
 from stream.records import Flags, Integers, Polled, distinct
+from stream.rhythm import PollLimits
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,6 @@ Drain = Callable[[Sequence[int]], None]
 _FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
 _RENEWAL = 0.25
 _NEWS_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class PollLimits:
-    """`wait` seconds for a first record; when records are flowing, at most `coalesce` seconds for `claims` of them."""
-
-    claims: int
-    wait: float
-    coalesce: float
 
 
 class ClaimConsumer:
@@ -80,7 +71,7 @@ class ClaimConsumer:
         self._pauses = Pauses(client, topic)
         self.joined = threading.Event()
         self._positions = ReadPositions(from_end=from_end)
-        self._held = Held[Message](limits.claims)
+        self._held = Held[Message](limits.claims, limits.held_bytes)
         self._unknown: set[int] = set()
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
@@ -336,7 +327,8 @@ class ClaimConsumer:
             self._positions.forget(partition)
 
     def _apply_pauses(self) -> None:
-        self._pauses.apply(self._ledger.owned(), {*self._held, *self._unknown})
+        owned = self._ledger.owned()
+        self._pauses.apply(owned, owned if self._held.full else {*self._held, *self._unknown})
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))

@@ -1,4 +1,4 @@
-"""What the steps of a pipeline are told once: how often, how much, and whom to wake."""
+"""What the steps of a pipeline and its consumer are told once: how often, how much, and whom to wake."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ class Bounds:
     output_claims: int
     ahead: int
     budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class PollLimits:
+    """`wait` seconds for a first record; when records are flowing, at most `coalesce` seconds for `claims` of them.
+
+    Where `held_bytes` come together of records that may not be taken yet, no partition is read.
+    """
+
+    claims: int
+    wait: float
+    coalesce: float
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

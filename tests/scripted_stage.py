@@ -24,7 +24,7 @@ from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
 from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
-from stream.consumer import ClaimConsumer, PollLimits
+from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery, OutputTopics
 from stream.fairness import Fairness
 from stream.lanes import Lanes
@@ -38,7 +38,7 @@ from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.publishing import generate
 from stream.results import ScoreColumns
-from stream.rhythm import Bounds, Rhythm, Signals
+from stream.rhythm import Bounds, PollLimits, Rhythm, Signals
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
@@ -231,7 +231,7 @@ class Stage:
             "claims",
             self.ledger,
             self.metrics,
-            PollLimits(200, 0.1, 0.005),
+            PollLimits(200, 0.1, 0.005, 10_000_000),
             self.drain,
             commits=self.commits,
         )

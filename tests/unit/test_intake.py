@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
+from stream.held import Held
+from stream.offset_metadata import MOST_OFFSETS
 from stream.read_positions import ReadPositions
 from tests.scripted_stage import Record, Stage, told_to_end_while_it_polls
 
@@ -121,3 +123,20 @@ def test_a_group_that_begins_at_the_end_has_no_lag_before_it_read() -> None:
     positions.began(0, OFFSET_INVALID)
     positions.began(1, 10)
     assert (positions.lag(0, 5, 100), positions.lag(1, 5, 100)) == (None, 90)
+
+
+def test_no_partition_is_read_while_so_much_is_held_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.offsets.MOST_INTEGERS", 1)
+    stage = Stage()
+    monkeypatch.setattr(stage.pipeline.consumer, "_held", Held(200, 2_000))
+    stage.publish(1)
+    stage.step("intake")
+    stage.publish(100, start=MOST_OFFSETS - 50)
+    stage.step("intake", "intake")
+    assert stage.consumer.stopped == {0, 1}
+    stage.publish(100, partition=1)
+    stage.step("intake")
+    assert stage.ledger.pending([1]) == 0
+    stage.run()
+    assert len(stage.producer.sent) == 201
+    assert not stage.consumer.paused
