@@ -335,7 +335,8 @@ def test_partitions_move_without_a_generation_by_kip_848(kafkas: Cluster) -> Non
     producer = transactional(kafkas, f"{topic}-t")
     producer.begin_transaction()
     kept, moved = ([TopicPartition(topic, each.owned[0], 1)] for each in (first, second))
-    producer.send_offsets_to_transaction(kept, before, 5.0)
+    # With those of before, too, from Kafka 4.3 on.
+    producer.send_offsets_to_transaction(kept, first.client.consumer_group_metadata(), 5.0)
     stale = refusal(producer.send_offsets_to_transaction, moved, before, 5.0)
     assert flags(stale) == (KafkaError.ILLEGAL_GENERATION, False, False, True)
     producer.abort_transaction(5.0)
