@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -23,6 +21,7 @@ from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batching import Batcher
 from stream.claim_schemas import claim_decoder
+from stream.client_watch import ClientWatch, cluster_answers
 from stream.clients import begins_at_end, consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, sample_claims
@@ -34,9 +33,7 @@ from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.letter_limit import LetterRules
 from stream.loader import LoadedModel, Loader
-from stream.loops import MakeLoop, StepLoop
 from stream.metrics import StageMetrics
-from stream.occupancy import Occupancy, SeesOccupancy
 from stream.offsets import OffsetLedger
 from stream.options import (
     TopicShape,
@@ -60,11 +57,12 @@ from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
+from stream.surroundings import Surroundings
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.turns import Turns
-from stream.watchdog import Watchdog, end_process
-from stream.worker import Moved, Progress, Worker
+from stream.watchdog import Watchdog
+from stream.worker import Progress, Worker
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +74,6 @@ _SAMPLES = (1, 64)
 _LONGEST_COALESCE = 0.012
 _HELD_SHARE = 0.25
 _CLIENTS_BATCH_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a worker stands on. A simulation puts its own in place."""
-
-    consumer: Callable[[dict[str, Any]], Any] = Consumer
-    producer: Callable[[dict[str, Any]], Any] = Producer
-    make_loop: MakeLoop = StepLoop
-    moved: Callable[[], Moved] = threading.Event
-    end: Callable[[str], None] = end_process
-    occupancy: Callable[[str], SeesOccupancy] = Occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +131,12 @@ def build_worker(
     shape: TopicShape,
     rooms: Rooms,
     loader: Loader,
-    surroundings: Surroundings = Surroundings(),
+    surroundings: Surroundings | None = None,
     slot: int = 0,
     device: str = CPU,
 ) -> tuple[Worker, Batcher]:
     """A worker around these rooms, and what decides on its batches."""
+    surroundings = surroundings or Surroundings()
     limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
     consumer = _consumer(settings, rooms, progress, surroundings, slot)
@@ -187,8 +174,9 @@ def build_worker(
         metrics=rooms.metrics,
         backoff=Backoff(),
     )
+    watch = _client_watch(settings, consumer, producer, surroundings, clock)
     worker = Worker(
-        pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog, surroundings.make_loop
+        pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog, watch, surroundings.make_loop
     )
     return worker, pipeline.batcher
 
@@ -390,6 +378,20 @@ def _producer(
         rooms.clock,
         rooms.metrics,
     )
+
+
+def _client_watch(
+    settings: Settings, consumer: ClaimConsumer, producer: Sender, surroundings: Surroundings, clock: Clock
+) -> ClientWatch | None:
+    if not surroundings.forgetful:
+        return None
+    topic = settings.kafka.topics.input
+    reach: dict[str, Callable[[], bool]] = {
+        "consumer": consumer.reaches_cluster,
+        "producer": partial(producer.reaches_cluster, topic),
+    }
+    anew = partial(cluster_answers, lambda: surroundings.consumer(member_options(settings)), topic)
+    return ClientWatch(reach, anew, clock)
 
 
 def _speeds(settings: Settings) -> Speeds:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream.client_watch import reaches_cluster
 from stream.committed import runs
 from stream.consumer_errors import refuse_what_stays
 from stream.errors import FatalError
@@ -94,6 +95,10 @@ class ClaimConsumer:
             # First, or a reason that comes meanwhile would be forgotten.
             self._renew_at = now + _RENEWAL
             self.membership = self._client.consumer_group_metadata()
+
+    def reaches_cluster(self) -> bool:
+        """Whether its client can ask for metadata; from any thread."""
+        return reaches_cluster(self._client, self._topic)
 
     def outdate(self) -> None:
         """Somebody has reason to think that the membership changed; from any thread."""

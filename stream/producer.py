@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from stream.client_watch import reaches_cluster
 from stream.errors import FatalError
 from stream.records import Headers, Positions
 from stream.transaction_policy import Load
@@ -64,6 +65,9 @@ class Sender(Protocol):
     @property
     def blocked(self) -> bool:
         """Whether no further shipment should come for now."""
+
+    def reaches_cluster(self, topic: str) -> bool:
+        """Whether its client can ask for metadata, such as of this topic; from any thread."""
 
     def open(self) -> None:
         """Before the first shipment, and before the group is joined."""
@@ -150,6 +154,9 @@ class ClaimProducer:
 
     def hurry(self, *, hurried: bool) -> None:
         """Nothing is ever kept back."""
+
+    def reaches_cluster(self, topic: str) -> bool:
+        return reaches_cluster(self._client, topic)
 
     def open(self) -> None:
         """Nothing to be done: the client connects by itself."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+from stream.client_watch import ClientWatch
 from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
@@ -93,6 +94,7 @@ class Worker:
         progress: Progress,
         clock: Clock,
         watchdog: Watchdog,
+        watch: ClientWatch | None = None,
         make_loop: MakeLoop = StepLoop,
     ) -> None:
         self._pipeline = pipeline
@@ -112,6 +114,8 @@ class Worker:
         }
         if producer.carries_offsets:
             steps |= {"transactions": pipeline.transactions, "watchdog": watchdog.step}
+        if watch is not None:
+            steps["client watch"] = watch.step
         self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 

@@ -12,12 +12,13 @@ from confluent_kafka import KafkaException
 from bench.faults.driver import Blocking, DrivenLoop, Driver, loop_maker
 from bench.faults.models import ScriptedSupply, Versions
 from config import Settings
-from stream.app import Surroundings, build_rooms, build_worker
+from stream.app import build_rooms, build_worker
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
 from stream.errors import ClaimstreamError
 from stream.loader import Loader
 from stream.occupancy import Unoccupied
 from stream.options import TopicShape
+from stream.surroundings import Surroundings
 from stream.worker import Worker
 
 _LOOK = 0.1
@@ -150,6 +151,7 @@ class Place:
             lambda: Blocking(self._driver, process),
             lambda _: self._end(process),
             lambda _: Unoccupied(),
+            forgetful=False,
         )
         worker, _ = build_worker(settings, self._stage.shape(), rooms, loader, surroundings, self.number)
         for loop in loops:

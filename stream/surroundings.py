@@ -1,0 +1,28 @@
+"""What a worker stands on: clients, threads, and the end of its process. A simulation puts its own in place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+from stream.loops import MakeLoop, StepLoop
+from stream.occupancy import Occupancy, SeesOccupancy
+from stream.watchdog import end_process
+from stream.worker import Moved
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`forgetful`: clients may forget their cluster, and are watched for that."""
+
+    consumer: Callable[[dict[str, Any]], Any] = Consumer
+    producer: Callable[[dict[str, Any]], Any] = Producer
+    make_loop: MakeLoop = StepLoop
+    moved: Callable[[], Moved] = threading.Event
+    end: Callable[[str], None] = end_process
+    occupancy: Callable[[str], SeesOccupancy] = Occupancy
+    forgetful: bool = True

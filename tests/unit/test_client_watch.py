@@ -1,0 +1,89 @@
+"""A client that has forgotten its cluster is told from a cluster that is away."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.client_watch import ClientWatch, cluster_answers, reaches_cluster
+from stream.clock import ManualClock
+from stream.errors import FatalError
+
+
+class Client:
+    """Answers, or not."""
+
+    def __init__(self) -> None:
+        self.lost = self.closed = False
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        assert (topic, timeout > 0.0) == ("claims", True)
+        if self.lost:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """Two clients and their cluster."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.consumer, self.producer, self.new = Client(), Client(), Client()
+        reach = {
+            "consumer": lambda: reaches_cluster(self.consumer, "claims"),
+            "producer": lambda: reaches_cluster(self.producer, "claims"),
+        }
+        self.watch = ClientWatch(reach, lambda: cluster_answers(lambda: self.new, "claims"), self.clock)
+
+    def pass_(self, seconds: float) -> None:
+        until = self.clock.now() + seconds
+        while self.clock.now() < until:
+            due = self.watch.step(self.clock.now())
+            self.clock.advance(due - self.clock.now())
+
+
+def test_clients_that_answer_are_left_alone() -> None:
+    Scene().pass_(3_600)
+
+
+@pytest.mark.parametrize("name", ["consumer", "producer"])
+def test_a_client_that_is_lost_while_others_are_answered_ends_the_worker(name: str) -> None:
+    scene = Scene()
+    getattr(scene, name).lost = True
+    began = scene.clock.now()
+    with pytest.raises(FatalError, match=f"the {name} has lost its cluster"):
+        scene.pass_(3_600)
+    assert 15.0 <= scene.clock.now() - began <= 25.0
+    assert scene.new.closed
+
+
+def test_a_cluster_that_is_away_is_waited_for_and_its_return_as_well() -> None:
+    scene = Scene()
+    scene.consumer.lost = scene.producer.lost = True
+    scene.new.lost = True
+    scene.pass_(3_600)
+    scene.new.lost = False
+    scene.pass_(10)
+    scene.consumer.lost = scene.producer.lost = False
+    scene.pass_(3_600)
+
+
+def test_a_client_that_comes_back_begins_anew() -> None:
+    scene = Scene()
+    for _ in range(5):
+        scene.producer.lost = True
+        scene.pass_(10)
+        scene.producer.lost = False
+        scene.pass_(5)
+
+
+def test_a_cluster_that_comes_and_goes_proves_nothing() -> None:
+    scene = Scene()
+    scene.producer.lost = True
+    for _ in range(5):
+        scene.new.lost = False
+        scene.pass_(10)
+        scene.new.lost = True
+        scene.pass_(5)
