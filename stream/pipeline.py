@@ -310,6 +310,8 @@ class Pipeline:
             "claims": claims,
             "memory": memory,
             "dead letters": self.outbox.letter_fill,
+            # Scoring waits then, and what is ahead of it with it.
+            "output": self.outbox.fill if self.producer.blocked else 0.0,
             "admission": 1.0 if self._taken else 0.0,
             "closing": 1.0 if self.closing else 0.0,
         }

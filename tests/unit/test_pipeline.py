@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from models import open_model
-from stream.backpressure import AHEAD, Flow
+from stream.backpressure import AHEAD, Flow, Reading
 from stream.codec import Decoder
 from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
 from stream.errors import FatalError, RetryError
@@ -77,6 +77,22 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     sizes = [decision.claims for decision in stage.pipeline.batcher.decided.latest()]
     assert min(sizes) <= 8
     assert max(sizes) > 30
+
+
+def test_an_output_that_is_blocked_pauses_though_few_of_the_claims_that_may_be_are_in_flight() -> None:
+    stage = Stage()
+    stage.producer.__class__ = type("Full", (RecordingClient,), {"__len__": lambda _: 10_000})
+    stage.publish(3_000)
+    for _ in range(100):
+        stage.step()
+        stage.clock.advance(0.01)
+    assert stage.pipeline.gate.reading == Reading(Flow.PAUSE, "output")
+    assert stage.arena.in_flight < 800
+    assert stage.consumer.paused
+    stage.producer.__class__ = RecordingClient
+    stage.run(200)
+    assert len(stage.producer.sent) == 3_000
+    assert not stage.consumer.paused
 
 
 def test_intake_leaves_the_rest_in_the_log_while_a_full_batch_waits() -> None:
