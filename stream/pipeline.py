@@ -40,7 +40,7 @@ from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import Sender
 from stream.recent import RecentQuantile
-from stream.records import Integers, Outcome, Polled, Rows
+from stream.records import Integers, Outcome, Polled, Rows, known_ages
 from stream.rhythm import Bounds, Rhythm, Signals
 from stream.scoring import Scorer, ScoringModel
 from stream.taken import Taken
@@ -219,6 +219,7 @@ class Pipeline:
     def _take(self, polled: Polled) -> None:
         """Note what is to be scored; what an earlier owner completed is not."""
         self.metrics.count("claims_consumed_total", len(polled))
+        self.metrics.observe("claim_age_at_read_seconds", known_ages(polled.timestamps, self.clock.wall()))
         self._reading.note(len(polled), self.clock.now())
         fresh = self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
         if not fresh.all():
@@ -295,8 +296,7 @@ class Pipeline:
             now,
         )
         aside = self.lanes.aside()
-        held = max(aside / self.bounds.claims, memory) if aside else 0.0
-        conditions.crowded = self.crowding.decide(held)
+        conditions.crowded = self.crowding.decide(max(aside / self.bounds.claims, memory) if aside else 0.0)
 
     def _fills(self) -> tuple[float, float]:
         """Claims and bytes in flight, as shares of their bounds."""
