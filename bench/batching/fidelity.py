@@ -51,7 +51,7 @@ _PARTS = ("decode", "features")
 _AGES, _DELIVERY = "claim_age_at_read_seconds", "delivery_seconds"
 # Seconds until a worker has told of its latest batches, and before of all that it did.
 _REPORTED = 2.6
-_LOOK = 0.3
+_LOOK = 1.0
 # As the stage has them unless told otherwise.
 _POLL, _CLAIMS, _COALESCE = 2_000, 16_384, 0.012
 
@@ -255,7 +255,7 @@ def _run(route: Route, receiver: Receiver, claims: int, *pace: str) -> Run:
     publisher.wait()
     time.sleep(_REPORTED)
     notes.take()
-    return Run(receiver.times()[first:], [*notes.pages, _page()], notes.told())
+    return Run(receiver.times()[first:], notes.pages, notes.told())
 
 
 class Notes:
@@ -267,14 +267,13 @@ class Notes:
         self._due = 0.0
 
     def take(self) -> None:
-        """Look at the latest batches, and at the metrics where they are older than a second."""
+        """Look at the latest batches and at the metrics, once a second."""
         if (now := time.time()) < self._due:
             return
         self._due = now + _LOOK
         decisions = json.loads(page(_PORT, "/ml/batching")[1])["workers"][0]["decisions"]
         self._batches |= {each["at"]: (each["claims"], each["actual_ms"] / 1_000) for each in decisions}
-        if now > self.pages[-1][0] + 1.0:
-            self.pages.append(_page())
+        self.pages.append(_page())
 
     def told(self) -> Floats:
         """When batches began, since the first page, their claims and their seconds, (m, 3)."""
