@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from bench.batching.fidelity import Page, Run, figures
 from bench.batching.measured import Course, Histogram, line
 from bench.batching.simulator import Reading, World, _Output, simulate
+from bench.report import as_json
 from bench.scrape import numbers
 from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules, Conditions
@@ -158,7 +160,9 @@ def pages(times: Floats, ages: Floats, finishes: Floats) -> list[Page]:
 
 def test_a_stage_that_is_a_simulator_is_foretold() -> None:
     steady, flood = imagined(4_000.0, 20_000), imagined(20_000.0, 40_000, slower=1.1)
-    found = {each.name: each for each in figures(imagined(200.0, 600), [(flood, steady, steady)])}
+    told = figures(imagined(200.0, 600), [(flood, steady, steady)])
+    assert json.dumps(as_json("simulator", told))
+    found = {each.name: each for each in told}
     assert found["simulator_throughput_error"].value < 0.1
     assert found["simulator_p95_error"].value < 0.15
     assert found["claim_age_p95_ms"].value == pytest.approx(60.0, rel=0.2)
