@@ -1,12 +1,11 @@
 """The simulator against the stage: the same claims, on a real Kafka and on the virtual clock.
 
 The simulator is told what cannot be chosen and was measured in the very run that it foretells, each at its time: how
-much slower batches were, how long delivery took, and how old claims were when they were read. What it is not told is
-how long they wait then, and in which batches they are scored.
+much slower batches were and how soon the next could begin, how long delivery took, and how old claims were when they
+were read. What it is not told is how long they wait then, and in which batches they are scored.
 
-While claims lie in the log because the stage is behind, their age says more of it than of their way. So arrivals in
-bursts come as those of the same round do that come evenly, and where more come than can be scored, as one that comes
-alone.
+While claims lie in the log because the stage is behind, their age says more of it than of their way. So claims that
+come in bursts, and more than can be scored, are read as those of the same round are that come evenly.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from stream.cost_model import LatencyCurve
 from stream.demonstration.receiver import Receiver
 from stream.publishing.arrivals import Floats
 from stream.publishing.disturbance import Disturbance
+from stream.records import CloseReason
 
 _MODEL = "claims_filter_v2.1"
 _BUDGET = 0.2
@@ -49,11 +49,13 @@ _LEFT_OUT = 2.0
 _POLL_OF_NONE = 0.001
 _PARTS = ("decode", "features")
 _AGES, _DELIVERY = "claim_age_at_read_seconds", "delivery_seconds"
+# Whose claims could no longer be on time: they had waited since long before the batch before ended.
+_LATE = CloseReason.LATE.value
 # Seconds until a worker has told of its latest batches, and before of all that it did.
 _REPORTED = 2.6
 _LOOK = 1.0
 # As the stage has them unless told otherwise.
-_POLL, _CLAIMS, _COALESCE = 2_000, 16_384, 0.012
+_POLL, _CLAIMS = 2_000, 16_384
 
 # When, and the metrics then.
 Page = tuple[float, Mapping[str, float]]
@@ -64,15 +66,15 @@ class Way:
     """How claims come to be read: `World.transport` and `World.gaps`."""
 
     transport: float
-    gaps: Course | None = None
+    gaps: Course
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """Claims that were sent and received, (n, 2) seconds since the epoch, and what the stage said of itself then.
 
-    `pages`: its metrics, with the time, before and after and now and then between. `batches`: when they began, their
-    claims and their seconds, (m, 3), of those that it told of.
+    `pages`: its metrics, with the time, before and after and now and then between. `batches`, (m, 4), of those that it
+    told of: when they began, their claims, their seconds, and 1 where claims had surely waited for them.
     """
 
     times: Floats
@@ -101,19 +103,21 @@ class Run:
         arrivals = np.sort(self.times[:, 0]) - self._begin()
         world = replace(self._world(), transport=way.transport, gaps=way.gaps)
         # What intake waits for more claims is part of the gaps.
-        reading = Reading(_CLAIMS, LIMITS.largest, _POLL, 0.0 if way.gaps else _COALESCE, self._reading())
+        reading = Reading(_CLAIMS, LIMITS.largest, _POLL, seconds=self._reading())
         known = {0: world.curves[0]}
         simulated = simulate(arrivals, world, BatchingRules(LIMITS, _BUDGET), reading, known)
         return simulated.throughput, simulated.latencies[self._settled(arrivals)]
 
     def _world(self) -> World:
         """A device that is at each moment as much slower than the line through all batches as the latest batch was."""
-        at, claims, seconds = self.batches.T
+        at, claims, seconds, waited = self.batches.T
         curve = line(claims, seconds)
+        between = (np.diff(at) - seconds[:-1])[waited[1:] > 0]
         slower = seconds / (curve.fixed + curve.each * claims)
         typical = statistics.median(Histogram.of(self._spent(), _DELIVERY).quantiles())
         return World(
             (curve,),
+            between=max(float(between.mean()), 0.0) if len(between) else 0.0,
             device=Disturbance(tuple(zip((at - self._begin()).tolist(), slower.tolist(), strict=True))),
             delivery=typical,
             delivery_noise=self._course(
@@ -173,9 +177,10 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ther
 def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
     """From claims that came one by one, and rounds of too many claims, of fewer evenly, and of as many in bursts."""
     transport = statistics.median(alone.ages().quantiles())
-    floods = [(run, Way(transport)) for run, _, _ in found]
     steady = [(run, run.way(transport)) for _, run, _ in found]
-    bursts = [(run, Way(transport, Course.steady(calm.ages().gaps(transport)))) for _, calm, run in found]
+    ways = [Way(transport, Course.steady(run.ages().gaps(transport))) for _, run, _ in found]
+    floods = [(run, way) for (run, _, _), way in zip(found, ways, strict=True)]
+    bursts = [(run, way) for (_, _, run), way in zip(found, ways, strict=True)]
     return [
         _throughput_error(floods),
         _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
@@ -264,7 +269,7 @@ class Notes:
 
     def __init__(self, first: Page) -> None:
         self.pages = [first]
-        self._batches: dict[float, tuple[float, float]] = {}
+        self._batches: dict[float, tuple[float, float, bool]] = {}
         self._due = 0.0
 
     def take(self) -> None:
@@ -273,11 +278,14 @@ class Notes:
             return
         self._due = now + _LOOK
         decisions = json.loads(page(_PORT, "/ml/batching")[1])["workers"][0]["decisions"]
-        self._batches |= {each["at"]: (each["claims"], each["actual_ms"] / 1_000) for each in decisions}
+        self._batches |= {
+            each["at"]: (each["claims"], each["actual_ms"] / 1_000, each["reason"] == _LATE)
+            for each in decisions
+        }
         self.pages.append(_page())
 
     def told(self) -> Floats:
-        """When batches began, since the first page, their claims and their seconds, (m, 3)."""
+        """`Run.batches`, of those that began since the first page."""
         found = self._batches
         return np.array([(at, *found[at]) for at in sorted(found) if at >= self.pages[0][0]])
 

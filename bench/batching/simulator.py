@@ -45,16 +45,17 @@ class World:
     """What the stage cannot choose. Times in seconds.
 
     A batch of lane i takes what `curves[i]` says and `per_token` for each of its tokens, times a lognormal factor whose
-    logarithm has the deviation `noise`, longer while `device` is disturbed; its results are acknowledged `delivery`
-    later, times such a factor of `delivery_noise`, or one of those measured, or longer while `output` is disturbed. A
-    claim is there for the stage `transport` after its timestamp. What is there can be read at any time, or, where there
-    are `gaps` (above 0), whenever another of them has passed.
+    logarithm has the deviation `noise`, longer while `device` is disturbed; the next can begin `between` later. Its
+    results are acknowledged `delivery` later, times such a factor of `delivery_noise`, or one of those measured, or
+    longer while `output` is disturbed. A claim is there for the stage `transport` after its timestamp. What is there
+    can be read at any time, or, where there are `gaps` (above 0), whenever another of them has passed.
     """
 
     curves: tuple[LatencyCurve, ...]
     per_token: float = 0.0
     noise: float = 0.0
     device: Disturbance = _STEADY
+    between: float = 0.0
     delivery: float = 0.0
     delivery_noise: float | Course = 0.0
     transport: float = 0.0
@@ -310,6 +311,7 @@ class _Scoring:
         self._crowding = Crowding()
         self._noise = np.random.Generator(np.random.Philox(world.seed))
         self._running: tuple[Chosen, float] | None = None
+        self._free = -np.inf
         self._deciding = 0.0
         self._log = _Log()
 
@@ -322,6 +324,8 @@ class _Scoring:
     def step(self, now: float) -> float:
         if self._running is not None:
             return self._running[1]
+        if now < self._free:
+            return self._free
         aside = self._lanes.aside()
         self._batcher.conditions.crowded = self._crowding.decide(aside / self._output.bound)
         self._output.press(self._batcher.conditions, now)
@@ -363,6 +367,7 @@ class _Scoring:
 
     def _finish(self, chosen: Chosen, end: float) -> None:
         seconds = end - self._log.starts[-1]
+        self._free = end + self._world.between
         started = perf_counter()
         self._batcher.observe(chosen, seconds)
         spent = perf_counter() - started
