@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.windows import Route
@@ -42,14 +43,15 @@ def replayed(route: Route, count: int, recording: Path) -> subprocess.Popen[byte
     return publishing(route, count, "--replay", str(recording))
 
 
-def await_scores(receiver: Receiver, claims: int) -> None:
-    """Raises RuntimeError when no further score comes for a minute."""
+def await_scores(receiver: Receiver, claims: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Does `meanwhile` now and then. Raises RuntimeError when no further score comes for a minute."""
     seen, deadline = receiver.count, time.monotonic() + _PATIENCE
     while receiver.count < claims:
         if receiver.count > seen:
             seen, deadline = receiver.count, time.monotonic() + _PATIENCE
         if time.monotonic() > deadline:
             raise RuntimeError(f"{receiver.count} of {claims} scores came, and no more for a minute")
+        meanwhile()
         time.sleep(0.05)
 
 

@@ -106,6 +106,14 @@ def scarcity(device: DeviceLoad) -> float:
     return min(max(0.5 + (used - _AMPLE) / (2.0 * (1.0 - _AMPLE)), 0.0), 1.0)
 
 
+def slowness(delivery: float, budget: float) -> float:
+    """Seconds of delivery as what they are of their bound.
+
+    They never press by more than half: batches that are shorter still would deliver fewer claims, not sooner ones.
+    """
+    return min(delivery / budget, 0.75)
+
+
 class Crowding:
     """Whether so much is set aside that it has to go first: from half of its bound until it is down to a quarter."""
 

@@ -80,6 +80,14 @@ class Conditions:
     device: DeviceLoad = IDLE
     ceilings: dict[int, int] = field(default_factory=dict)
 
+    def expect_delivery(self, typical: float, slow: float, budget: float) -> None:
+        """`slow`: seconds that nine deliveries in ten do not exceed.
+
+        However slow delivery is, half of the budget is for scoring: nothing would be worth it otherwise.
+        """
+        self.delivery = min(typical, 0.5 * budget)
+        self.reserve = min(slow, 0.5 * budget) - self.delivery
+
 
 class Batcher:
     """Earliest deadline first among the lanes whose batch may close; a lane without its model gathers meanwhile.

@@ -217,6 +217,7 @@ class Delivery:
     def _note(self, seconds: float) -> None:
         self._typical.note(seconds)
         self._slow.note(seconds)
+        self._metrics.observe_one("delivery_seconds", seconds)
 
     def _letter(self, row: int, lane: int, error: Any) -> DeadLetter:
         arena, identity = self._arena, self._roster.lanes[lane].identity

@@ -61,6 +61,9 @@ class Definition:
 
 DEFINITIONS = {
     "claims_consumed_total": Definition("Claims read from the input topic."),
+    "claim_age_at_read_seconds": Definition(
+        "Input record's timestamp to its being read; records without one are left out.", (), SECONDS
+    ),
     "claims_scored_total": Definition("Scores given, by model.", ("model", "version")),
     "claims_delivered_total": Definition("Results acknowledged by the broker."),
     "dead_letters_total": Definition("Records sent to the dead letters, by error.", ("error",)),
@@ -121,6 +124,9 @@ DEFINITIONS = {
     "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
     "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),
     "inference_seconds": Definition("Duration of a forward pass.", ("model",), SECONDS),
+    "delivery_seconds": Definition(
+        "End of a forward to acknowledgement, by shipment: the results of one partition.", (), SECONDS
+    ),
     "stage_latency_seconds": Definition(
         "Input record's timestamp to acknowledgement of its result.", (), SECONDS
     ),

@@ -23,7 +23,7 @@ from stream.admission import Admission
 from stream.arena import ClaimArena
 from stream.arrivals import ArrivalRate
 from stream.backoff import Backoff
-from stream.backpressure import Crowding, Flow, Pressure, ReadingGate, scarcity
+from stream.backpressure import Crowding, Flow, Pressure, ReadingGate, scarcity, slowness
 from stream.batch_policy import Wait
 from stream.batching import Batcher, Chosen
 from stream.clock import Clock
@@ -40,7 +40,7 @@ from stream.offsets import OffsetLedger
 from stream.outbox import Outbox
 from stream.producer import Sender
 from stream.recent import RecentQuantile
-from stream.records import Integers, Outcome, Polled, Rows
+from stream.records import Integers, Outcome, Polled, Rows, known_ages
 from stream.rhythm import Bounds, Rhythm, Signals
 from stream.scoring import Scorer, ScoringModel
 from stream.taken import Taken
@@ -49,7 +49,6 @@ from stream.turns import Turns
 log = logging.getLogger(__name__)
 
 NEVER = float("inf")
-_TOLD = 64
 # To read costs much for a poll and little for a claim: two thirds of the time are for more claims to come.
 PATIENCE = 2.0
 
@@ -180,7 +179,7 @@ class Pipeline:
             1_000.0 * conditions.delivery,
             1_000.0 * conditions.reserve,
             self.batcher.report(now),
-            self.batcher.decided.latest()[-_TOLD:],
+            self.batcher.decided.latest(),
         )
 
     def unfinished(self) -> int:
@@ -219,6 +218,7 @@ class Pipeline:
     def _take(self, polled: Polled) -> None:
         """Note what is to be scored; what an earlier owner completed is not."""
         self.metrics.count("claims_consumed_total", len(polled))
+        self.metrics.observe("claim_age_at_read_seconds", known_ages(polled.timestamps, self.clock.wall()))
         self._reading.note(len(polled), self.clock.now())
         fresh = self.ledger.take(polled.partitions, polled.offsets, polled.epochs)
         if not fresh.all():
@@ -278,15 +278,12 @@ class Pipeline:
     def _heed(self, now: float) -> None:
         """Tell batching what presses."""
         conditions = self.batcher.conditions
-        # However slow delivery is, half of the budget is for scoring: nothing would be worth it otherwise.
-        conditions.delivery = min(self.delivery.typical, 0.5 * self.bounds.budget)
-        conditions.reserve = min(self.delivery.predicted, 0.5 * self.bounds.budget) - conditions.delivery
+        conditions.expect_delivery(self.delivery.typical, self.delivery.predicted, self.bounds.budget)
         claims, memory = self._fills()
         conditions.pressure = self.pressure.update(
             {
                 "output": max(self.outbox.fill, self.producer.fill),
-                # Never more than half: batches that are shorter still would deliver fewer claims, not sooner ones.
-                "delivery": min(self.delivery.predicted / self.bounds.budget, 0.75),
+                "delivery": slowness(self.delivery.predicted, self.bounds.budget),
                 "claims": claims,
                 "memory": memory,
                 "host": scarcity(self._readings.host),
@@ -295,8 +292,7 @@ class Pipeline:
             now,
         )
         aside = self.lanes.aside()
-        held = max(aside / self.bounds.claims, memory) if aside else 0.0
-        conditions.crowded = self.crowding.decide(held)
+        conditions.crowded = self.crowding.decide(max(aside / self.bounds.claims, memory) if aside else 0.0)
 
     def _fills(self) -> tuple[float, float]:
         """Claims and bytes in flight, as shares of their bounds."""

@@ -95,6 +95,11 @@ def ages(timestamps: Integers, wall: float | npt.NDArray[np.float64]) -> npt.NDA
     return np.where(timestamps > 0, np.maximum(wall - timestamps / 1_000.0, 0.0), 0.0)
 
 
+def known_ages(timestamps: Integers, wall: float) -> npt.NDArray[np.float64]:
+    """The same of those records alone that have a timestamp."""
+    return ages(timestamps[timestamps > 0], wall)
+
+
 class CloseReason(Enum):
     """Why a micro-batch was closed."""
 

@@ -1,34 +1,41 @@
 """The simulator against the stage: the same claims, on a real Kafka and on the virtual clock.
 
-The simulator is told what cannot be chosen and was measured in the very run that it foretells: how long batches, polls
-and delivery took, and how long a claim is on its way when there is nothing else to do.
+The simulator is told what cannot be chosen and was measured in the very run that it foretells, each at its time: how
+much slower batches were and how soon the next could begin, how long delivery took, and how old claims were when they
+were read. What it is not told is how long they wait then, and in which batches they are scored.
+
+While claims lie in the log because the stage is behind, their age says more of it than of their way. So claims that
+come in bursts, and more than can be scored, are read as those of the same round are that come evenly.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.batching.cases import LIMITS
-from bench.batching.simulator import Reading, Simulated, World, simulate
+from bench.batching.measured import Course, Histogram, Sample, line
+from bench.batching.simulator import Reading, World, simulate
 from bench.broker import loaded_broker
 from bench.load import await_scores, drained, publishing, receiving
 from bench.report import Figure
-from bench.scrape import numbers, page, total
+from bench.scrape import numbers, page
 from bench.windows import Route, running, stage
 from stream.batching import BatchingRules
 from stream.cost_model import LatencyCurve
 from stream.demonstration.receiver import Receiver
 from stream.publishing.arrivals import Floats
+from stream.publishing.disturbance import Disturbance
+from stream.records import CloseReason
 
 _MODEL = "claims_filter_v2.1"
 _BUDGET = 0.2
@@ -38,23 +45,41 @@ _LIGHT_RATE = 200.0
 _LOAD = 0.6
 _BURSTS = "bursts:height=4,burst=0.5,calm=2.5"
 _LEFT_OUT = 2.0
-# Nine in ten are below the median times this power of e, where values are lognormal with deviation one.
-_NINE_TENTHS = 1.2816
 # Seconds that a poll costs beside its claims.
 _POLL_OF_NONE = 0.001
-# Seconds until a worker has told what it did.
-_REPORTED = 1.2
+_PARTS = ("decode", "features")
+_AGES, _DELIVERY = "claim_age_at_read_seconds", "delivery_seconds"
+# Whose claims could no longer be on time: they had waited since long before the batch before ended.
+_LATE = CloseReason.LATE.value
+# Seconds until a worker has told of its latest batches, and before of all that it did.
+_REPORTED = 2.6
+_LOOK = 1.0
 # As the stage has them unless told otherwise.
-_POLL, _CLAIMS, _COALESCE = 2_000, 16_384, 0.012
+_POLL, _CLAIMS = 2_000, 16_384
+
+# When, and the metrics then.
+Page = tuple[float, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How claims come to be read: `World.transport` and `World.gaps`."""
+
+    transport: float
+    gaps: Course
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """Claims that were sent and received, (n, 2) seconds since the epoch, and what the stage said of itself then."""
+    """Claims that were sent and received, (n, 2) seconds since the epoch, and what the stage said of itself then.
+
+    `pages`: its metrics, with the time, before and after and now and then between. `batches`, (m, 4), of those that it
+    told of: when they began, their claims, their seconds, and 1 where claims had surely waited for them.
+    """
 
     times: Floats
-    world: World
-    reading: LatencyCurve
+    pages: Sequence[Page]
+    batches: Floats
 
     @property
     def throughput(self) -> float:
@@ -65,21 +90,74 @@ class Run:
         found: Floats = (self.times[:, 1] - self.times[:, 0])[self._settled(self.times[:, 0])]
         return found
 
-    def foretold(self) -> tuple[float, Floats]:
+    def ages(self) -> Histogram:
+        """Of all claims, when they were read."""
+        return Histogram.of(self._spent(), _AGES)
+
+    def way(self, transport: float) -> Way:
+        """As it was from second to second."""
+        return Way(transport, self._course(_AGES, lambda ages: ages.gaps(transport)))
+
+    def foretold(self, way: Way) -> tuple[float, Floats]:
         """Claims a second, and latencies in seconds, of the simulator."""
-        arrivals = np.sort(self.times[:, 0]) - self.times[:, 0].min()
-        simulated = self._simulated(arrivals)
+        arrivals = np.sort(self.times[:, 0]) - self._begin()
+        world = replace(self._world(), transport=way.transport, gaps=way.gaps)
+        # What intake waits for more claims is part of the gaps.
+        reading = Reading(_CLAIMS, LIMITS.largest, _POLL, seconds=self._reading())
+        known = {0: world.curves[0]}
+        simulated = simulate(arrivals, world, BatchingRules(LIMITS, _BUDGET), reading, known)
         return simulated.throughput, simulated.latencies[self._settled(arrivals)]
 
-    def _simulated(self, arrivals: Floats) -> Simulated:
-        reading = Reading(_CLAIMS, LIMITS.largest, _POLL, _COALESCE, self.reading)
-        return simulate(
-            arrivals, self.world, BatchingRules(LIMITS, _BUDGET), reading, {0: self.world.curves[0]}
+    def _world(self) -> World:
+        """A device that is at each moment as much slower than the line through all batches as the latest batch was."""
+        at, claims, seconds, waited = self.batches.T
+        curve = line(claims, seconds)
+        between = (np.diff(at) - seconds[:-1])[waited[1:] > 0]
+        slower = seconds / (curve.fixed + curve.each * claims)
+        typical = statistics.median(Histogram.of(self._spent(), _DELIVERY).quantiles())
+        return World(
+            (curve,),
+            between=max(float(between.mean()), 0.0) if len(between) else 0.0,
+            device=Disturbance(tuple(zip((at - self._begin()).tolist(), slower.tolist(), strict=True))),
+            delivery=typical,
+            delivery_noise=self._course(
+                _DELIVERY, lambda found: tuple(each / typical for each in found.quantiles())
+            ),
         )
+
+    def _course(self, name: str, sample: Callable[[Histogram], Sample]) -> Course:
+        """Of what a metric counted from page to page."""
+        parts = [
+            (at - self._begin(), Histogram.of(_growth(before, after), name))
+            for (at, before), (_, after) in pairwise(self.pages)
+        ]
+        told = [(at, sample(part)) for at, part in parts if part]
+        return Course(tuple(at for at, _ in told), tuple(part for _, part in told))
+
+    def _reading(self) -> LatencyCurve:
+        """Decoding and features."""
+        spent = self._spent()
+        busy = sum(spent.get(f'busy_seconds_total{{part="{part}"}}', 0.0) for part in _PARTS)
+        polls = spent["polls_total"]
+        fixed = min(_POLL_OF_NONE, busy / polls)
+        return LatencyCurve(fixed, (busy - fixed * polls) / spent["claims_consumed_total"])
+
+    def _spent(self) -> dict[str, float]:
+        return _growth(self.pages[0][1], self.pages[-1][1])
+
+    def _begin(self) -> float:
+        return float(self.times[:, 0].min())
 
     @staticmethod
     def _settled(sent: Floats) -> Any:
         return sent - sent.min() > _LEFT_OUT
+
+
+def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: value - before.get(name, 0.0) for name, value in after.items()}
+
+
+Foretold = list[tuple[Run, Way]]
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - there is nothing to draw
@@ -87,28 +165,33 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ther
 
     Bursts are apart: while one lasts, a tenth of the machine's speed decides on twice as much latency.
     """
-    seconds, rounds = (5.0, 1) if quick else (15.0, 3)
+    seconds, rounds = (4.0, 1) if quick else (15.0, 3)
     with _stage() as (route, receiver):
         speed = drained(route, receiver, _FIRST_CLAIMS)
-        transport = _transport(route, receiver)
-        found = [_round(route, receiver, speed, seconds, transport) for _ in range(rounds)]
+        alone = _alone(route, receiver)
+        found = [_round(route, receiver, speed, seconds) for _ in range(rounds)]
     receiver.stop()
+    return figures(alone, found)
+
+
+def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
+    """From claims that came one by one, and rounds of too many claims, of fewer evenly, and of as many in bursts."""
+    transport = statistics.median(alone.ages().quantiles())
+    steady = [(run, run.way(transport)) for _, run, _ in found]
+    ways = [Way(transport, Course.steady(run.ages().gaps(transport))) for _, run, _ in found]
+    floods = [(run, way) for (run, _, _), way in zip(found, ways, strict=True)]
+    bursts = [(run, way) for (_, _, run), way in zip(found, ways, strict=True)]
     return [
-        _throughput_error([flood for flood, _, _ in found]),
-        _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", [steady for _, steady, _ in found]),
-        _p95_error("simulator_p95_error_bursts", "", _BURSTS, [bursts for _, _, bursts in found]),
-        Figure(
-            "transport_ms",
-            round(1_000 * transport, 1),
-            "ms",
-            "",
-            "of a claim and its score, with nothing to do",
-        ),
+        _throughput_error(floods),
+        _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
+        _p95_error("simulator_p95_error_bursts", "", _BURSTS, bursts),
+        Figure("transport_ms", round(1_000 * transport, 1), "ms", "", "of a claim with nothing to do"),
+        _ages("claim_age_p95_ms", [run for run, _ in steady]),
     ]
 
 
-def _throughput_error(runs: list[Run]) -> Figure:
-    pairs = [(run.throughput, run.foretold()[0]) for run in runs]
+def _throughput_error(runs: Foretold) -> Figure:
+    pairs = [(run.throughput, run.foretold(way)[0]) for run, way in runs]
     return Figure(
         "simulator_throughput_error",
         round(statistics.median(abs(foretold / real - 1) for real, foretold in pairs), 3),
@@ -119,20 +202,32 @@ def _throughput_error(runs: list[Run]) -> Figure:
     )
 
 
-def _p95_error(name: str, goal: str, pattern: str, runs: list[Run]) -> Figure:
-    pairs = [(_p95(run.latencies()), _p95(run.foretold()[1])) for run in runs]
+def _p95_error(name: str, goal: str, pattern: str, runs: Foretold) -> Figure:
+    pairs = [(_percentiles(run.latencies()), _percentiles(run.foretold(way)[1])) for run, way in runs]
     return Figure(
         name,
-        round(statistics.median(abs(foretold / real - 1) for real, foretold in pairs), 3),
+        round(statistics.median(abs(foretold[1] / real[1] - 1) for real, foretold in pairs), 3),
         "",
         goal,
-        f"{pattern} at {_LOAD:g} of capacity: "
-        + "; ".join(f"P95 {r:.0f} ms, foretold {f:.0f}" for r, f in pairs),
+        f"{pattern} at {_LOAD:g} of capacity, P50/P95/P99: "
+        + "; ".join(f"{_shown(real)} ms, foretold {_shown(foretold)}" for real, foretold in pairs),
     )
 
 
-def _p95(latencies: Floats) -> float:
-    return 1_000 * float(np.percentile(latencies, 95))
+def _ages(name: str, runs: list[Run]) -> Figure:
+    found = [_percentiles(run.ages().quantiles()) for run in runs]
+    value = round(statistics.median(each[1] for each in found), 1)
+    return Figure(name, value, "ms", "", "when read, P50/P95/P99: " + "; ".join(map(_shown, found)))
+
+
+def _percentiles(seconds: Floats | Sample) -> list[float]:
+    """Milliseconds."""
+    found: list[float] = (1_000 * np.percentile(seconds, (50, 95, 99))).tolist()
+    return found
+
+
+def _shown(percentiles: list[float]) -> str:
+    return "/".join(f"{each:.0f}" for each in percentiles)
 
 
 @contextmanager
@@ -144,75 +239,56 @@ def _stage() -> Iterator[tuple[Route, Receiver]]:
             yield route, receiver
 
 
-def _round(
-    route: Route, receiver: Receiver, speed: float, seconds: float, transport: float
-) -> tuple[Run, Run, Run]:
+def _alone(route: Route, receiver: Receiver) -> Run:
+    """Claims for which there is nothing to do."""
+    time.sleep(_REPORTED)
+    return _run(route, receiver, int(3 * _LIGHT_RATE), "--rate", f"{_LIGHT_RATE:g}")
+
+
+def _round(route: Route, receiver: Receiver, speed: float, seconds: float) -> tuple[Run, Run, Run]:
     """More than can be scored, then a part of it, evenly and in bursts."""
-    flood = _run(route, receiver, int(1.2 * speed * seconds / 3), transport, "--rate", f"{1.2 * speed:.0f}")
+    flood = _run(route, receiver, int(1.2 * speed * seconds / 3), "--rate", f"{1.2 * speed:.0f}")
     rate = _LOAD * flood.throughput
     pace, claims = ("--rate", f"{rate:.0f}"), int(rate * seconds)
-    steady = _run(route, receiver, claims, transport, *pace)
-    return flood, steady, _run(route, receiver, claims, transport, *pace, "--arrivals", _BURSTS)
+    steady = _run(route, receiver, claims, *pace)
+    return flood, steady, _run(route, receiver, claims, *pace, "--arrivals", _BURSTS)
 
 
-def _transport(route: Route, receiver: Receiver) -> float:
-    """Median seconds of a claim for which there is nothing to do, beyond its forward and the delivery of its score."""
-    light = _run(route, receiver, int(3 * _LIGHT_RATE), 0.0, "--rate", f"{_LIGHT_RATE:g}")
-    known = light.world.curves[0].seconds(1) + light.world.delivery + light.reading.seconds(1)
-    return max(float(np.median(light.latencies())) - known, 0.0)
-
-
-def _run(route: Route, receiver: Receiver, claims: int, transport: float, *pace: str) -> Run:
-    first, before = receiver.count, _numbers()
-    publishing(route, claims, *pace).wait()
-    await_scores(receiver, first + claims)
-    batching, after = _batching(), _numbers()
-    times = receiver.times()[first:]
-    spent = {name: after[name] - before.get(name, 0.0) for name in after}
-    return Run(times, _world(batching, spent, transport), _reading(spent))
-
-
-def _world(batching: dict[str, Any], spent: dict[str, float], transport: float) -> World:
-    """The curve as it was at the end, and as much slower or faster as batches were over the whole run."""
-    lane, decisions = batching["lanes"][0], batching["decisions"]
-    curve = LatencyCurve(lane["fixed_ms"] / 1e3, lane["each_us"] / 1e6)
-    predicted = curve.fixed * spent["batches"] + curve.each * spent["claims"]
-    spread = [
-        math.log(each["actual_ms"] / each["predicted_ms"]) for each in decisions if each["predicted_ms"] > 0
-    ]
-    noise = float(np.subtract(*np.percentile(spread, (90, 50)))) / _NINE_TENTHS if spread else 0.0
-    # What is drawn around a median has a higher mean.
-    slower = spent["forward"] / predicted / math.exp(noise**2 / 2)
-    typical = batching["delivery_ms"] / 1_000
-    return World(
-        (curve.slower(slower),),
-        noise=noise,
-        delivery=typical,
-        delivery_noise=math.log1p(batching["reserve_ms"] / batching["delivery_ms"]) / _NINE_TENTHS,
-        transport=transport,
-    )
-
-
-def _reading(spent: dict[str, float]) -> LatencyCurve:
-    fixed = min(_POLL_OF_NONE, spent["busy"] / spent["polls"])
-    return LatencyCurve(fixed, (spent["busy"] - fixed * spent["polls"]) / spent["claims"])
-
-
-def _batching() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(page(_PORT, "/ml/batching")[1])["workers"][0]
-    return found
-
-
-def _numbers() -> dict[str, float]:
-    """So far: seconds of decoding and features, and of forwards; polls, batches and claims."""
+def _run(route: Route, receiver: Receiver, claims: int, *pace: str) -> Run:
+    first, notes = receiver.count, Notes(_page())
+    publisher = publishing(route, claims, *pace)
+    await_scores(receiver, first + claims, notes.take)
+    publisher.wait()
     time.sleep(_REPORTED)
-    found = numbers(page(_PORT, "/metrics")[1])
-    return {
-        "busy": sum(
-            found.get(f'busy_seconds_total{{part="{part}"}}', 0.0) for part in ("decode", "features")
-        ),
-        "forward": total(found, "inference_seconds_sum"),
-        "batches": total(found, "inference_seconds_count"),
-        "polls": found.get("polls_total", 0.0),
-        "claims": found.get("claims_consumed_total", 0.0),
-    }
+    notes.take()
+    return Run(receiver.times()[first:], notes.pages, notes.told())
+
+
+class Notes:
+    """What the stage says of itself while it works, from a first page of metrics on."""
+
+    def __init__(self, first: Page) -> None:
+        self.pages = [first]
+        self._batches: dict[float, tuple[float, float, bool]] = {}
+        self._due = 0.0
+
+    def take(self) -> None:
+        """Look at the latest batches and at the metrics, once a second."""
+        if (now := time.time()) < self._due:
+            return
+        self._due = now + _LOOK
+        decisions = json.loads(page(_PORT, "/ml/batching")[1])["workers"][0]["decisions"]
+        self._batches |= {
+            each["at"]: (each["claims"], each["actual_ms"] / 1_000, each["reason"] == _LATE)
+            for each in decisions
+        }
+        self.pages.append(_page())
+
+    def told(self) -> Floats:
+        """`Run.batches`, of those that began since the first page."""
+        found = self._batches
+        return np.array([(at, *found[at]) for at in sorted(found) if at >= self.pages[0][0]])
+
+
+def _page() -> Page:
+    return time.time(), numbers(page(_PORT, "/metrics")[1])

@@ -14,11 +14,12 @@ from types import TracebackType
 
 import numpy as np
 
+from bench.batching.measured import Course
 from bench.batching.replay import Places, Served
 from models import ModelIdentity
-from stream.backpressure import Crowding, Flow, GateLimits, ReadingGate
+from stream.backpressure import Crowding, Flow, GateLimits, Pressure, ReadingGate, slowness
 from stream.batch_policy import Wait
-from stream.batching import Batcher, BatchingRules, Chosen
+from stream.batching import Batcher, BatchingRules, Chosen, Conditions
 from stream.cost_model import LatencyCurve
 from stream.lanes import Lanes
 from stream.metrics import StageMetrics
@@ -44,18 +45,21 @@ class World:
     """What the stage cannot choose. Times in seconds.
 
     A batch of lane i takes what `curves[i]` says and `per_token` for each of its tokens, times a lognormal factor whose
-    logarithm has the deviation `noise`, longer while `device` is disturbed; its results are acknowledged `delivery`
-    later, times such a factor of `delivery_noise`, or longer while `output` is disturbed. A claim is there for the
-    stage `transport` after its timestamp.
+    logarithm has the deviation `noise`, longer while `device` is disturbed; the next can begin `between` later. Its
+    results are acknowledged `delivery` later, times such a factor of `delivery_noise`, or one of those measured, or
+    longer while `output` is disturbed. A claim is there for the stage `transport` after its timestamp. What is there
+    can be read at any time, or, where there are `gaps` (above 0), whenever another of them has passed.
     """
 
     curves: tuple[LatencyCurve, ...]
     per_token: float = 0.0
     noise: float = 0.0
     device: Disturbance = _STEADY
+    between: float = 0.0
     delivery: float = 0.0
-    delivery_noise: float = 0.0
+    delivery_noise: float | Course = 0.0
     transport: float = 0.0
+    gaps: Course | None = None
     output: Disturbance = _STEADY
     seed: int = 0
 
@@ -118,9 +122,8 @@ def simulate(
     models = _Resident()
     speeds = {name_of(models.identity(lane)): curve for lane, curve in (known or {}).items()}
     batcher = Batcher(lanes, models, rules, StageMetrics(), speeds)
-    batcher.conditions.delivery = world.delivery
-    output = _Output(len(trace), world, reading or Reading())
-    intake = _Intake(trace, lanes, output, rules.budget, world.transport, reading or Reading())
+    output = _Output(len(trace), world, rules.budget, reading or Reading())
+    intake = _Intake(trace, lanes, output, rules.budget, world, reading or Reading())
     scoring = _Scoring(batcher, lanes, trace, world, output)
     now = 0.0
     while output.unfinished:
@@ -129,6 +132,24 @@ def simulate(
         if now == np.inf and output.unfinished:
             raise ValueError(f"{output.unfinished} claims are left, for which nothing is ever decided")
     return scoring.result()
+
+
+def _factor(noise: float | Course, now: float, generator: np.random.Generator) -> float:
+    if isinstance(noise, Course):
+        return noise.draw(now, generator)
+    return generator.lognormal(0.0, noise)
+
+
+def _there(times: Floats, world: World) -> Floats:
+    """When claims that have come by `times` can be read."""
+    if world.gaps is None or not len(times):
+        return times
+    generator = np.random.Generator(np.random.Philox(world.seed + 2))
+    moments = [times[0]]
+    while moments[-1] < times[-1]:
+        moments.append(moments[-1] + world.gaps.draw(moments[-1], generator))
+    found: Floats = np.array(moments)[np.searchsorted(moments, times)]
+    return found
 
 
 class _Lease:
@@ -158,12 +179,16 @@ class _Resident:
 
 
 class _Output:
-    """Acknowledges results, and counts the claims in flight until then."""
+    """Acknowledges results, counts the claims in flight until then, and knows how long that takes."""
 
-    def __init__(self, claims: int, world: World, reading: Reading) -> None:
+    def __init__(self, claims: int, world: World, budget: float, reading: Reading) -> None:
         self._world = world
+        self._budget = budget
         self.bound = reading.claims
-        self._due: list[tuple[float, int]] = []
+        self._pressure = Pressure()
+        self._typical = RecentQuantile(0.5, start=world.delivery)
+        self._slow = RecentQuantile(0.9, start=world.delivery)
+        self._due: list[tuple[float, int, float]] = []
         self._held = 0
         self.unfinished = claims
         self.finishes = np.full(claims, np.nan)
@@ -177,14 +202,22 @@ class _Output:
         self._held += count
 
     def put(self, rows: Places, now: float) -> None:
-        seconds = self._world.delivery * self._noise.lognormal(0.0, self._world.delivery_noise)
+        seconds = self._world.delivery * _factor(self._world.delivery_noise, now, self._noise)
         finish = self._world.output.finish(now, seconds)
         self.finishes[rows] = finish
-        heapq.heappush(self._due, (finish, len(rows)))
+        heapq.heappush(self._due, (finish, len(rows), finish - now))
+
+    def press(self, conditions: Conditions, now: float) -> None:
+        """Tell batching what the stage would."""
+        conditions.expect_delivery(self._typical.value, self._slow.value, self._budget)
+        parts = {"delivery": slowness(self._slow.value, self._budget), "claims": self.fill}
+        conditions.pressure = self._pressure.update(parts, now)
 
     def step(self, now: float) -> float:
         while self._due and self._due[0][0] <= now:
-            _, count = heapq.heappop(self._due)
+            _, count, seconds = heapq.heappop(self._due)
+            self._typical.note(seconds)
+            self._slow.note(seconds)
             self._held -= count
             self.unfinished -= count
         return self._due[0][0] if self._due else np.inf
@@ -194,13 +227,13 @@ class _Intake:
     """Takes claims from the log, where they stay while the gate does not read."""
 
     def __init__(
-        self, trace: Trace, lanes: Lanes, output: _Output, budget: float, transport: float, reading: Reading
+        self, trace: Trace, lanes: Lanes, output: _Output, budget: float, world: World, reading: Reading
     ) -> None:
         self._trace = trace
         self._lanes = lanes
         self._output = output
         self._deadlines = trace.times + budget
-        self._times = trace.times + transport
+        self._times = _there(trace.times + world.transport, world)
         self._effort = RecentQuantile(0.5)
         self._reading = reading
         self._gate = ReadingGate(GateLimits())
@@ -278,6 +311,7 @@ class _Scoring:
         self._crowding = Crowding()
         self._noise = np.random.Generator(np.random.Philox(world.seed))
         self._running: tuple[Chosen, float] | None = None
+        self._free = -np.inf
         self._deciding = 0.0
         self._log = _Log()
 
@@ -290,8 +324,11 @@ class _Scoring:
     def step(self, now: float) -> float:
         if self._running is not None:
             return self._running[1]
+        if now < self._free:
+            return self._free
         aside = self._lanes.aside()
         self._batcher.conditions.crowded = self._crowding.decide(aside / self._output.bound)
+        self._output.press(self._batcher.conditions, now)
         started = perf_counter()
         choice = self._batcher.next(now)
         spent = perf_counter() - started
@@ -330,6 +367,7 @@ class _Scoring:
 
     def _finish(self, chosen: Chosen, end: float) -> None:
         seconds = end - self._log.starts[-1]
+        self._free = end + self._world.between
         started = perf_counter()
         self._batcher.observe(chosen, seconds)
         spent = perf_counter() - started

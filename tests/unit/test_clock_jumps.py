@@ -58,3 +58,17 @@ def test_a_record_without_a_timestamp_or_from_the_future_counts_as_written_now(w
     assert set(scores.column("queue_ms").to_pylist()) == {0.0}
     assert set(scores.column("deadline_missed").to_pylist()) == {False}
     assert scores.column("input_timestamp").cast("int64").to_pylist() == [written] * 50
+
+
+@pytest.mark.parametrize(("written", "counted"), [(0, 0), (-1, 0), (4_000_000_000_000, 50)])
+def test_the_age_at_reading_is_never_negative_and_none_is_told_of_a_record_without_a_timestamp(
+    written: int, counted: int
+) -> None:
+    stage = Stage()
+    stage.publish(100)
+    for record in list(stage.consumer.records)[:50]:
+        record._timestamp = written
+    stage.clock.advance(0.03)
+    stage.step("intake")
+    read = stage.metrics.snapshot().histograms["claim_age_at_read_seconds", ()]
+    assert (read.counts.sum(), read.total) == (50 + counted, pytest.approx(50 * 0.03, abs=1e-3))

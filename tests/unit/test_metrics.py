@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stream.metrics import Snapshot, StageMetrics
 from tests.scripted_stage import Stage
 
@@ -20,6 +22,21 @@ def test_an_instance_shows_sums_and_of_some_gauges_its_worst_worker() -> None:
         whole.add(each)
     assert whole.numbers == {("batching_pressure", ()): 1.0, ("claims_in_flight", ()): 12.0}
     assert whole.histograms["batch_size", ("model",)].total == 12.0
+
+
+def test_the_way_of_claims_to_the_stage_and_that_of_their_results_are_told_apart() -> None:
+    stage = Stage()
+    stage.publish(30)
+    stage.clock.advance(1.0)
+    while not stage.producer.sent:
+        stage.step()
+    stage.clock.advance(0.05)
+    stage.producer.acknowledge(len(stage.producer))
+    stage.step("output")
+    found = stage.metrics.snapshot().histograms
+    age, delivery = found["claim_age_at_read_seconds", ()], found["delivery_seconds", ()]
+    assert (age.counts.sum(), age.total) == (30, pytest.approx(30.0))
+    assert (delivery.counts.sum(), delivery.total) == (1, pytest.approx(0.05))
 
 
 def test_scores_are_counted_by_model_and_version() -> None:

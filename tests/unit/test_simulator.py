@@ -146,6 +146,12 @@ def test_a_poll_waits_for_more_only_while_claims_follow_on_each_other() -> None:
     assert flowing.sizes.tolist() == [1, 2, 2]
 
 
+def test_between_batches_lies_what_else_the_loop_does() -> None:
+    served = run(np.zeros(1_200), between=0.003)
+    spent = CURVE.fixed + CURVE.each * served.sizes
+    assert np.diff(served.starts) == pytest.approx(spent[:-1] + 0.003)
+
+
 def test_disturbances_slow_the_device_and_hold_the_output() -> None:
     calm = first_times(Poisson().arrivals(200.0, 1), 100)
     slowed = run(calm, device=Disturbance(((0.2, 3.0), (0.3, 1.0))))
