@@ -20,7 +20,7 @@ from stream.publishing import generate
 
 # Nobody waits longer than this while all is well; a claim that does is late.
 FRESH = 1.0
-_TICK, _LOOK = 0.02, 2.0
+_TICK, _LOOK, _LOST = 0.02, 2.0, 20.0
 _BLOCK = 2_000
 _HEADER_BYTES = 10
 
@@ -46,9 +46,8 @@ class Flow:
         self._held = threading.Event()
         self.published = 0
         self.answered = 0
-        self._producer = Producer(
-            {**self._client, "linger.ms": 5, "enable.idempotence": True, "log_level": 0}
-        )
+        self._producer = self._new_producer()
+        self._stands_at, self._stands_since = 0, time.monotonic()
         self._threads = [
             threading.Thread(target=target, name=target.__name__, daemon=True)
             for target in (self._publish, self._watch)
@@ -134,6 +133,22 @@ class Flow:
                 value, key = next(self._claims)
                 self.put(value, key)
             self._producer.poll(0)
+            self._renew_if_lost(time.monotonic())
+
+    def _new_producer(self) -> Producer:
+        return Producer({**self._client, "linger.ms": 5, "enable.idempotence": True, "log_level": 0})
+
+    def _renew_if_lost(self, now: float) -> None:
+        """The stage is not the only one whose client may lose its cluster for good (`stream/client_watch.py`).
+
+        What it still holds is left out, as far as the broker has not got it.
+        """
+        if len(self._producer) == 0 or self.published != self._stands_at:
+            self._stands_at, self._stands_since = self.published, now
+        elif now - self._stands_since > _LOST:
+            self._producer.purge()
+            self._producer = self._new_producer()
+            self._stands_since = now
 
     def _delivered(self, error: Any, message: Message) -> None:
         if error is not None:

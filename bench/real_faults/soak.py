@@ -1,7 +1,8 @@
 """`claimstream bench soak`: random faults for as long as one likes; nothing is lost, and nothing grows.
 
 One stage of two workers lives through all of it. Faults end workers, but one of them is spared: its memory, threads and
-file descriptors, and the supervisor's, are looked at whenever all claims are answered.
+file descriptors, and the supervisor's, are looked at whenever all claims are answered. Should its client lose the cluster
+for good (`stream/client_watch.py`), its successor is looked at from then on.
 """
 
 from __future__ import annotations
@@ -101,6 +102,9 @@ def _soaked(scene: Scene, seconds: float) -> list[Figure]:
             faults += 1
             time.sleep(_REST)
             scene.await_calm(_CALM_SECONDS)
+            if scene.stage.workers()[:1] != [spared] and _lost_its_cluster(scene, spared):
+                spared = scene.stage.workers()[0]
+                looks["worker"].clear()
             scene.expect(
                 scene.stage.workers()[:1] == [spared], f"the spared worker ended in {strike.__name__}"
             )
@@ -114,6 +118,12 @@ def _soaked(scene: Scene, seconds: float) -> list[Figure]:
     finally:
         scene.tear_down()
     return [*_of_claims(scene, faults, seconds), *_of_processes(looks)]
+
+
+def _lost_its_cluster(scene: Scene, worker: int) -> bool:
+    """Whether a worker ended for the reason for which it may, by the log of the stage."""
+    ends = [line for line in scene.stage.said().splitlines() if f" {worker} stream.process" in line]
+    return any("has lost its cluster" in line for line in ends)
 
 
 def _look(looks: dict[str, list[Held]], processes: dict[str, int]) -> None:
