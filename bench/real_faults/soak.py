@@ -1,8 +1,8 @@
 """`claimstream bench soak`: random faults for as long as one likes; nothing is lost, and nothing grows.
 
 One stage of two workers lives through all of it. Faults end workers, but one of them is spared: its memory, threads and
-file descriptors, and the supervisor's, are looked at whenever all claims are answered. Should its client lose the cluster
-for good (`stream/client_watch.py`), its successor is looked at from then on.
+file descriptors, and the supervisor's, are looked at whenever all claims are answered. Should its client lose the
+cluster for good (`stream/client_watch.py`), the other worker is spared from then on.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ def _soaked(scene: Scene, seconds: float) -> list[Figure]:
             faults += 1
             time.sleep(_REST)
             scene.await_calm(_CALM_SECONDS)
-            if scene.stage.workers()[:1] != [spared] and _lost_its_cluster(scene, spared):
-                spared = scene.stage.workers()[0]
+            if (eldest := scene.stage.workers()[0]) != spared:
+                scene.expect(
+                    _lost_its_cluster(scene, spared), f"the spared worker ended in {strike.__name__}"
+                )
+                spared = eldest
                 looks["worker"].clear()
-            scene.expect(
-                scene.stage.workers()[:1] == [spared], f"the spared worker ended in {strike.__name__}"
-            )
             if scene.complaints:
                 break
             _look(looks, {"worker": spared, "supervisor": scene.stage.pid})
