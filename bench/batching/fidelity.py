@@ -178,9 +178,9 @@ def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
     """From claims that came one by one, and rounds of too many claims, of fewer evenly, and of as many in bursts."""
     transport = statistics.median(alone.ages().quantiles())
     steady = [(run, run.way(transport)) for _, run, _ in found]
-    ways = [Way(transport, Course.steady(run.ages().gaps(transport))) for _, run, _ in found]
-    floods = [(run, way) for (run, _, _), way in zip(found, ways, strict=True)]
-    bursts = [(run, way) for (_, _, run), way in zip(found, ways, strict=True)]
+    bursts = [(run, run.way(transport)) for _, _, run in found]
+    # Their own ages are those of a backlog, which the simulator makes itself.
+    floods = [(flood, Way(transport, Course.steady(run.ages().gaps(transport)))) for flood, run, _ in found]
     return [
         _throughput_error(floods),
         _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
