@@ -300,7 +300,9 @@ class ClaimConsumer:
         try:
             answers = self._client.committed(asked, self._patience)
         except KafkaException as error:
-            self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
+            before, self._patience = self._patience, min(2 * self._patience, _LONGEST_PATIENCE)
+            if before < self._patience == _LONGEST_PATIENCE:
+                log.warning("partitions %s are not read yet: their offsets are undecided", partitions)
             self._report([error.args[0]])
             return
         self._patience = _FIRST_PATIENCE

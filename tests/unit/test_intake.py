@@ -42,10 +42,13 @@ def test_what_was_held_of_many_partitions_is_let_go_in_portions_that_fit(
     assert all(stage.consumer.standing[partition].offset == 200 for partition in MANY)
 
 
-def test_a_partition_is_not_read_while_it_is_not_known_what_was_completed_of_it() -> None:
+def test_a_partition_is_not_read_while_it_is_not_known_what_was_completed_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stage = Stage()
     not_known_yet(stage)
     stage.run(10)
+    assert caplog.text.count("their offsets are undecided") == 1
     assert stage.consumer.stopped == set(MANY)
     assert len(stage.consumer.records) == 200 * len(MANY)
     stage.consumer.silent = False
