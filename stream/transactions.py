@@ -136,8 +136,7 @@ class TransactionalProducer:
         """Whether nothing more goes into the open transaction."""
         return self._limits.share(self._open) >= 1.0
 
-    def reaches_cluster(self, topic: str) -> bool:  # noqa: ARG002 - nothing is asked
-        """What cannot be committed leads to a new client anyway."""
+    def reaches_cluster(self, topic: str) -> bool:  # noqa: ARG002 - what fails to commit leads to a new client
         return True
 
     def open(self) -> None:
