@@ -34,6 +34,7 @@ def measure(
     strikes: int = 0,
     only: Sequence[str] = (),
     minutes: float = float("inf"),
+    patience: float = 1.0,
 ) -> list[Figure]:
     """`rounds` over the faults, each struck `strikes` times in one. Quick: one strike of a kill.
 
@@ -46,7 +47,8 @@ def measure(
     try:
         for fault, mode, seed in _plan(faults, rounds):
             if (fault.name, mode, seed) not in done and time.monotonic() < until:
-                _done(fault, mode, seed, strikes or (1 if quick else _STRIKES), clusters, journal)
+                struck = strikes or (1 if quick else _STRIKES)
+                _done(fault, mode, seed, struck, patience, clusters, journal)
     finally:
         clusters.close()
     names = {fault.name for fault in faults}
@@ -68,11 +70,20 @@ def _plan(faults: Sequence[Fault], rounds: int) -> Iterator[tuple[Fault, str, in
                 yield fault, mode, seed
 
 
-def _done(fault: Fault, mode: str, seed: int, strikes: int, clusters: Clusters, journal: Journal) -> None:
+def _done(
+    fault: Fault, mode: str, seed: int, strikes: int, patience: float, clusters: Clusters, journal: Journal
+) -> None:
     folder = Path(tempfile.mkdtemp(prefix="claimstream-fault-"))
     try:
         trial = run(
-            fault, mode, clusters.get(fault.cluster), folder, seed=seed, strikes=strikes, thorough=True
+            fault,
+            mode,
+            clusters.get(fault.cluster),
+            folder,
+            seed=seed,
+            strikes=strikes,
+            patience=patience,
+            thorough=True,
         )
     except UnavailableError as error:
         click.echo(f"{fault.name}: left out, {error}", err=True)

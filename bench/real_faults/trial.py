@@ -77,9 +77,13 @@ def run(
     *,
     seed: int,
     strikes: int = 1,
+    patience: float = 1.0,
     thorough: bool = False,
 ) -> Trial:
-    """A stage of its own, struck `strikes` times at moments drawn from `seed`. Logs stay in `folder`."""
+    """A stage of its own, struck `strikes` times at moments drawn from `seed`. Logs stay in `folder`.
+
+    `patience`: it may take so many times as long to recover.
+    """
     scene = Scene(
         cluster,
         mode,
@@ -98,7 +102,7 @@ def run(
     try:
         scene.set_up()
         while len(recovered) < strikes:
-            recovered.append(_struck(fault, scene))
+            recovered.append(_struck(fault, scene, patience))
         finding = _ended(scene)
     except (NeverError, KafkaException, FatalError) as error:
         scene.complaints.append(f"{type(error).__name__}: {error}")
@@ -108,13 +112,13 @@ def run(
     return _judged(fault, scene, seed, recovered, finding)
 
 
-def _struck(fault: Fault, scene: Scene) -> float:
+def _struck(fault: Fault, scene: Scene, patience: float) -> float:
     time.sleep(scene.random.uniform(_FIRST, _LAST))
     struck = time.monotonic()
     fault.strike(scene)
     # What a fault does may show only after it.
     time.sleep(_LINGER)
-    scene.await_calm(fault.within)
+    scene.await_calm(patience * fault.within)
     return scene.flow.late_since(struck)
 
 

@@ -51,6 +51,11 @@ _LONG = {_REAL: "real_faults.figures", _SOAK: "real_faults.soak"}
 @click.option("--strikes", type=click.IntRange(min=1), help="With --real: strikes of a fault in a round.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="How long `soak` takes, or --real at most.")
 @click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    help="With --real: so many times as long to recover; a busy machine.",
+)
+@click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
 )
 def command(name: str, json_file: Path | None, plots: Path, *, quick: bool, real: bool, **given: Any) -> None:
@@ -72,7 +77,7 @@ def _check_options(name: str, given: Mapping[str, Any]) -> None:
     allowed = {
         "faults": {"seeds", "first"},
         "delivery": {"rounds"},
-        _REAL: {"only", "rounds", "strikes", "minutes"},
+        _REAL: {"only", "rounds", "strikes", "minutes", "patience"},
         _SOAK: {"minutes"},
     }
     for option in given.keys() - allowed.get(name, set()):
