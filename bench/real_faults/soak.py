@@ -123,8 +123,8 @@ def _soaked(scene: Scene, seconds: float) -> list[Figure]:
 
 def _lost_its_cluster(scene: Scene, worker: int) -> bool:
     """Whether a worker ended for the reason for which it may, by the log of the stage."""
-    ends = [line for line in scene.stage.said().splitlines() if f" {worker} stream.process" in line]
-    return any("has lost its cluster" in line for line in ends)
+    said = (line for line in scene.stage.said().splitlines() if f" {worker} stream." in line)
+    return any("has lost its cluster" in line for line in said)
 
 
 def _look(looks: dict[str, list[Held]], processes: dict[str, int]) -> None:
