@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -385,12 +385,12 @@ def _client_watch(
 ) -> ClientWatch | None:
     if not surroundings.forgetful:
         return None
-    topic = settings.kafka.topics.input
-    reach: dict[str, Callable[[], bool]] = {
+    topics = settings.kafka.topics
+    reach = {
         "consumer": consumer.reaches_cluster,
-        "producer": partial(producer.reaches_cluster, topic),
+        "producer": lambda: producer.reaches_cluster(topics.output),
     }
-    anew = partial(cluster_answers, lambda: surroundings.consumer(member_options(settings)), topic)
+    anew = partial(cluster_answers, lambda: surroundings.consumer(member_options(settings)), topics.input)
     return ClientWatch(reach, anew, clock)
 
 

@@ -67,7 +67,10 @@ class Sender(Protocol):
         """Whether no further shipment should come for now."""
 
     def reaches_cluster(self, topic: str) -> bool:
-        """Whether its client can ask for metadata, such as of this topic; from any thread."""
+        """Whether its client can ask for metadata of a topic that it writes to; from any thread.
+
+        A broker may create a topic that a producer asks for.
+        """
 
     def open(self) -> None:
         """Before the first shipment, and before the group is joined."""
