@@ -11,16 +11,17 @@ from itertools import islice
 from typing import Any
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer
 
 import schemas
+from bench.real_faults.answers import LOST, Answers
 from stream.audit import Topics
 from stream.codec import Encoder
 from stream.publishing import generate
 
 # Nobody waits longer than this while all is well; a claim that does is late.
 FRESH = 1.0
-_TICK, _LOOK, _LOST = 0.02, 2.0, 20.0
+_TICK = 0.02
 _BLOCK = 2_000
 _HEADER_BYTES = 10
 
@@ -145,7 +146,7 @@ class Flow:
         """
         if len(self._producer) == 0 or self.published != self._stands_at:
             self._stands_at, self._stands_since = self.published, now
-        elif now - self._stands_since > _LOST:
+        elif now - self._stands_since > LOST:
             self._producer.purge()
             self._producer = self._new_producer()
             self._stands_since = now
@@ -162,46 +163,15 @@ class Flow:
                 self._waiting[place] = time.monotonic()
 
     def _watch(self) -> None:
-        consumer = Consumer(
-            {
-                **self._client,
-                "group.id": "faults-watch",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 20,
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
-        places: list[TopicPartition] = []
-        next_look = 0.0
+        answers = Answers(self._client, self._topics)
         while not self._ended.is_set():
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK
-                if fresh := self._unseen(consumer, places):
-                    consumer.incremental_assign(fresh)
-                    places += fresh
-            for message in consumer.consume(500, _TICK):
-                if message.error() is None:
-                    self._answer(message)
+            for message in answers.read():
+                self._answer(message)
             if self._stopping.is_set():
                 self._producer.poll(0)
             if self.age() > FRESH:
                 self._late_at = time.monotonic()
-        consumer.close()
-
-    def _unseen(self, consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
-        """Partitions of results and dead letters that are not read yet; none while nobody tells."""
-        known = {(place.topic, place.partition) for place in places}
-        try:
-            return [
-                TopicPartition(topic, number, OFFSET_BEGINNING)
-                for topic in (self._topics.scores, self._topics.dead_letters)
-                for number in consumer.list_topics(topic, timeout=1.0).topics[topic].partitions
-                if (topic, number) not in known
-            ]
-        except KafkaException:
-            return []
+        answers.close()
 
     def _answer(self, message: Message) -> None:
         place = _source(message) if message.topic() == self._topics.scores else _origin(message)
