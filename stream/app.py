@@ -21,7 +21,7 @@ from stream.backoff import Backoff
 from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batching import Batcher
 from stream.claim_schemas import claim_decoder
-from stream.client_watch import ClientWatch, cluster_answers
+from stream.client_watch import ClientWatch, cluster_answers, patience_for
 from stream.clients import begins_at_end, consumer_options
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, sample_claims
@@ -390,8 +390,9 @@ def _client_watch(
         "consumer": consumer.reaches_cluster,
         "producer": lambda: producer.reaches_cluster(topics.output),
     }
-    anew = partial(cluster_answers, lambda: surroundings.consumer(member_options(settings)), topics.input)
-    return ClientWatch(reach, anew, clock)
+    options = member_options(settings)
+    anew = partial(cluster_answers, partial(surroundings.consumer, options), topics.input)
+    return ClientWatch(reach, anew, patience_for(options), clock)
 
 
 def _speeds(settings: Settings) -> Speeds:

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.clock import Clock
 from stream.errors import FatalError
 
 _EVERY = 5.0
 _ANSWER_SECONDS = 1.0
-# Longer than a client waits between two tries to connect (`reconnect.backoff.max.ms`, 10 s).
-_PATIENCE = 15.0
+_LEAST_PATIENCE = 15.0
 
 
 class Asked(Protocol):
@@ -29,31 +28,53 @@ class Asked(Protocol):
 
 
 def reaches_cluster(client: Asked, topic: str) -> bool:
-    """Whether a client can ask its cluster for metadata; waits a second at most."""
+    """Whether a client knows a broker that it can ask for metadata; waits a second at most.
+
+    An answer that comes later, such as behind that to a long fetch, is none the less on its way.
+    """
     try:
         client.list_topics(topic, _ANSWER_SECONDS)
-    except KafkaException:
-        return False
+    except KafkaException as error:
+        return bool(error.args[0].code() != KafkaError._TRANSPORT)  # noqa: SLF001 - the client's only name for it
     return True
 
 
 def cluster_answers(new_client: Callable[[], Any], topic: str) -> bool:
-    """Whether a new client can."""
-    client = new_client()
+    """Whether a new client is answered."""
     try:
-        return reaches_cluster(client, topic)
+        client = new_client()
+    except KafkaException:
+        return False
+    try:
+        client.list_topics(topic, _ANSWER_SECONDS)
+    except KafkaException:
+        return False
     finally:
         client.close()
+    return True
+
+
+def patience_for(options: Mapping[str, Any]) -> float:
+    """Seconds for which a client of these may be lost: more than it ever waits between two tries to connect."""
+    return max(1.5 * float(options.get("reconnect.backoff.max.ms", 10_000)) / 1_000, _LEAST_PATIENCE)
 
 
 class ClientWatch:
-    """`reach`: whether clients, by what they are for, reach their cluster; `answers`: whether a new one does."""
+    """`reach`: whether clients, by what they are for, reach their cluster; `answers`: whether a new one does.
+
+    `patience`: seconds for which both may be otherwise.
+    """
 
     def __init__(
-        self, reach: Mapping[str, Callable[[], bool]], answers: Callable[[], bool], clock: Clock
+        self,
+        reach: Mapping[str, Callable[[], bool]],
+        answers: Callable[[], bool],
+        patience: float,
+        clock: Clock,
     ) -> None:
         self._reach = reach
         self._answers = answers
+        self._patience = patience
         self._clock = clock
         self._lost_since: dict[str, float] = {}
 
@@ -65,7 +86,7 @@ class ClientWatch:
             return self._clock.now() + _EVERY
         self._lost_since = {name: self._lost_since.get(name, now) for name in lost}
         for name, since in self._lost_since.items():
-            if now - since >= _PATIENCE:
+            if now - since >= self._patience:
                 raise FatalError(
                     f"the {name} has lost its cluster, which answers others: for {now - since:.0f} s it could not ask "
                     "for metadata; a new worker begins with new clients"

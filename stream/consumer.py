@@ -302,7 +302,7 @@ class ClaimConsumer:
         except KafkaException as error:
             before, self._patience = self._patience, min(2 * self._patience, _LONGEST_PATIENCE)
             if before < self._patience == _LONGEST_PATIENCE:
-                log.warning("partitions %s are not read yet: their offsets are undecided", partitions)
+                log.warning("partitions %s are not read yet: their offsets cannot be learned", partitions)
             self._report([error.args[0]])
             return
         self._patience = _FIRST_PATIENCE

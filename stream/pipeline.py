@@ -192,7 +192,8 @@ class Pipeline:
         What was read of the partitions that are `leaving` and is not admitted is given up: intake itself waits for the
         end of the drain and admits nothing.
         """
-        self._give_up(leaving)
+        if leaving:
+            self._give_up(leaving)
         self.batcher.conditions.draining = self.loader.draining = True
         self.producer.hurry(hurried=True)
         self.signals.transactions()

@@ -161,7 +161,7 @@ class Worker:
         return self._ended.wait(timeout)
 
     def stop(self, *, drain: bool = True) -> int:
-        """Leave the group; returns how many claims stay uncommitted, for the next owner to score.
+        """Leave the group; returns how many claims that were taken in stay uncommitted, for the next owner to score.
 
         Reading ends first, so that nothing new comes; scoring and output go on until what was read is delivered;
         then the loops end, and only then the consumer closes, because closing commits and gives the partitions away,

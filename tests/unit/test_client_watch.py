@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.client_watch import ClientWatch, cluster_answers, reaches_cluster
+from stream.client_watch import ClientWatch, cluster_answers, patience_for, reaches_cluster
 from stream.clock import ManualClock
 from stream.errors import FatalError
 
@@ -14,12 +14,14 @@ class Client:
     """Answers, or not."""
 
     def __init__(self) -> None:
-        self.lost = self.closed = False
+        self.lost = self.slow = self.closed = False
 
     def list_topics(self, topic: str, timeout: float) -> None:
         assert (topic, timeout > 0.0) == ("claims", True)
         if self.lost:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        if self.slow:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     def close(self) -> None:
         self.closed = True
@@ -35,7 +37,8 @@ class Scene:
             "consumer": lambda: reaches_cluster(self.consumer, "claims"),
             "producer": lambda: reaches_cluster(self.producer, "claims"),
         }
-        self.watch = ClientWatch(reach, lambda: cluster_answers(lambda: self.new, "claims"), self.clock)
+        answers = lambda: cluster_answers(lambda: self.new, "claims")  # noqa: E731
+        self.watch = ClientWatch(reach, answers, patience_for({}), self.clock)
 
     def pass_(self, seconds: float) -> None:
         until = self.clock.now() + seconds
@@ -57,6 +60,22 @@ def test_a_client_that_is_lost_while_others_are_answered_ends_the_worker(name: s
         scene.pass_(3_600)
     assert 15.0 <= scene.clock.now() - began <= 25.0
     assert scene.new.closed
+
+
+def test_a_client_that_is_answered_late_is_not_lost() -> None:
+    scene = Scene()
+    scene.consumer.slow = scene.producer.slow = True
+    scene.pass_(3_600)
+
+
+def test_a_cluster_that_answers_nobody_proves_nothing() -> None:
+    scene = Scene()
+    scene.producer.lost = scene.new.slow = True
+    scene.pass_(3_600)
+
+
+def test_no_client_is_lost_while_it_may_still_wait_to_connect() -> None:
+    assert (patience_for({}), patience_for({"reconnect.backoff.max.ms": "60000"})) == (15.0, 90.0)
 
 
 def test_a_cluster_that_is_away_is_waited_for_and_its_return_as_well() -> None:
