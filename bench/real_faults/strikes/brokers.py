@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -89,20 +88,9 @@ def _has_lost(proxy: KafkaProxy, answers: int) -> bool:
 
 def coordinator_dies(scene: Scene) -> None:
     """The broker that coordinates the group is killed, and comes back later."""
-    _bounced(scene, _coordinator(scene, f"group-{scene.topics.claims}"))
-
-
-def _coordinator(scene: Scene, group: str) -> int:
-    """The broker's number; none answers for a moment after another strike."""
-    found: list[int] = []
-
-    def told() -> bool:
-        with suppress(KafkaException):
-            found.append(scene.admin.describe_consumer_groups([group])[group].result(_ANSWER).coordinator.id)
-        return bool(found)
-
-    await_that(told, "the group has a coordinator", 3 * _ANSWER)
-    return found[0]
+    group = f"group-{scene.topics.claims}"
+    found = scene.admin.describe_consumer_groups([group])[group].result(_ANSWER)
+    _bounced(scene, found.coordinator.id)
 
 
 def transaction_coordinator_dies(scene: Scene) -> None:
