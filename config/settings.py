@@ -134,6 +134,11 @@ class Limits(Section):
         "is started again. At least twice latency.drain_timeout_s is waited.",
     )
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """The same as `bytes_in_flight_mb`, in bytes."""
+        return int(self.bytes_in_flight_mb * 1_000_000)
+
 
 class Cache(Section):
     """Where models come from and are kept. RAM and Redis are one pool for all workers of an instance."""

@@ -162,7 +162,7 @@ def build_worker(
         turns=Turns(_SMALL_BATCH),
         bounds=Bounds(
             claims=limits.claims_in_flight,
-            bytes=int(limits.bytes_in_flight_mb * 1_000_000),
+            bytes=limits.bytes_in_flight,
             output_claims=2 * limits.poll_max_claims,
             ahead=settings.batching.size_max,
             budget=rooms.budget,
@@ -329,7 +329,7 @@ def _consumer(
         settings.limits.poll_max_claims,
         _POLL_WAIT,
         min(_LONGEST_COALESCE, 0.15 * rooms.budget),
-        int(_HELD_SHARE * settings.limits.bytes_in_flight_mb * 1_000_000),
+        int(_HELD_SHARE * settings.limits.bytes_in_flight),
     )
     wrapped.append(
         ClaimConsumer(
@@ -360,7 +360,7 @@ def _producer(
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
     options["batch.size"] = min(int(options.get("batch.size", _CLIENTS_BATCH_BYTES)), smallest)
-    byte_limit = int(settings.limits.bytes_in_flight_mb * 1_000_000)
+    byte_limit = settings.limits.bytes_in_flight
     if settings.kafka.delivery == "at_least_once":
         return ClaimProducer(surroundings.producer(options), queue_limit, byte_limit)
     return TransactionalProducer(
@@ -383,7 +383,7 @@ def _producer(
 def _client_watch(
     settings: Settings, consumer: ClaimConsumer, producer: Sender, surroundings: Surroundings, clock: Clock
 ) -> ClientWatch | None:
-    if not surroundings.forgetful:
+    if not surroundings.watched:
         return None
     topics = settings.kafka.topics
     reach = {

@@ -12,7 +12,6 @@ from stream.batch_sizer import DeviceLoad
 # Memory presses when so much of it is taken.
 _AMPLE = 0.9
 
-
 AHEAD = "ahead"
 
 

@@ -42,13 +42,15 @@ class Shipment:
     deadline: float = float("-inf")
     waiting: int = 0
 
+    @property
+    def load(self) -> Load:
+        """What it comes to."""
+        return Load(len(self.messages), self.size)
+
 
 def load_of(shipments: Iterable[Shipment]) -> Load:
     """What they come to, together."""
-    load = Load()
-    for shipment in shipments:
-        load += Load(len(shipment.messages), shipment.size)
-    return load
+    return sum((shipment.load for shipment in shipments), Load())
 
 
 class Sender(Protocol):

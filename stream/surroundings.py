@@ -17,7 +17,7 @@ from stream.worker import Moved
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`forgetful`: clients may forget their cluster, and are watched for that."""
+    """`watched`: clients may lose their cluster for good, as real ones do."""
 
     consumer: Callable[[dict[str, Any]], Any] = Consumer
     producer: Callable[[dict[str, Any]], Any] = Producer
@@ -25,4 +25,4 @@ class Surroundings:
     moved: Callable[[], Moved] = threading.Event
     end: Callable[[str], None] = end_process
     occupancy: Callable[[str], SeesOccupancy] = Occupancy
-    forgetful: bool = True
+    watched: bool = True

@@ -226,8 +226,8 @@ class TransactionalProducer:
                     self._kept_back = False
                 self._gathered.popleft()
                 self._sent.append(shipment)
-                self._waiting -= load_of([shipment])
-                self._open += load_of([shipment])
+                self._waiting -= shipment.load
+                self._open += shipment.load
                 self._deadline = max(self._deadline, shipment.deadline)
                 self._doubt = hand_over(client, shipment)
             except KafkaException as error:

@@ -4,8 +4,8 @@ The simulator is told what cannot be chosen and was measured in the very run tha
 much slower batches were and how soon the next could begin, how long delivery took, and how old claims were when they
 were read. What it is not told is how long they wait then, and in which batches they are scored.
 
-While claims lie in the log because the stage is behind, their age says more of it than of their way. So claims that
-come in bursts, and more than can be scored, are read as those of the same round are that come evenly.
+While claims lie in the log because the stage is behind, their age says more of it than of their way. So more than can
+be scored are read as those of the same round are that come evenly.
 """
 
 from __future__ import annotations
@@ -287,6 +287,8 @@ class Notes:
     def told(self) -> Floats:
         """`Run.batches`, of those that began since the first page."""
         found = self._batches
+        if not found:
+            raise RuntimeError("the stage told of no batch")
         return np.array([(at, *found[at]) for at in sorted(found) if at >= self.pages[0][0]])
 
 

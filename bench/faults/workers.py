@@ -151,7 +151,7 @@ class Place:
             lambda: Blocking(self._driver, process),
             lambda _: self._end(process),
             lambda _: Unoccupied(),
-            forgetful=False,
+            watched=False,
         )
         worker, _ = build_worker(settings, self._stage.shape(), rooms, loader, surroundings, self.number)
         for loop in loops:

@@ -168,7 +168,8 @@ class DeviceTier:
             self._reserved.pop(room, None)
             self._uncached.pop(room, None)
             # Where a second load of the version was faster, this one's goes with its lease.
-            cache = room.cached and release.key not in self._slots
+            room.outrun = release.key in self._slots
+            cache = room.cached and not room.outrun
             cached, victims = self._admit(release, model.bytes) if cache else (False, [])
             slot = Slot(release.key, model, model.bytes, free, self._now(), seconds)
             lease = Lease(self, slot, cached=cached, source=source)
@@ -196,7 +197,7 @@ class DeviceTier:
             model = self.build(release, content)
             lease = room.fill(model, _nothing, self.name, self._now() - started)
         lease.release()
-        if not lease.cached:
+        if not lease.cached and not room.outrun:
             raise NoRoomError(f"{release.key}: its {model.bytes} bytes would push out what is worth more")
 
     def evict(self, key: VersionKey) -> bool:
@@ -259,12 +260,16 @@ class DeviceTier:
 
 
 class Reservation:
-    """Room on the device for one load; given back at the end of the `with` block unless it was filled."""
+    """Room on the device for one load; given back at the end of the `with` block unless it was filled.
+
+    `outrun`: when it was, another load of the version had been faster.
+    """
 
     def __init__(self, tier: DeviceTier, release: Release, *, cached: bool) -> None:
         self._tier = tier
         self.release = release
         self.cached = cached
+        self.outrun = False
 
     def fill(self, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
         """The load came through, from `source`; `free` lets go of what the weights are views of."""
