@@ -212,3 +212,20 @@ def test_a_model_that_goes_between_look_and_lease_is_not_given() -> None:
     tier._slots = Late(tier._slots)
     assert tier.lease(release.key) is None
     assert (len(freed), tier.used()) == (1, 0)
+
+
+def test_a_version_that_another_load_put_there_first_is_stored() -> None:
+    tier, release, content = device(), *make_release("model", "1.0.0", {"weights.bin": SIZE})
+    slow = tier.build
+
+    def outrun(release: Release, content: Any) -> Any:
+        tier.build = slow
+        tier.store(release, content, Unhurried())
+        tier.evict(release.key)
+        tier.store(release, content, Unhurried())
+        return slow(release, content)
+
+    tier.build = outrun
+    tier.store(release, content, Unhurried())
+    assert [entry.key for entry in tier.entries()] == [release.key]
+    assert tier.used() == SIZE
