@@ -5,7 +5,8 @@ serving the oldest first would make every claim a little late: batches stay smal
 due, small batches score too few claims a second, and the next claims are almost due again. So the oldest are given up,
 as many as it takes for a batch that is large enough:
 
-- Batches of n, one after the other, keep up with `rate` when each takes fixed / (1 - each * rate).
+- Batches of n, one after the other, keep up with `rate` when each takes fixed / (1 - each * rate); where other lanes
+  take their turns in between, when it takes what comes in such a round.
 - Where no size keeps up, the most claims are on time when each batch takes all that are younger than A, and ends just
   when the oldest of them is due: A + fixed + each * rate * A = budget.
 """
@@ -48,13 +49,38 @@ class Wait:
     until: float
 
 
+class Demand(NamedTuple):
+    """What lanes take of the device.
+
+    `busy`: the share of its time that their claims take by themselves; `fixed`: what one batch of each takes beside.
+    """
+
+    fixed: float = 0.0
+    busy: float = 0.0
+
+    def plus(self, other: Demand) -> Demand:
+        return Demand(self.fixed + other.fixed, self.busy + other.busy)
+
+    def less(self, other: Demand) -> Demand:
+        return Demand(max(self.fixed - other.fixed, 0.0), max(self.busy - other.busy, 0.0))
+
+
+NO_DEMAND = Demand()
+
+
+def demand(curve: LatencyCurve, rate: float, budget: float) -> Demand:
+    """Of a lane to which `rate` claims a second come. It needs no more batches than it gets claims."""
+    return Demand(curve.fixed * min(rate * budget, 1.0), curve.each * rate)
+
+
 class Situation(NamedTuple):
     """What decides beside the lane. Times in seconds.
 
     `budget` from when a claim comes to the end of its forward; `delivery` from there to acknowledgement. `curve` and
     `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. What is spent
     for others allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
-    `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed. `spare`: late claims are
+    `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed; `others`: what these
+    take of the device; `now_or_late`: these will not leave it another time. `spare`: late claims are
     set aside; otherwise all are served by deadline. `give_up`: so are those that are predicted to be late; otherwise
     only those that are late already and do not fit. `crowded`: so much is set aside that it has to go first.
     """
@@ -66,6 +92,8 @@ class Situation(NamedTuple):
     margin: float = 0.0
     reserve: float = 0.0
     cap: float = math.inf
+    others: Demand = NO_DEMAND
+    now_or_late: bool = False
     spare: bool = True
     give_up: bool = True
     crowded: bool = False
@@ -119,7 +147,7 @@ def _perhaps_wait(
             return Close(Portion(portion.skip, portion.count, room), CloseReason.IDLE)
     if portion.count * (gap + at.curve.each) >= at.curve.fixed:
         return Close(portion, CloseReason.IDLE)
-    if gap >= slack - at.curve.seconds(portion.count + 1):
+    if at.now_or_late or gap >= slack - at.curve.seconds(portion.count + 1):
         return Close(portion, CloseReason.DEADLINE)
     # Once nobody has come for so long, waiting no longer pays.
     silent = now - lane.silence + at.curve.fixed / portion.count - at.curve.each
@@ -134,7 +162,9 @@ def _all_in_turn(at: Situation, count: int, slack: float) -> Close:
     return Close(Portion(0, enough), CloseReason.LATE)
 
 
-def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int, budget: float) -> bool:
+def worth_giving_up(
+    curve: LatencyCurve, margin: float, rate: float, most: int, budget: float, others: Demand = NO_DEMAND
+) -> bool:
     """Whether so much of the device is taken that being late would last, and it is known well enough who will be late.
 
     Behind by some claims, a device that is busy for a share s of the time makes 1 / (1 - s) times as many late until
@@ -143,7 +173,7 @@ def worth_giving_up(curve: LatencyCurve, margin: float, rate: float, most: int, 
     device is goes by the largest batches for which a claim can wait as long as they take.
     """
     largest = min(most, max(curve.fitting(0.5 * budget), 1))
-    return margin <= _SURE and rate * curve.seconds(largest) > _CALM * largest
+    return margin <= _SURE and rate * curve.seconds(largest) > (_CALM - others.busy) * largest
 
 
 def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situation) -> Portion:
@@ -151,18 +181,21 @@ def _give_up(lane: LaneView, start: float, hopeless: int, most: int, at: Situati
     rest = lane.deadlines[hopeless:] - start
     room = (rest - at.curve.fixed) / at.curve.each if at.curve.each > 0.0 else np.full(len(rest), np.inf)
     counts = np.minimum(room, np.minimum(np.arange(len(rest), 0, -1), most)).astype(np.int64)
-    wanted = at.curve.fitting(worth_waiting_for(at.curve, lane.rate, at.budget, most))
+    wanted = at.curve.fitting(worth_waiting_for(at.curve, lane.rate, at.budget, most, at.others))
     enough = counts >= wanted
     skip = int(enough.argmax()) if enough.any() else int(counts.argmax())
     return Portion(hopeless + skip, max(int(counts[skip]), 1))
 
 
-def worth_waiting_for(curve: LatencyCurve, rate: float, budget: float, most: int) -> float:
+def worth_waiting_for(
+    curve: LatencyCurve, rate: float, budget: float, most: int, others: Demand = NO_DEMAND
+) -> float:
     """Seconds of the batch for which older claims are given up: the shortest that keeps up, or is as good as any, or
-    the best on time.
+    the best on time. To keep up, a batch of each lane scores what comes to it while they all have theirs.
     """
     busy = curve.each * rate
-    keeps_up = curve.fixed / (1.0 - busy) if busy < 1.0 else math.inf
+    free = 1.0 - busy - others.busy
+    keeps_up = curve.fixed + busy * (curve.fixed + others.fixed) / free if free > 0.0 else math.inf
     oldest = max(budget - curve.fixed, 0.0) / (1.0 + busy)
     return min(keeps_up, curve.fixed + busy * oldest, curve.fixed / _FIXED_SHARE, curve.seconds(most))
 

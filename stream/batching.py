@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,21 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from models import ModelIdentity
-from stream.batch_policy import Close, Situation, Wait, decide, worth_giving_up
+from stream.batch_policy import (
+    NO_DEMAND,
+    Close,
+    Demand,
+    Situation,
+    Wait,
+    decide,
+    demand,
+    worth_giving_up,
+    worth_waiting_for,
+)
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel, LatencyCurve
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
+from stream.lane_order import Standing, turns
 from stream.lanes import Lanes, LaneView, Portion
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
@@ -126,8 +138,7 @@ class Batcher:
         views = self._lanes.views(now)
         self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
         mine = [view for view in views if view.lane not in self.lacking and self.is_slow(view.lane) == slow]
-        for view, cap in self._in_order(mine, now):
-            at = self._situation(view, cap, now)
+        for view, at in self._in_order(mine, now, self._demands(now, slow=slow)):
             decision = decide(view, at, now)
             if isinstance(decision, Wait):
                 until = min(until, decision.until)
@@ -199,27 +210,51 @@ class Batcher:
             self._report(lane, views.get(lane), latest) for lane in sorted({*views, *list(self._costs)})
         )
 
-    def _in_order(self, views: list[LaneView], now: float) -> list[tuple[LaneView, float]]:
-        """The lanes, most urgent first, each with the seconds that the others leave it."""
+    def _in_order(
+        self, views: list[LaneView], now: float, demands: Mapping[int, Demand]
+    ) -> list[tuple[LaneView, Situation]]:
+        """The lanes, whoever goes first first, each with what decides about it."""
+        every = functools.reduce(Demand.plus, demands.values(), NO_DEMAND)
+        found = [self._situation(view, every.less(demands.get(view.lane, NO_DEMAND)), now) for view in views]
         if len(views) < 2:
-            return [(view, math.inf) for view in views]
-        entries = [(self._latest_start(view, now), self._head_start(view.lane), view) for view in views]
-        entries.sort(key=lambda entry: (entry[0] - entry[1], entry[2].deadline - entry[1]))
-        return [(view, _left(entries, view, ahead) - now) for _, ahead, view in entries]
+            return list(zip(views, found, strict=True))
+        standings = [self._standing(view, at, now) for view, at in zip(views, found, strict=True)]
+        order = turns(standings, now, self._rules.budget)
+        return [
+            (views[turn.place], found[turn.place]._replace(cap=turn.cap, now_or_late=turn.now_or_late))
+            for turn in order
+        ]
+
+    def _demands(self, now: float, *, slow: bool) -> dict[int, Demand]:
+        """What each of the lanes takes that share a scoring loop; nothing is said of a single one."""
+        if len(self._lanes) < 2:
+            return {}
+        return {
+            lane: demand(self._cost(lane).curve, rate, self._rules.budget)
+            for lane, rate in self._lanes.rates(now).items()
+            if self.is_slow(lane) == slow
+        }
+
+    def _standing(self, view: LaneView, at: Situation, now: float) -> Standing:
+        ready = now + at.delivery
+        first = int(view.deadlines.searchsorted(ready + at.curve.seconds(1)))
+        count = min(view.waiting - first, at.sizes.most)
+        start = view.deadlines.item(first) - at.delivery - at.curve.seconds(count) if count else math.inf
+        in_turn = bool(first) and not at.spare
+        worth = worth_waiting_for(at.curve, view.rate, at.budget, at.sizes.most, at.others)
+        return Standing(
+            start,
+            start < now or at.crowded or in_turn,
+            min(worth, 0.5 * self._rules.budget),
+            view.since,
+            self._head_start(view.lane),
+        )
 
     def _head_start(self, lane: int) -> float:
         starts = self._rules.head_starts
         return max((starts.get(name, 0.0) for name in self._models.names(lane)), default=0.0)
 
-    def _latest_start(self, view: LaneView, now: float) -> float:
-        """When the first of its claims that can be on time has to begin; infinity where none can."""
-        if self._crowded(view, now):
-            return view.deadline
-        latest = view.deadlines - (self.conditions.delivery + self._cost(view.lane).curve.seconds(1))
-        place = int(latest.searchsorted(now))
-        return float(latest[place]) if place < len(latest) else math.inf
-
-    def _situation(self, view: LaneView, cap: float, now: float) -> Situation:
+    def _situation(self, view: LaneView, others: Demand, now: float) -> Situation:
         rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
         sizes, budget = self._sizes(view.lane, view.rate), min(rules.budget, view.left) - conditions.delivery
         return Situation(
@@ -229,9 +264,9 @@ class Batcher:
             conditions.delivery,
             cost.margin,
             conditions.reserve,
-            cap,
+            others=others,
             spare=rules.spare,
-            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most, budget),
+            give_up=worth_giving_up(cost.curve, cost.margin, view.rate, sizes.most, budget, others),
             crowded=self._crowded(view, now),
             draining=conditions.draining,
         )
@@ -320,9 +355,3 @@ class Batcher:
             predicted,
             actual,
         )
-
-
-def _left(entries: Sequence[tuple[float, float, LaneView]], view: LaneView, ahead: float) -> float:
-    """When the first of the other lanes has to begin whose head start is no smaller."""
-    starts = [start for start, other, each in entries if each is not view and other >= ahead]
-    return min(starts, default=math.inf)

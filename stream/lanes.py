@@ -162,6 +162,10 @@ class Lane:
         """Whether claims come here from now on; one that was on its way may still come."""
         self._serving = serving
 
+    def rate(self, now: float) -> float:
+        """Claims a second that come."""
+        return self._rate.at(now)
+
     def view(self, now: float) -> LaneView:
         late = self._aside.moments
         return LaneView(
@@ -182,6 +186,9 @@ class Lanes:
     def __init__(self, count: int = 0) -> None:
         self._lanes = [Lane(number) for number in range(count)]
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
 
     def add(self) -> None:
         """One more lane, for one more version."""
@@ -208,6 +215,11 @@ class Lanes:
         with self._lock:
             return self._lanes[lane].empty()
 
+    def queued(self) -> int:
+        """Rows that wait or are set aside in all lanes."""
+        with self._lock:
+            return sum(map(len, self._lanes))
+
     def aside(self) -> int:
         """Rows set aside in all lanes."""
         with self._lock:
@@ -220,6 +232,11 @@ class Lanes:
         """
         with self._lock:
             return min((lane.waiting for lane in self._lanes if lane.in_use), default=0)
+
+    def rates(self, now: float) -> dict[int, float]:
+        """Claims a second that come to each lane in use."""
+        with self._lock:
+            return {number: lane.rate(now) for number, lane in enumerate(self._lanes) if lane.in_use}
 
     def views(self, now: float) -> list[LaneView]:
         """The lanes in which something waits."""

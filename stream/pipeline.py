@@ -281,12 +281,14 @@ class Pipeline:
         conditions = self.batcher.conditions
         conditions.expect_delivery(self.delivery.typical, self.delivery.predicted, self.bounds.budget)
         claims, memory = self._fills()
+        # Of what waits to be scored smaller batches would only make more.
+        scored = 1.0 - min(self.lanes.queued() / max(self.arena.in_flight, 1), 1.0)
         conditions.pressure = self.pressure.update(
             {
                 "output": max(self.outbox.fill, self.producer.fill),
                 "delivery": slowness(self.delivery.predicted, self.bounds.budget),
-                "claims": claims,
-                "memory": memory,
+                "claims": claims * scored,
+                "memory": memory * scored,
                 "host": scarcity(self._readings.host),
                 "device": scarcity(self._readings.device),
             },

@@ -11,6 +11,7 @@ from bench.batching.simulator import Reading, World, simulate
 from stream.batching import BatchingRules
 from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Steps, poisson_times, times_within
+from stream.publishing.workload import Mix, workload
 
 # What a worker holds unless told otherwise.
 READING = Reading(claims=16_384, ahead=LARGEST, poll=2_000, coalesce=0.003)
@@ -41,14 +42,21 @@ class Overload:
     least: float
 
 
-def overload(curve: LatencyCurve, budget: float, course: Course, reading: Reading = READING) -> Overload:
-    """One overload and its aftermath, from seed 1."""
+def overload(
+    curve: LatencyCurve,
+    budget: float,
+    course: Course,
+    reading: Reading = READING,
+    shares: tuple[float, ...] = (1.0,),
+) -> Overload:
+    """One overload and its aftermath, from seed 1. `shares` of the claims go to one model each, all as fast."""
     most = LARGEST / curve.seconds(LARGEST)
     rates = np.array([course.overload * most, course.afterwards * capacity(curve, budget)])
     steps = Steps(np.array([course.lasts, 2 * course.rest]), rates)
     times = times_within(poisson_times(iter([steps]), np.random.default_rng(1)), course.lasts + course.rest)
     rules = BatchingRules(LIMITS, budget)
-    served = simulate(times, World((curve,)), rules, reading, {0: curve})
+    claims, curves = workload(times, Mix(lanes=shares), 1), (curve,) * len(shares)
+    served = simulate(claims, World(curves), rules, reading, dict(enumerate(curves)))
     late = times[served.latencies > budget]
     half = course.lasts / 2
     finished = np.count_nonzero((served.finishes > half) & (served.finishes <= course.lasts))

@@ -207,10 +207,13 @@ class _Output:
         self.finishes[rows] = finish
         heapq.heappush(self._due, (finish, len(rows), finish - now))
 
-    def press(self, conditions: Conditions, now: float) -> None:
-        """Tell batching what the stage would."""
+    def press(self, conditions: Conditions, queued: int, now: float) -> None:
+        """Tell batching what the stage would; `queued` claims wait to be scored."""
         conditions.expect_delivery(self._typical.value, self._slow.value, self._budget)
-        parts = {"delivery": slowness(self._slow.value, self._budget), "claims": self.fill}
+        parts = {
+            "delivery": slowness(self._slow.value, self._budget),
+            "claims": (self._held - queued) / self.bound,
+        }
         conditions.pressure = self._pressure.update(parts, now)
 
     def step(self, now: float) -> float:
@@ -328,7 +331,7 @@ class _Scoring:
             return self._free
         aside = self._lanes.aside()
         self._batcher.conditions.crowded = self._crowding.decide(aside / self._output.bound)
-        self._output.press(self._batcher.conditions, now)
+        self._output.press(self._batcher.conditions, self._lanes.queued(), now)
         started = perf_counter()
         choice = self._batcher.next(now)
         spent = perf_counter() - started

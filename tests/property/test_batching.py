@@ -9,7 +9,16 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from stream.batch_policy import Close, Situation, Wait, decide, worth_giving_up, worth_waiting_for
+from stream.batch_policy import (
+    Close,
+    Demand,
+    Situation,
+    Wait,
+    decide,
+    demand,
+    worth_giving_up,
+    worth_waiting_for,
+)
 from stream.batch_sizer import DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import LatencyCurve
 from stream.lanes import LaneView, Portion
@@ -207,6 +216,23 @@ def test_what_is_given_up_for_keeps_up_or_is_the_best_on_time(
     bounded = seconds == pytest.approx(curve.seconds(most)) or seconds == pytest.approx(curve.fixed / 0.15)
     assert keeps_up or in_time or bounded
     assert oldest + seconds <= budget * (1 + 1e-6) or bounded
+
+
+@given(curves, rates, st.floats(0.01, 1.0), st.floats(0, 1.5), st.floats(0, 0.1))
+def test_beside_other_lanes_a_batch_is_worth_as_much_time_or_more(
+    curve: LatencyCurve, rate: float, budget: float, busy: float, fixed: float
+) -> None:
+    alone = worth_waiting_for(curve, rate, budget, 64)
+    beside = worth_waiting_for(curve, rate, budget, 64, Demand(fixed, busy))
+    assert alone <= beside <= curve.seconds(64)
+
+
+def test_lanes_that_keep_up_together_score_what_comes_in_a_round() -> None:
+    one, other = LatencyCurve(0.005, 0.000_1), LatencyCurve(0.002, 0.000_2)
+    first = worth_waiting_for(one, 4_000.0, 10.0, 10_000, demand(other, 1_000.0, 10.0))
+    second = worth_waiting_for(other, 1_000.0, 10.0, 10_000, demand(one, 4_000.0, 10.0))
+    assert one.fitting(first) == pytest.approx(4_000.0 * (first + second), abs=1)
+    assert other.fitting(second) == pytest.approx(1_000.0 * (first + second), abs=1)
 
 
 def test_late_claims_fill_room_that_is_left_and_leave_time_for_who_comes() -> None:

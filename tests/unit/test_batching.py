@@ -136,8 +136,37 @@ def test_a_lane_of_lower_priority_does_not_shorten_batches() -> None:
 def test_a_single_claim_goes_even_when_the_others_cannot_wait_for_it() -> None:
     desk = Desk(FAST, SLOW)
     desk.push(0, [0.020])
+    desk.push(1, [0.031])
+    chosen = desk.next()
+    assert (chosen.batch.lane, len(chosen.batch.rows)) == (1, 1)
+
+
+def test_a_lane_that_is_behind_lets_another_be_on_time_that_could_not_wait_for_it() -> None:
+    desk = Desk(FAST, SLOW)
+    desk.push(0, [0.020])
     desk.push(1, [0.031] * 9)
-    assert len(desk.next().batch.rows) == 1
+    assert [desk.next().batch.lane, desk.next(0.0021).batch.lane] == [0, 1]
+
+
+def test_lanes_that_are_behind_do_not_shorten_each_others_batches() -> None:
+    desk = Desk(FAST, FAST)
+    for lane in (0, 1):
+        desk.push(lane, np.linspace(0.0, 0.2, 2_000).tolist(), now=-0.01)
+    first, second = desk.next(), desk.next(0.03)
+    assert {first.batch.lane, second.batch.lane} == {0, 1}
+    assert min(len(first.batch.rows), len(second.batch.rows)) > 50
+    assert first.decision.cap_ms is None
+
+
+def test_what_is_aside_for_too_long_in_two_lanes_goes_in_large_batches() -> None:
+    desk = Desk(FAST, FAST)
+    for lane in (0, 1):
+        desk.push(lane, [-1.0] * 600 + [0.15] * 300)
+        assert desk.next().decision.given_up
+    desk.push(0, [11.2] * 10, now=11.0)
+    desk.push(1, [11.2] * 10, now=11.0)
+    sizes = [len(desk.next(11.0).batch.rows) for _ in range(2)]
+    assert min(sizes) > 200
 
 
 def test_late_claims_wait_for_lanes_that_can_be_on_time() -> None:

@@ -94,6 +94,14 @@ def test_figures_are_the_worst_and_the_mean_of_shares_of_the_bound() -> None:
     assert "ramp 0.90, on-off 0.40" in found["goodput_overload"].note
 
 
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.95, 0.05)])
+def test_two_models_share_an_overload_in_large_batches(shares: tuple[float, ...]) -> None:
+    course = Course(lasts=2.0, rest=3.0)
+    found = overload(CURVES[1], 0.067, course, shares=shares)
+    assert found.throughput > 0.95
+    assert found.recovery < 2.0
+
+
 def test_in_an_overload_batches_are_large_and_afterwards_claims_are_on_time_again() -> None:
     course = Course(lasts=0.6, rest=1.2)
     found = overload(CURVES[1], 0.02, course, Reading(claims=2_000, ahead=LARGEST, poll=500))
@@ -116,7 +124,9 @@ def test_all_figures_and_pictures_are_made(tmp_path: Path, monkeypatch: pytest.M
     assert found["decision_us"].met
     assert not found["planning_us"].met
     assert found["deciding_share"].value == 1.5
-    assert {"goodput_feasible", "throughput_overload", "recovery_s"} < set(found)
+    assert {"goodput_feasible", "throughput_overload", "throughput_overload_two_models", "recovery_s"} < set(
+        found
+    )
     pictures = sorted(path.name for path in tmp_path.iterdir())
     assert pictures == ["batching_goodput.png", "batching_latency.png", "batching_sizes.png"]
 

@@ -92,10 +92,10 @@ def test_the_simulator_learns_from_its_deliveries_what_the_stage_would() -> None
     output, conditions = _Output(64, world, 0.2, Reading()), Conditions()
     for row in range(64):
         output.put(np.array([row]), float(row))
-    output.press(conditions, 0.0)
+    output.press(conditions, 0, 0.0)
     assert (conditions.delivery, conditions.reserve, conditions.pressure) == (0.01, 0.0, 0.0)
     output.step(64.0)
-    output.press(conditions, 64.0)
+    output.press(conditions, 0, 64.0)
     # Half of the budget is for scoring, and three quarters of it for delivery press by half.
     assert (conditions.delivery, conditions.reserve, conditions.pressure) == pytest.approx((0.01, 0.09, 0.5))
 
@@ -108,7 +108,7 @@ def test_batches_of_the_simulator_are_shorter_where_delivery_becomes_slow() -> N
         reading = Reading(claims=2_000, ahead=1_000, poll=500)
         return float(np.median(simulate(np.zeros(20_000), world, rules, reading, {0: curve}).sizes[20:]))
 
-    assert typical(1.0, 15.0) < 0.5 * typical(1.0)
+    assert typical(1.0, 15.0) < 0.7 * typical(1.0)
 
 
 @pytest.mark.parametrize(

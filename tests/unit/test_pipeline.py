@@ -79,6 +79,15 @@ def test_reading_stops_while_the_output_is_blocked_and_goes_on_after() -> None:
     assert max(sizes) > 30
 
 
+def test_claims_that_wait_to_be_scored_do_not_press_however_many() -> None:
+    stage = Stage(capacity=220)
+    stage.publish(200)
+    stage.step("loading", "intake")
+    assert stage.pipeline.lanes.queued() > 0.7 * stage.pipeline.bounds.claims
+    stage.step("scoring")
+    assert stage.pipeline.batcher.conditions.pressure == 0.0
+
+
 def test_an_output_that_is_blocked_pauses_though_few_of_the_claims_that_may_be_are_in_flight() -> None:
     stage = Stage()
     stage.producer.__class__ = type("Full", (RecordingClient,), {"__len__": lambda _: 10_000})
