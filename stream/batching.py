@@ -138,7 +138,7 @@ class Batcher:
         views = self._lanes.views(now)
         self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
         mine = [view for view in views if view.lane not in self.lacking and self.is_slow(view.lane) == slow]
-        for view, at in self._in_order(mine, now, self._demands(now, slow=slow)):
+        for view, at in self._in_order(mine, now, slow=slow):
             decision = decide(view, at, now)
             if isinstance(decision, Wait):
                 until = min(until, decision.until)
@@ -210,25 +210,23 @@ class Batcher:
             self._report(lane, views.get(lane), latest) for lane in sorted({*views, *list(self._costs)})
         )
 
-    def _in_order(
-        self, views: list[LaneView], now: float, demands: Mapping[int, Demand]
-    ) -> list[tuple[LaneView, Situation]]:
+    def _in_order(self, views: list[LaneView], now: float, *, slow: bool) -> list[tuple[LaneView, Situation]]:
         """The lanes, whoever goes first first, each with what decides about it."""
+        if len(self._lanes) < 2:
+            return [(view, self._situation(view, NO_DEMAND, now)) for view in views]
+        demands = self._demands(now, slow=slow)
         every = functools.reduce(Demand.plus, demands.values(), NO_DEMAND)
         found = [self._situation(view, every.less(demands.get(view.lane, NO_DEMAND)), now) for view in views]
         if len(views) < 2:
             return list(zip(views, found, strict=True))
         standings = [self._standing(view, at, now) for view, at in zip(views, found, strict=True)]
-        order = turns(standings, now, self._rules.budget)
         return [
             (views[turn.place], found[turn.place]._replace(cap=turn.cap, now_or_late=turn.now_or_late))
-            for turn in order
+            for turn in turns(standings, now, self._rules.budget)
         ]
 
     def _demands(self, now: float, *, slow: bool) -> dict[int, Demand]:
-        """What each of the lanes takes that share a scoring loop; nothing is said of a single one."""
-        if len(self._lanes) < 2:
-            return {}
+        """What each of the lanes takes that share a scoring loop."""
         return {
             lane: demand(self._cost(lane).curve, rate, self._rules.budget)
             for lane, rate in self._lanes.rates(now).items()
