@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -39,7 +40,15 @@ def as_json(bench: str, figures: Sequence[Figure]) -> dict[str, Any]:
         "bench": bench,
         "machine": machine(),
         "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
-        "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
+        "figures": [_entry(figure) for figure in figures],
+    }
+
+
+def _entry(figure: Figure) -> dict[str, Any]:
+    """JSON knows no infinity: what never came is null."""
+    return asdict(figure) | {
+        "met": figure.met,
+        "value": figure.value if math.isfinite(figure.value) else None,
     }
 
 
@@ -67,7 +76,9 @@ def spread(values: Sequence[float]) -> str:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def lines(figures: Sequence[Figure]) -> list[tuple[str, ...]]:

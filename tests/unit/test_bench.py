@@ -38,6 +38,13 @@ def test_figures_are_written_in_the_agreed_form(tmp_path: Path) -> None:
     ]
 
 
+def test_what_never_came_is_null(tmp_path: Path) -> None:
+    never = Figure("burst_recovery", float("inf"), "s", "≤ 2")
+    report.write(tmp_path / "never.json", report.as_json("under-load", [never]))
+    (figure,) = json.loads((tmp_path / "never.json").read_text(encoding="utf-8"))["figures"]
+    assert (figure["value"], figure["met"]) == (None, False)
+
+
 def test_rows_say_met_or_missed() -> None:
     rows = report.lines([Figure("a", 1, "s", "≥ 2"), Figure("b", 3, "s", "≥ 2"), Figure("c", 3, "s")])
     assert [row[2] for row in rows] == ["≥ 2 missed", "≥ 2 met", ""]
