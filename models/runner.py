@@ -17,6 +17,7 @@ from models.devices import fault_of
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
+from models.vocabulary import lengths
 
 # What a forward of so many claims touches stays in the cache; larger ones are slower a claim.
 _CPU_CHUNK = 128
@@ -65,15 +66,15 @@ class TransformerModel:
 
     def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""
-        lengths = np.count_nonzero(features["token"], axis=1)
-        count = len(lengths)
+        length = lengths(features["token"])
+        count = len(length)
         if 0 < count <= self._chunk_size:
-            return self._chunk(features, slice(None), int(lengths.max()))
-        order = np.argsort(lengths, kind="stable")
+            return self._chunk(features, slice(None), int(length.max()))
+        order = np.argsort(length, kind="stable")
         scores = np.empty(count, np.float32)
         for start in range(0, count, self._chunk_size):
             rows = order[start : start + self._chunk_size]
-            scores[rows] = self._chunk(features, rows, int(lengths[rows[-1]]))
+            scores[rows] = self._chunk(features, rows, int(length[rows[-1]]))
         return scores
 
     def _chunk(
