@@ -4,7 +4,7 @@ from stream.codec.decoder import Decoded, Decoder, Failure
 from stream.codec.encoder import Encoder
 from stream.codec.framing import Framing
 from stream.codec.plain import plain_rows
-from stream.codec.samples import sample_claims
+from stream.codec.samples import sample_claims, samples
 from stream.codec.source import SchemaSource
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "SchemaSource",
     "plain_rows",
     "sample_claims",
+    "samples",
 ]

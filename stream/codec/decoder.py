@@ -66,6 +66,7 @@ class Decoder:
     ) -> None:
         self._target = _target(reader_schema)
         self.arrow_schema: pa.Schema = self._target.arrow
+        self.shape = self._target.shape
         self._by_fingerprint = {
             prefix: self._reader(writer, Framing.SINGLE_OBJECT, prefix)
             for writer in (reader_schema, *known_writers)
