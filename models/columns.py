@@ -98,7 +98,8 @@ def numbers(column: pa.Array) -> Numbers:
 def texts(column: pa.Array) -> list[Any]:
     """A column's values. Raises FeatureError for what is no text."""
     check_text(column.type)
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def check_text(kind: pa.DataType) -> None:
