@@ -22,6 +22,9 @@ _WEEK = 7
 _YEAR = 12
 # 1970-01-01 was a Thursday; Monday is 0.
 _FIRST_WEEKDAY = 3
+_FIRST_DAY = date(1970, 1, 1).toordinal()
+# The calendar repeats, weekdays included, after 400 years; Python's ends with the year 9999.
+_CYCLE_DAYS = 146_097
 
 
 def bins(name: DateToken, service: Numbers, received: Numbers) -> tuple[Integers, Integers]:
@@ -42,16 +45,15 @@ def word(name: DateToken, place: int) -> str:
     return f"lag|{_LAGS[place - 1]}" if place else "lag|negative"
 
 
-def words_of(names: tuple[DateToken, ...], service: date, received: date | None) -> Iterator[str]:
-    """The words of one claim; none where a date is missing."""
+def words_of(names: tuple[DateToken, ...], service: int | None, received: int | None) -> Iterator[str]:
+    """The words of one claim, of days since 1970; none where a date is missing."""
     for name in names:
-        day = service if name.startswith("service") else received
-        if day is None:
-            continue
         if name == "lag":
-            yield word(name, bisect_right(_LAGS, (day - service).days))
-        else:
-            yield word(name, day.weekday() if name.endswith("weekday") else day.month - 1)
+            if service is not None and received is not None:
+                yield word(name, bisect_right(_LAGS, received - service))
+        elif (day := service if name.startswith("service") else received) is not None:
+            like = date.fromordinal(_FIRST_DAY + day % _CYCLE_DAYS)
+            yield word(name, like.weekday() if name.endswith("weekday") else like.month - 1)
 
 
 def tokens(

@@ -29,7 +29,7 @@ from models.columns import Attributes, Integers, Lists, Numbers, days, numbers
 from models.date_tokens import DateToken
 from models.errors import FeatureError
 from models.protocols import ColumnShape, Tensors
-from models.row_features import RowFeatures, number
+from models.row_features import RowFeatures, number, rows_of
 from models.vocabulary import Tokens, Vocabulary, by_distinct
 
 Floats = npt.NDArray[np.float32]
@@ -128,13 +128,13 @@ class ClaimFeatures:
         if count > self._few:
             self._encode_bulk(claims, tensors)
         else:
-            for row, claim in enumerate(claims.select(_COLUMNS).to_pylist()):
+            for row, claim in enumerate(rows_of(claims)):
                 self._rows.encode(claim, row, tensors)
         return tensors
 
     def _encode_bulk(self, claims: pa.RecordBatch, tensors: Tensors) -> None:
         attributes, lines = Attributes(claims.column("attributes")), Lists(claims.column("lines"))
-        charges = numbers(lines.items.field("charge"))
+        charges = numbers(lines.field("charge"))
         service, received = days(claims.column("service_date")), days(claims.column("received_date"))
         position = self._heads(claims.column("claim_type"), attributes, tensors["token"])
         self._dates(service, received, tensors["token"], position)
@@ -148,7 +148,7 @@ class ClaimFeatures:
 
     def _heads(self, types: pa.Array, attributes: Attributes, token: Tokens) -> Integers:
         """Type and attribute tokens; an absent attribute leaves no gap. Returns where each claim goes on."""
-        token[:, 0] = self._vocabulary.tokens("type", types)
+        token[:, 0] = self._vocabulary.tokens("type", types, self._vocabulary.token("type|"))
         position = np.ones(len(types), np.int64)
         for name in self._spec.token_attributes:
             claim, values = attributes.get(name)
@@ -165,7 +165,9 @@ class ClaimFeatures:
 
     def _codes(self, codes: Lists, token: Tokens, position: Integers) -> Integers:
         kept = np.flatnonzero(codes.place < self._spec.codes)
-        words = pc.binary_join_element_wise(codes.items.field("system"), codes.items.field("code"), "|")
+        words = pc.binary_join_element_wise(
+            codes.field("system"), codes.field("code"), "|", null_handling="replace"
+        )
         claim = codes.claim[kept]
         cell = claim * self._spec.length + position[claim] + codes.place[kept]
         token.reshape(-1)[cell] = self._vocabulary.tokens("code", words)[kept]
@@ -176,13 +178,13 @@ class ClaimFeatures:
         column = position[lines.claim] + lines.place
         kept = np.flatnonzero(column < self._spec.length)
         cell = lines.claim[kept] * self._spec.length + column[kept]
-        items, vocabulary = lines.items, self._vocabulary
+        vocabulary = self._vocabulary
         procedure = vocabulary.tokens(
-            "procedure", items.field("procedure_code"), vocabulary.token("procedure|")
+            "procedure", lines.field("procedure_code"), vocabulary.token("procedure|")
         )
         tensors["token"].reshape(-1)[cell] = procedure[kept]
-        tensors["revenue"].reshape(-1)[cell] = vocabulary.tokens("revenue", items.field("revenue_code"))[kept]
-        for channel, values in enumerate((numbers(items.field("units")), charges)):
+        tensors["revenue"].reshape(-1)[cell] = vocabulary.tokens("revenue", lines.field("revenue_code"))[kept]
+        for channel, values in enumerate((numbers(lines.field("units")), charges)):
             tensors["amount"].reshape(-1, AMOUNTS)[cell, channel] = _compressed(values)[kept]
 
     def _number_attributes(self, attributes: Attributes, summary: Floats) -> None:

@@ -6,6 +6,7 @@ import logging
 import mmap
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from models.errors import AbsentError, ArtifactError, NoRoomError, TierError
@@ -80,7 +81,8 @@ class Fetcher:
             name: memoryview(maps[name])[: file.bytes] for name, file in release.manifest.files.items()
         }
         for area in maps.values():
-            if hasattr(mmap, "MADV_HUGEPAGE"):
+            # Python knows the advice where it was built, which is no kernel that takes it.
+            with suppress(OSError, AttributeError):
                 area.madvise(mmap.MADV_HUGEPAGE)
 
         def write(file: str, offset: int, chunk: memoryview) -> None:

@@ -14,6 +14,7 @@ RESAMPLES = 1_000
 _AT_ONCE = 50
 _SHARE = 0.95
 _BINS = 10
+_STEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,22 @@ def calibration(scores: npt.NDArray[np.floating], labels: Labels) -> Calibration
 
 
 def best_threshold(scores: npt.NDArray[np.floating], labels: Labels) -> float:
-    """The score at which F1 is highest."""
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order])
-    best = int(np.argmax(2 * hits / (np.arange(1, len(hits) + 1) + labels.sum())))
-    return round(float(scores[order[best]]), 4)
+    """The threshold, of four decimals, at which F1 is highest; claims that reach it count as positive."""
+    reached = _reached(scores.astype(np.float32))
+    order = np.argsort(-reached, kind="stable")
+    # Claims that reach the same thresholds are all above one or all below it.
+    ends = np.flatnonzero(np.diff(reached[order], append=-1))
+    hits = np.cumsum(labels[order], dtype=np.float64)[ends]
+    best = ends[np.argmax(2 * hits / (ends + 1 + labels.sum()))]
+    return int(reached[order[best]]) / _STEPS
+
+
+def _reached(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The highest of the thresholds n / 10,000 that each score reaches as a model compares them, in float32."""
+    steps = np.floor(scores.astype(np.float64) * _STEPS)
+    # Of floats a little below n / 10,000 the nearest compares as equal to it.
+    steps += ((steps + 1) / _STEPS).astype(np.float32) <= scores
+    return steps.astype(np.int64)
 
 
 def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:

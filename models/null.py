@@ -26,7 +26,7 @@ class LineTotals:
         if "lines" not in claims.schema.names:
             raise FeatureError("the model `null` needs the column `lines`; the reader schema has none")
         lines = Lists(claims.column("lines"))
-        charge = lines.sums(numbers(lines.items.field("charge")))
+        charge = lines.sums(numbers(lines.field("charge")))
         charge[~(np.abs(charge) < _LARGEST)] = 0.0
         totals = np.empty((len(claims), 2), np.float32)
         totals[:, 0] = charge

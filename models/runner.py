@@ -17,6 +17,7 @@ from models.devices import fault_of
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
+from models.vocabulary import lengths
 
 # What a forward of so many claims touches stays in the cache; larger ones are slower a claim.
 _CPU_CHUNK = 128
@@ -54,7 +55,8 @@ class TransformerModel:
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Scores (n,), in the order of the claims; no row depends on another beyond 1e-5.
 
-        Raises MemoryError for more claims than the device has memory for, and DeviceError.
+        Raises MemoryError for more claims than the device has memory for, DeviceError, and TypeError or ValueError for
+        a network that gives something else than a logit a claim.
         """
         try:
             return self._scores(features)
@@ -65,15 +67,15 @@ class TransformerModel:
 
     def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
         """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""
-        lengths = np.count_nonzero(features["token"], axis=1)
-        count = len(lengths)
+        length = lengths(features["token"])
+        count = len(length)
         if 0 < count <= self._chunk_size:
-            return self._chunk(features, slice(None), int(lengths.max()))
-        order = np.argsort(lengths, kind="stable")
+            return self._chunk(features, slice(None), int(length.max()))
+        order = np.argsort(length, kind="stable")
         scores = np.empty(count, np.float32)
         for start in range(0, count, self._chunk_size):
             rows = order[start : start + self._chunk_size]
-            scores[rows] = self._chunk(features, rows, int(lengths[rows[-1]]))
+            scores[rows] = self._chunk(features, rows, int(length[rows[-1]]))
         return scores
 
     def _chunk(
@@ -86,19 +88,32 @@ class TransformerModel:
             features["number"][rows],
         )
         logits = self._network(*(torch.from_numpy(part).to(self._device) for part in inputs))
-        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).cpu().numpy()
+        _check_logits(logits, len(inputs[0]))
+        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).float().cpu().numpy()
         return scores
 
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
         return (scores >= self._threshold).astype(np.int8)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Raises what `score` raises."""
         for size in batch_sizes:
             batch: dict[str, npt.NDArray[Any]] = {
                 name: np.ones((size, *column.shape), column.dtype)
                 for name, column in self.features.columns.items()
             }
             self.score(batch)
+
+
+def _check_logits(logits: object, count: int) -> None:
+    """Raises TypeError or ValueError. A program that was exported elsewhere may give anything."""
+    if not isinstance(logits, torch.Tensor):
+        raise TypeError(f"the network gives a {type(logits).__name__}, not one logit a claim")
+    if logits.shape != (count,) or not logits.is_floating_point():
+        shape = tuple(logits.shape)
+        raise ValueError(
+            f"the network gives {logits.dtype} {shape} for {count} claims, not one logit a claim"
+        )
 
 
 def _compiled(network: torch.nn.Module) -> torch.nn.Module:

@@ -25,6 +25,7 @@ from models.manifest import FILE, Architecture, FileEntry, Manifest, MeasuredByt
 from models.measures import Labels, auc, average_precision, best_threshold
 from models.runner import TransformerModel
 from models.vocabulary import FILE as VOCABULARY
+from models.vocabulary import lengths
 
 _BATCH = 256
 _PEAK_RATE = 2e-3
@@ -132,7 +133,7 @@ def _forward(
     network: ClaimsTransformer, tensors: dict[str, torch.Tensor], rows: torch.Tensor
 ) -> torch.Tensor:
     token = tensors["token"][rows]
-    longest = int((token != 0).sum(1).max())
+    longest = int(lengths(token.numpy()).max())
     logits: torch.Tensor = network(
         token[:, :longest],
         tensors["revenue"][rows, :longest],

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from models.columns import texts
 from models.errors import ArtifactError
 
 Tokens = npt.NDArray[np.int32]
@@ -39,6 +40,14 @@ class Vocabulary:
         return found if found is not None else 1 + zlib.crc32(word.encode()) % self._buckets
 
 
+def lengths(token: Tokens) -> npt.NDArray[np.int64]:
+    """Of each row of tokens (n, length): how many there are up to its last one."""
+    length = token.shape[1]
+    from_the_end = np.argmax(token[:, ::-1] != PADDING, axis=1)
+    found: npt.NDArray[np.int64] = np.where(token.any(axis=1), length - from_the_end, 0)
+    return found
+
+
 def parsed(content: bytes, place: str) -> list[str]:
     """Words of a vocabulary file. Raises ArtifactError when it is not a list of distinct strings."""
     try:
@@ -55,8 +64,11 @@ def parsed(content: bytes, place: str) -> list[str]:
 def by_distinct(
     words: pa.Array, meaning: Callable[[str | None], float], dtype: type[np.generic]
 ) -> npt.NDArray[Any]:
-    """What each word means, asked once for each distinct one, null included."""
+    """What each word means, asked once for each distinct one, null included.
+
+    Raises FeatureError for what is no text.
+    """
     encoded = words.dictionary_encode(null_encoding="encode")
-    table = np.array([meaning(word) for word in encoded.dictionary.to_pylist()], dtype)
+    table = np.array([meaning(word) for word in texts(encoded.dictionary)], dtype)
     meanings: npt.NDArray[Any] = table[encoded.indices.to_numpy()]
     return meanings

@@ -24,7 +24,7 @@ from stream.claim_schemas import claim_decoder
 from stream.client_watch import ClientWatch, cluster_answers, patience_for
 from stream.clients import begins_at_end, consumer_options
 from stream.clock import Clock
-from stream.codec import Decoder, Encoder, sample_claims
+from stream.codec import Decoder, Encoder, samples
 from stream.committed import read_committed
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery, OutputTopics
@@ -304,9 +304,9 @@ def check_clients(settings: Settings) -> None:
 
 def _check_reads(settings: Settings, rooms: Rooms, model: LoadedModel) -> None:
     """Raises FeatureError for a model that cannot read claims of the reader schema: none of them, now or later."""
-    for count in _SAMPLES:
+    for claims in samples(rooms.decoder.arrow_schema, rooms.decoder.shape, _SAMPLES):
         try:
-            model.features.encode(sample_claims(rooms.decoder.arrow_schema, count))
+            model.features.encode(claims)
         except Exception as error:
             # Whatever a feature spec stumbles over in columns of other names or types; such errors share no base.
             name = f"{model.identity.name} {model.identity.version}"

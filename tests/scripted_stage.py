@@ -126,7 +126,7 @@ class Poisoned:
 
     def score(self, features: Any) -> npt.NDArray[np.float32]:
         self.forwards += 1
-        if np.isin(features["totals"][:, 0], self._poison).any():
+        if len(self._poison) and np.isin(features["totals"][:, 0], self._poison).any():
             raise RuntimeError("cannot take this one")
         return self._inner.score(features)
 
@@ -213,13 +213,17 @@ class Stage:
     commits = True
 
     def __init__(
-        self, capacity: int = 1_000, poison: Sequence[float] = (), route: Sequence[str] = ("null",)
+        self,
+        capacity: int = 1_000,
+        poison: Sequence[float] = (),
+        route: Sequence[str] = ("null",),
+        model: str = "null",
     ) -> None:
         self.clock = ManualClock()
         self.woken: list[str] = []
         self.consumer, self.producer = ScriptedConsumer(), RecordingClient()
         self.ledger, self.metrics = OffsetLedger(), StageMetrics()
-        self.model = Poisoned(open_model("null"), poison)
+        self.model = Poisoned(open_model(model), poison)
         router, roster = Router({"*": list(route)}, list(route)), Roster(list(route))
         self.arena = ClaimArena(capacity + 200, len(route))
         lanes, orders = Lanes(), [KeyOrder(capacity + 200)]

@@ -27,7 +27,7 @@ from stream.cli.kafka_options import configured_client, kafka_options, refused_c
 from stream.cli.score_filter import ScoreFilter
 from stream.cli.topic_check import partitions_of
 from stream.clock import Clock, SystemClock
-from stream.codec import Decoder
+from stream.codec import Decoder, plain_rows
 from stream.errors import ClaimstreamError
 
 POLL_RECORDS = 500
@@ -135,7 +135,7 @@ def decoded(decoder: Decoder, messages: list[Message], wanted: ScoreFilter) -> I
         more = f" and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
         place = f"{message.topic()}[{message.partition()}]@{message.offset()}{more}"
         click.echo(f"not a score: {place}: {result.failures[0].error}", err=True)
-    yield from wanted.of(result.claims).to_pylist()
+    yield from plain_rows(wanted.of(result.claims))
 
 
 def header() -> str:
@@ -147,7 +147,7 @@ def as_line(record: dict[str, Any]) -> str:
     lines = []
     for score in record["scores"]:
         cells = (
-            f"{record['scored_at']:%H:%M:%S.%f}"[:12],
+            _time_of_day(record["scored_at"]),
             record["claim_id"],
             record["claim_type"],
             f"{score['score']:.3f}",
@@ -157,6 +157,10 @@ def as_line(record: dict[str, Any]) -> str:
         fitted = (_fit(str(cell), width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
         lines.append(" ".join(fitted).rstrip())
     return "\n".join(lines)
+
+
+def _time_of_day(at: datetime | int) -> str:
+    return f"{at:%H:%M:%S.%f}"[:12] if isinstance(at, datetime) else str(at)
 
 
 def _fit(text: str, width: int) -> str:

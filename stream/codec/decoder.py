@@ -29,6 +29,7 @@ from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
 DEFAULT_RECORD_BYTES = 1_000_000
+_REFUSED_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Decoder:
     ) -> None:
         self._target = _target(reader_schema)
         self.arrow_schema: pa.Schema = self._target.arrow
+        self.shape = self._target.shape
         self._by_fingerprint = {
             prefix: self._reader(writer, Framing.SINGLE_OBJECT, prefix)
             for writer in (reader_schema, *known_writers)
@@ -76,6 +78,8 @@ class Decoder:
         # Without a registry nothing else begins like Confluent's framing.
         self._magics = (SINGLE_OBJECT_MAGIC,) if registry is None else (CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC)
         self._by_id: dict[bytes, WriterReader] = {}
+        # Why the schema of an id is not read; a registry never gives an id another one.
+        self._refused: dict[bytes, str] = {}
         self._limit = max_record_bytes
 
     def learn(self, values: Sequence[bytes | None]) -> None:
@@ -90,8 +94,8 @@ class Decoder:
             for value in values
             if value and value.startswith(CONFLUENT_MAGIC) and len(value) <= self._limit
         }
-        for header in ids - self._by_id.keys():
-            # The source remembers what it refused; `decode` says so of each value.
+        for header in ids - self._by_id.keys() - self._refused.keys():
+            # It is remembered, here or by the source; `decode` says so of each value.
             with suppress(DecodeError):
                 self._from_registry(header)
 
@@ -169,19 +173,28 @@ class Decoder:
     def _from_registry(self, value: bytes) -> WriterReader | None:
         if self._registry is None or not value.startswith(CONFLUENT_MAGIC) or len(value) < CONFLUENT_HEADER:
             return None
-        schema_id = confluent_schema_id(value)
+        header = value[:CONFLUENT_HEADER]
+        if (reason := self._refused.get(header)) is not None:
+            raise DecodeError(reason)
         try:
-            reader = self._reader(
-                self._registry.schema(schema_id), Framing.CONFLUENT, value[:CONFLUENT_HEADER]
-            )
-        except UsageError as error:
-            raise DecodeError(f"the schema of id {schema_id} cannot be read here: {error}") from error
+            schema = self._registry.schema(confluent_schema_id(value))
         except DecodeError:
             if self._bare is not None:
                 return None
             raise
-        self._by_id[value[:CONFLUENT_HEADER]] = reader
+        reader = self._by_id[header] = self._registered(schema, header)
         return reader
+
+    def _registered(self, schema: dict[str, Any], header: bytes) -> WriterReader:
+        """Raises DecodeError for a schema that cannot be read, and keeps why: finding out takes milliseconds."""
+        try:
+            return self._reader(schema, Framing.CONFLUENT, header)
+        except UsageError as error:
+            reason = f"the schema of id {confluent_schema_id(header)} cannot be read here: {error}"
+            if len(self._refused) >= _REFUSED_KEPT:
+                self._refused.clear()
+            self._refused[header] = reason
+            raise DecodeError(reason) from error
 
     def _reader(self, writer: Mapping[str, Any], framing: Framing, prefix: bytes) -> WriterReader:
         with readable():

@@ -14,12 +14,13 @@ from stream.errors import DecodeError, RetryError, UsageError
 _NOT_FOUND = 404
 # Confluent's codes under 404 that speak of the schema, not of a wrong address.
 _UNKNOWN_SCHEMA = {40403}
-_REMEMBER_UNKNOWN = 30.0
-_UNKNOWN_KEPT = 10_000
+_REMEMBER_REFUSED = 30.0
+_REFUSED_KEPT = 10_000
 
 
 class RegistrySource:
-    """A Schema Registry over HTTP; known schemas are kept, unknown ids remembered for half a minute.
+    """A Schema Registry over HTTP; known schemas are kept; ids that are unknown, or of what is no Avro record, are
+    remembered for half a minute.
 
     `options` go to confluent_kafka's SchemaRegistryClient as they are and override `timeout` (seconds a request).
     Raises UsageError for options that the client refuses, or certificates that it cannot read.
@@ -31,19 +32,26 @@ class RegistrySource:
             self._client = SchemaRegistryClient({"url": url, "timeout": timeout, "max.retries": 0, **options})
         except (ValueError, TypeError, OSError) as error:
             raise UsageError(f"schemas.registry_url or schemas.registry: {error}") from error
-        self._unknown: dict[int, float] = {}
+        self._refused: dict[int, tuple[float, str]] = {}
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         """The schema; it must be a self-contained Avro record."""
-        if self._clock.now() < self._unknown.get(schema_id, 0.0):
-            raise _unknown(schema_id)
+        until, reason = self._refused.get(schema_id, (0.0, ""))
+        if self._clock.now() < until:
+            raise DecodeError(reason)
+        try:
+            return self._asked(schema_id)
+        except DecodeError as error:
+            self._remember(schema_id, str(error))
+            raise
+
+    def _asked(self, schema_id: int) -> dict[str, Any]:
         try:
             found = self._client.get_schema(schema_id)
         except SchemaRegistryError as error:
             if not _says_unknown(error):
                 raise RetryError(f"the schema registry answered {error.http_status_code}: {error}") from error
-            self._remember(schema_id)
-            raise _unknown(schema_id) from error
+            raise DecodeError(f"schema id {schema_id} is unknown to the registry") from error
         except Exception as error:
             # The HTTP client's errors share no base class; whatever it is, the registry gave no answer.
             raise RetryError(
@@ -55,18 +63,14 @@ class RegistrySource:
             )
         return _record(schema_id, found.schema_str or "")
 
-    def _remember(self, schema_id: int) -> None:
-        if len(self._unknown) >= _UNKNOWN_KEPT:
-            self._unknown.clear()
-        self._unknown[schema_id] = self._clock.now() + _REMEMBER_UNKNOWN
+    def _remember(self, schema_id: int, reason: str) -> None:
+        if len(self._refused) >= _REFUSED_KEPT:
+            self._refused.clear()
+        self._refused[schema_id] = self._clock.now() + _REMEMBER_REFUSED, reason
 
 
 def _says_unknown(error: SchemaRegistryError) -> bool:
     return error.http_status_code == _NOT_FOUND and error.error_code in _UNKNOWN_SCHEMA
-
-
-def _unknown(schema_id: int) -> DecodeError:
-    return DecodeError(f"schema id {schema_id} is unknown to the registry")
 
 
 def _record(schema_id: int, text: str) -> dict[str, Any]:

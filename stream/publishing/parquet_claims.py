@@ -12,6 +12,7 @@ import pyarrow as pa
 
 import schemas
 from stream.codec.encoder import check_nulls
+from stream.codec.plain import plain_rows
 from stream.codec.shapes import parse
 from stream.errors import UsageError
 from stream.publishing.arrow_calls import Column
@@ -94,7 +95,7 @@ class ParquetClaims:
         claims: list[dict[str, Any]] = []
         kept: list[int] = []
         rejects: list[Reject] = []
-        for number, row in zip(rows.tolist(), written.to_pylist(), strict=True):
+        for number, row in zip(rows.tolist(), plain_rows(written), strict=True):
             try:
                 claims.append(self._values.read(row))
                 kept.append(number)

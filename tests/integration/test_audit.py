@@ -29,8 +29,8 @@ def encoded(name: str, record: dict[str, Any]) -> bytes:
     return single_object_prefix(schema) + sink.getvalue()
 
 
-def claim(number: int) -> bytes:
-    plain = {"claim_type": "t", "member_id": "m", "service_date": datetime.date(2024, 1, 1)}
+def claim(number: int, day: datetime.date | int = datetime.date(2024, 1, 1)) -> bytes:
+    plain = {"claim_type": "t", "member_id": "m", "service_date": day}
     return encoded("claim_event", {"claim_id": f"c{number}", **plain})
 
 
@@ -185,11 +185,21 @@ class Read:
         return lambda: self._of[name]
 
 
-@pytest.mark.parametrize(("value", "wrong"), [(b"\x00\x00\x00\x00\x07other framing", 0), (claim(3)[:-4], 1)])
-def test_claims_of_other_schemas_are_told_apart_from_broken_ones(value: bytes, wrong: int) -> None:
-    origin = _origin(Read(3, None, value, 1_700_000_000_003), keep=False)
+@pytest.mark.parametrize(
+    ("value", "stamp", "wrong"),
+    [
+        (b"\x00\x00\x00\x00\x07other framing", 1_700_000_000_003, 0),
+        (claim(3)[:-4], 1_700_000_000_003, 1),
+        (claim(3, 2**31 - 1), 2**62, 0),
+        (claim(4, 2**31 - 1), 2**62, 1),
+    ],
+)
+def test_claims_of_other_schemas_are_told_apart_from_broken_ones(
+    value: bytes, stamp: int, wrong: int
+) -> None:
+    origin = _origin(Read(3, None, value, stamp), keep=False)
     ledger = Ledger(Topics("in", "out", "dead"), {(0, 3): origin}, {0: (0, 4)}, None)
-    answer = Read(0, None, result("in", 3, {}))
+    answer = Read(0, None, result("in", 3, {"input_timestamp": stamp}))
     assert ledger.compare([(answer, _decoded(answer, "claim_score"))], [], None).wrong_lineage == wrong
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from models.date_tokens import DateToken, words_of
 from models.errors import FeatureError
 from models.features import ClaimFeatures, FeatureSpec
 from models.null import LineTotals
-from models.row_features import RowFeatures, number
-from models.vocabulary import Vocabulary
+from models.row_features import number
+from models.vocabulary import Vocabulary, lengths
+from stream.publishing import generate
 
 DATES: tuple[DateToken, ...] = (
     "lag",
@@ -44,59 +46,131 @@ WORDS = [
     "revenue|0450",
 ]
 ARROW: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(schemas.load("claim_event")))
+# The same, but that null may be anywhere.
+NULLABLE = pa.schema(
+    [*ARROW.remove(ARROW.get_field_index("attributes")), ("attributes", pa.map_(pa.string(), pa.string()))]
+)
+LINE: pa.StructType = ARROW.field("lines").type.value_type
 
 words = st.sampled_from(["E1", "E2", "99213", "0450", "", "x"])
-days = st.dates(datetime.date(2000, 1, 1), datetime.date(2030, 1, 1))
+# Avro's dates are any 32 bits; Python's end with the year 9999.
+days = st.one_of(st.integers(10_957, 21_915), st.integers(-(2**31), 2**31 - 1))
 amounts = st.one_of(st.floats(-1e7, 1e7), st.sampled_from([0.0, float("nan"), float("inf"), -1e300]))
-claims = st.fixed_dictionaries(
-    {
-        "claim_id": st.just("c"),
-        "claim_type": st.sampled_from(["a", "b"]),
-        "member_id": st.just("m"),
-        "provider_id": st.none(),
-        "service_date": days,
-        "received_date": st.one_of(st.none(), days),
-        "codes": st.lists(
-            st.fixed_dictionaries({"system": st.sampled_from(["icd", "s"]), "code": words}), max_size=5
-        ),
-        "lines": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "procedure_code": st.one_of(st.none(), words),
-                    "revenue_code": st.one_of(st.none(), words),
-                    "units": amounts,
-                    "charge": amounts,
-                }
-            ),
-            max_size=12,
-        ),
-        "attributes": st.lists(
-            st.tuples(
-                st.sampled_from(["sex", "age", "anomaly"]), st.sampled_from(["f", "41", "?", "nan", "1e99"])
-            )
-        ),
-    }
-)
+names = st.sampled_from(["sex", "age", "anomaly"])
+values = st.sampled_from(["f", "41", "?", "nan", "1e99"])
+
+Optional = Callable[[st.SearchStrategy[Any]], st.SearchStrategy[Any]]
 
 
-def by_row(batch: pa.RecordBatch) -> dict[str, np.ndarray[Any, Any]]:
-    features = ClaimFeatures(SPEC, WORDS)
-    rows = RowFeatures(
-        SPEC.token_attributes, SPEC.number_attributes, SPEC.codes, SPEC.length, Vocabulary(WORDS, 4), DATES
+def nullable(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.none(), strategy)
+
+
+def claims_of(optional: Optional) -> st.SearchStrategy[dict[str, Any]]:
+    """Claims of a reader schema that has null wherever `optional` puts it."""
+    code = st.fixed_dictionaries(
+        {"system": optional(st.sampled_from(["icd", "s", ""])), "code": optional(words)}
     )
-    tensors = {name: np.zeros((len(batch), *c.shape), c.dtype) for name, c in features.columns.items()}
-    for row, claim in enumerate(batch.to_pylist()):
-        rows.encode(claim, row, tensors)
-    return tensors
+    line = st.fixed_dictionaries(
+        {
+            "procedure_code": nullable(words),
+            "revenue_code": nullable(words),
+            "units": optional(amounts),
+            "charge": optional(amounts),
+        }
+    )
+    return st.fixed_dictionaries(
+        {
+            "claim_id": st.just("c"),
+            "claim_type": optional(st.sampled_from(["a", "b"])),
+            "member_id": st.just("m"),
+            "provider_id": st.none(),
+            "service_date": optional(days),
+            "received_date": nullable(days),
+            "codes": optional(st.lists(optional(code), max_size=5)),
+            "lines": optional(st.lists(optional(line), max_size=12)),
+            "attributes": optional(st.lists(st.tuples(names, optional(values)))),
+        }
+    )
 
 
-@given(st.lists(claims, max_size=8), st.integers(0, 3), st.integers(0, 8))
-def test_bulk_and_row_by_row_agree(records: list[dict[str, Any]], start: int, count: int) -> None:
-    batch = pa.RecordBatch.from_pylist(records, ARROW).slice(start, count)
-    bulk, plain = ClaimFeatures(SPEC, WORDS, few=0).encode(batch), by_row(batch)
+claims = claims_of(lambda strategy: strategy)
+
+
+def assert_agree(batch: pa.RecordBatch) -> dict[str, Any]:
+    """Both encoders give the same, and no claim has a gap among its tokens."""
+    bulk, plain = (ClaimFeatures(SPEC, WORDS, few=few).encode(batch) for few in (0, len(batch)))
     assert bulk.keys() == plain.keys()
     for name, tensor in bulk.items():
         np.testing.assert_allclose(tensor, plain[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(lengths(bulk["token"]), np.count_nonzero(bulk["token"], axis=1))
+    return bulk
+
+
+@given(st.lists(claims_of(nullable), max_size=8), st.integers(0, 3), st.integers(0, 8))
+def test_bulk_and_row_by_row_agree(records: list[dict[str, Any]], start: int, count: int) -> None:
+    assert_agree(pa.RecordBatch.from_pylist(records, NULLABLE).slice(start, count))
+
+
+def test_null_counts_as_what_is_not_there() -> None:
+    line = {"procedure_code": None, "revenue_code": None, "units": 0.0, "charge": 0.0}
+    full = {"claim_type": "a", "service_date": 9, "received_date": None, "attributes": [("age", "41")]}
+    full |= {"codes": [{"system": "icd", "code": ""}], "lines": [line, line | {"charge": 5.0}]}
+    nulls = full | {"attributes": [("sex", None), ("age", None), ("age", "41")]}
+    nulls |= {"codes": [{"system": "icd", "code": None}]}
+    nulls |= {"lines": [None, {"charge": 5.0, "units": None, "procedure_code": None, "revenue_code": None}]}
+    empty = full | {"claim_type": "", "attributes": [], "codes": [], "lines": []}
+    absent = empty | {"claim_type": None, "attributes": None, "codes": None, "lines": None}
+    records = [{"claim_id": "c", "member_id": "m"} | claim for claim in (full, nulls, empty, absent)]
+    for tensor in assert_agree(pa.RecordBatch.from_pylist(records, NULLABLE)).values():
+        np.testing.assert_array_equal(tensor[::2], tensor[1::2])
+
+
+def test_what_lies_beneath_a_null_is_not_read() -> None:
+    batch = pa.RecordBatch.from_pylist([next(iter(generate(1, 3))).to_pylist()[0]] * 2, NULLABLE)
+    lines = batch.column("lines")
+    fields = [lines.values.field(place) for place in range(lines.values.type.num_fields)]
+    hidden = pa.StructArray.from_arrays(
+        fields, names=[*LINE.names], mask=pa.array([True] * len(lines.values))
+    )
+    covered = pa.ListArray.from_arrays(lines.offsets, hidden)
+    tensors = assert_agree(batch.set_column(batch.schema.get_field_index("lines"), "lines", covered))
+    assert tensors["number"][:, 0].tolist() == [0.0, 0.0]
+    assert not tensors["revenue"].any()
+    gone = pa.ListArray.from_arrays(lines.offsets, lines.values, mask=pa.array([True, False]))
+    tensors = assert_agree(batch.set_column(batch.schema.get_field_index("lines"), "lines", gone))
+    assert tensors["number"][0, 1] == 0.0 < tensors["number"][1, 1]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int32(), pa.float32(), pa.decimal128(12, 2)])
+def test_amounts_of_other_types_are_read_alike(kind: pa.DataType) -> None:
+    line = pa.struct([(f.name, kind if f.name in ("units", "charge") else f.type) for f in LINE])
+    (batch,) = generate(5, 3)
+    lines = [
+        [{**each, "units": 2, "charge": None} for each in claim]
+        for claim in batch.column("lines").to_pylist()
+    ]
+    lines[0] = [lines[0][0] | {"charge": -7}] * 2
+    if pa.types.is_integer(kind):
+        lines[1][0]["charge"] = -(2 ** (kind.bit_width - 1))
+    column = pa.array(lines, pa.list_(line))
+    assert_agree(batch.set_column(batch.schema.get_field_index("lines"), "lines", column))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("service_date", pa.timestamp("ms")),
+        ("claim_type", pa.date32()),
+        ("attributes", pa.map_(pa.string(), pa.date32())),
+    ],
+)
+def test_columns_that_python_may_not_hold_are_refused(name: str, kind: pa.DataType) -> None:
+    (batch,) = generate(2, 3)
+    other = batch.set_column(batch.schema.get_field_index(name), name, pa.nulls(2, kind))
+    for few in (0, 2):
+        with pytest.raises(FeatureError, match="was wanted where the reader schema has"):
+            ClaimFeatures(SPEC, WORDS, few=few).encode(other)
 
 
 @given(st.lists(claims, min_size=2, max_size=6), st.sampled_from([0, 24]))
@@ -157,6 +231,10 @@ def test_a_missing_column_is_named() -> None:
         ClaimFeatures(SPEC, WORDS).encode(batch)
 
 
+def day(text: str) -> int:
+    return (datetime.date.fromisoformat(text) - datetime.date(1970, 1, 1)).days
+
+
 @pytest.mark.parametrize(
     ("service", "received", "words"),
     [
@@ -165,11 +243,11 @@ def test_a_missing_column_is_named() -> None:
         ("1969-12-31", "1971-09-30", ["lag|512", "3", "12", "4", "9"]),
         ("2020-05-01", "2020-05-10", ["lag|8", "5", "5", "7", "5"]),
         ("2020-05-01", None, ["5", "5"]),
+        (None, "2020-05-10", ["7", "5"]),
     ],
 )
-def test_dates_become_words(service: str, received: str | None, words: list[str]) -> None:
-    dates = (datetime.date.fromisoformat(text) if text else None for text in (service, received))
-    found = list(words_of(DATES, *dates))  # type: ignore[arg-type]
+def test_dates_become_words(service: str | None, received: str | None, words: list[str]) -> None:
+    found = list(words_of(DATES, *(day(text) if text else None for text in (service, received))))
     assert [word if word.startswith("lag") else word.split("|")[1] for word in found] == words
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,20 @@ def claims(model: Model) -> Batch:
 
 
 def cut(claims: Batch, size: int, seed: int) -> Batch:
-    """So many of the claims, in random order, each with random tokens of its own missing at the end."""
+    """So many of the claims, in random order, each with random tokens of its own missing, most of them at the end."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(MOST)[:size]
     batch = {name: column[rows] for name, column in claims.items()}
     gone = np.arange(batch["token"].shape[1]) >= rng.integers(1, 25, size)[:, None]
     for name in ("token", "revenue", "amount"):
         batch[name][gone] = 0
+    batch["token"][:, 1:][rng.random((size, batch["token"].shape[1] - 1)) < 0.05] = 0
     return batch
+
+
+def last(token: np.ndarray[Any, Any]) -> list[int]:
+    """How many tokens each row has up to its last one."""
+    return [int(np.flatnonzero(row).max()) + 1 for row in token]
 
 
 class Spy(torch.nn.Module):
@@ -78,9 +84,10 @@ def test_chunks_rise_in_length_and_are_cut_to_their_longest(
     batch, spy = cut(claims, size, seed), Spy()
     spied = TransformerModel(read_manifest(SHIPPED / "claims_filter" / "2.1.0"), model.features, spy)
     np.testing.assert_allclose(spied.score(batch), 1 / (1 + np.exp(-batch["number"][:, 0])), atol=1e-6)
-    lengths = [np.count_nonzero(chunk, axis=1) for chunk in spy.chunks]
-    assert [chunk.shape[1] for chunk in spy.chunks] == [each.max() for each in lengths]
-    assert all(shorter.max() <= longer.min() for shorter, longer in pairwise(lengths))
+    lengths = [last(chunk) for chunk in spy.chunks]
+    assert sorted(chain.from_iterable(lengths)) == sorted(last(batch["token"]))
+    assert [chunk.shape[1] for chunk in spy.chunks] == [max(each) for each in lengths]
+    assert all(max(shorter) <= min(longer) for shorter, longer in pairwise(lengths))
     assert max(map(len, lengths), default=0) <= 128
 
 

@@ -80,6 +80,24 @@ def test_platt_finds_scale_and_shift_and_keeps_the_order() -> None:
     assert np.isfinite(platt.fit(np.array([-1.0, 1.0]), np.array([0, 1], np.float32))).all()
 
 
-def test_the_threshold_has_the_best_f1() -> None:
+def test_the_threshold_is_the_highest_that_has_the_best_f1() -> None:
     labels = np.array([0, 1, 0, 1, 1], np.float32)
-    assert best_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32), labels) == pytest.approx(0.2)
+    for scores, threshold in (
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 0.2),
+        ([0.1, 0.7, 0.7, 0.7, 0.7], 0.7),
+        ([0.1, 0.70006, 0.8, 0.9, 0.9], 0.7),
+    ):
+        assert best_threshold(np.array(scores, np.float32), labels) == threshold
+
+
+@given(claims, st.sampled_from([8, 7, 30_000]))
+def test_no_threshold_of_four_decimals_has_a_better_f1(found: list[tuple[int, bool]], parts: int) -> None:
+    scores, labels = arrays(found)
+    scores *= np.float32(8 / parts)
+
+    def f1(threshold: float) -> float:
+        chosen = scores >= np.float32(threshold)
+        return float(2 * labels[chosen].sum() / (chosen.sum() + labels.sum()))
+
+    others = {step / 10_000 for score in scores.tolist() for step in range(int(score * 10_000) + 2)[-3:]}
+    assert f1(best_threshold(scores, labels)) == pytest.approx(max(map(f1, others)))

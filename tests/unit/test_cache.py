@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
 import shutil
 import threading
@@ -357,6 +359,23 @@ def test_where_ram_is_too_small_the_device_gets_its_own_copy(tmp_path: Path) -> 
     cache.get(release, 10.0).release()
     assert cache.accounts() == {"device": SIZE, "memory": 0, "private": 0}
     cache.close()
+
+
+def test_a_kernel_without_large_pages_gives_small_ones(
+    cache: CountedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("models.tiers.memory.os.pwrite", full)
+    monkeypatch.setattr("models.fetching.mmap.mmap", Small)
+    lease = cache.get(cache.publish("a"), 10.0)
+    assert cache.private_bytes == SIZE
+    lease.release()
 
 
 def test_a_full_disk_costs_the_copy_and_not_the_load(

@@ -31,8 +31,10 @@ class Known:
 
     def __init__(self, known: dict[int, Any]) -> None:
         self.known = known
+        self.asked: list[int] = []
 
     def schema(self, schema_id: int) -> dict[str, Any]:
+        self.asked.append(schema_id)
         if schema_id not in self.known:
             raise DecodeError(f"schema id {schema_id} is unknown to the registry")
         return dict(self.known[schema_id])
@@ -224,6 +226,28 @@ def test_a_registered_schema_that_cannot_be_read_fails_its_records_only() -> Non
     recursive = {"type": "record", "name": "Two", "fields": [{"name": "text", "type": ["null", "Two"]}]}
     value = encoded(TWO, {"text": "a", "number": 1}, confluent_prefix(9))
     assert "recursive" in failure(Decoder(TWO, registry=Known({9: recursive})), value)
+
+
+@pytest.mark.parametrize("bare", [None, TWO])
+def test_a_registered_schema_that_cannot_be_read_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch, bare: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr("stream.codec.decoder._REFUSED_KEPT", 2)
+    recursive = {"type": "record", "name": "Two", "fields": [{"name": "text", "type": ["null", "Two"]}]}
+    registry = Known(dict.fromkeys((7, 8, 9), recursive))
+    decoder = Decoder(TWO, registry=registry, bare_schema=bare)
+    values = {number: [confluent_prefix(number)] * 2_000 for number in (7, 8, 9)}
+    for _ in range(3):
+        decoder.learn(values[7])
+        found = decoder.decode(values[7])
+        assert {str(failure.error) for failure in found.failures} == {
+            "the schema of id 7 cannot be read here: the Avro schema is recursive at 'Two'; a claim's columns cannot be"
+        }
+        assert len(found.failures) == 2_000
+    assert registry.asked == [7]
+    for number in (8, 9, 7):
+        assert len(decoder.decode(values[number]).failures) == 2_000
+    assert registry.asked == [7, 8, 9, 7]
 
 
 def older() -> dict[str, Any]:

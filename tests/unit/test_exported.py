@@ -6,18 +6,26 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from models import artifact
-from models.errors import ArtifactError
+from models import CacheOptions, SyncModelCacheManager, artifact, open_model
+from models.digests import digest_file
+from models.errors import ArtifactError, BuildError
+from models.publishing import push
+from models.repository import SHIPPED, Repository
+from stream.publishing import generate
+from tests.repositories import edited, empty
 
 
 def buffer(content: bytes) -> memoryview:
@@ -232,3 +240,75 @@ def test_a_directory_that_claims_much_is_not_read() -> None:
     end = b"PK\5\6" + bytes(8) + len(entries).to_bytes(4, "little") + (4).to_bytes(4, "little") + bytes(2)
     with pytest.raises(ArtifactError, match="its directory claims"):
         artifact.check(buffer(b"PK\3\4" + entries + end), "x", "pt2")
+
+
+class Logits(torch.nn.Module):
+    """Reads what the shipped model reads; what it gives is for a test to say."""
+
+    def __init__(self, give: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.give = give
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(
+        self, token: torch.Tensor, revenue: torch.Tensor, amount: torch.Tensor, number: torch.Tensor
+    ) -> torch.Tensor:
+        return self.give(token, number * self.weight)
+
+
+def version(folder: Path, give: Callable[..., torch.Tensor]) -> Path:
+    """The shipped model with an exported program for weights."""
+    shutil.copytree(SHIPPED / "claims_filter" / "2.1.0", folder)
+    integers, amounts = torch.ones(3, 7, dtype=torch.int32), torch.ones(3, 7, 2)
+    numbers = open_model("claims_filter_v2.1").features.columns["number"].shape[0]
+    inputs = (integers, integers.clone(), amounts, torch.ones(3, numbers))
+    claims, length = torch.export.Dim("claims"), torch.export.Dim("length")
+    sizes = (*[{0: claims, 1: length}] * 3, {0: claims})
+    torch.export.save(torch.export.export(Logits(give), inputs, dynamic_shapes=sizes), folder / "model.pt2")
+    (folder / "model.safetensors").unlink()
+    files = {name: asdict(digest_file(folder / name)) for name in ("model.pt2", "vocabulary.json")}
+    edited(folder, files=files, precisions={"fp32": {"file": "model.pt2", "kind": "pt2"}})
+    return folder
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[SyncModelCacheManager]:
+    options = CacheOptions(repository=empty(tmp_path).root, redis_url=None, device="cpu", threads=1)
+    with SyncModelCacheManager(l1_memory_limit_gb=0.1, options=options) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("give", "said"),
+    [
+        (lambda _, number: number[:, 0], None),
+        (lambda _, number: number[:, 0].double(), None),
+        (lambda _, number: number[:, 0].bfloat16(), None),
+        (lambda _, number: number[:, :1], r"torch.float32 \(1, 1\) for 1 claims, not one logit a claim"),
+        (lambda token, _: token[:, 0], r"torch.int32 \(1,\) for 1 claims, not one logit a claim"),
+        (lambda _, number: (number[:, 0], number[:, 1]), "a tuple, not one logit a claim"),
+    ],
+)
+def test_a_program_that_gives_no_logit_a_claim_is_not_built(
+    manager: SyncModelCacheManager, tmp_path: Path, give: Callable[..., torch.Tensor], said: str | None
+) -> None:
+    push(Repository(tmp_path / "repository"), version(tmp_path / "new", give), version="3.0.0")
+    (claims,) = generate(5, 3)
+    if said is None:
+        results = manager.batch_inference("claims_filter_v3.0", claims)
+        assert (results.scores.shape, results.scores.dtype) == ((5,), np.float32)
+        return
+    with pytest.raises(BuildError, match=said):
+        manager.get_model("claims_filter_v3.0")
+    manager.get_model("claims_filter_v2.1").release()
+
+
+def test_a_program_that_gives_one_logit_for_all_fails_at_the_claims(
+    manager: SyncModelCacheManager, tmp_path: Path
+) -> None:
+    folder = version(tmp_path / "new", lambda _, number: number[:, 0].mean(0, keepdim=True))
+    push(Repository(tmp_path / "repository"), folder, version="3.0.0")
+    lease = manager.get_model("claims_filter_v3.0")
+    with pytest.raises(ValueError, match=r"\(1,\) for 2 claims"):
+        lease.model.warm_up([2])
+    lease.release()

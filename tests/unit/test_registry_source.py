@@ -14,7 +14,7 @@ from stream.clock import ManualClock
 from stream.codec import Decoder
 from stream.codec.framing import confluent_prefix
 from stream.codec.registry import RegistrySource
-from stream.errors import UsageError
+from stream.errors import DecodeError, UsageError
 
 NUMBER = {"type": "record", "name": "Claim", "fields": [{"name": "number", "type": "int"}]}
 RECURSIVE = {"type": "record", "name": "R", "fields": [{"name": "inner", "type": ["null", "R"]}]}
@@ -66,9 +66,28 @@ def test_decoding_asks_for_no_schema_that_was_learned_or_refused(
     assert sorted(ids) == ["1", "2", "3", "4", "5", "6"]
     found = decoder.decode(given)
     decoder.learn(given)
+    assert decoder.decode(given).failures[-1].error.args == found.failures[-1].error.args
     assert {0, len(values) + 3} <= set(found.rows.tolist())
     assert len(found.failures) >= 2 * (len(values) - 1)
     assert len(ids) == 6
+
+
+def test_what_was_refused_is_asked_for_again_after_half_a_minute(asked: tuple[str, list[str]]) -> None:
+    url, ids = asked
+    clock = ManualClock()
+    source = RegistrySource(url, {}, clock)
+    for _ in range(3):
+        with pytest.raises(DecodeError, match="schema id 6 is unknown to the registry"):
+            source.schema(6)
+        with pytest.raises(DecodeError, match="schema id 5 is not JSON"):
+            source.schema(5)
+    assert ids == ["6", "5"]
+    clock.advance(31.0)
+    ANSWERS["6"] = ANSWERS["1"]
+    try:
+        assert source.schema(6) == NUMBER
+    finally:
+        del ANSWERS["6"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from stream.cli.dlq.reading import LetterTopic
 from stream.cli.examples import example
 from stream.cli.output import emit_json, table
 from stream.clock import SystemClock
-from stream.codec import Decoder
+from stream.codec import Decoder, plain_rows
 from stream.errors import FatalError, RetryError
 
 _SHOWN_BYTES = 512
@@ -71,8 +71,7 @@ def decoded(value: bytes | None, decoder: Decoder) -> tuple[dict[str, Any] | Non
         return None, str(error)
     if result.failures:
         return None, str(result.failures[0].error)
-    claim: dict[str, Any] = result.claims.to_pylist()[0]
-    return claim, ""
+    return plain_rows(result.claims)[0], ""
 
 
 def _plain(value: Any) -> Any:
