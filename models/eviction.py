@@ -170,15 +170,20 @@ def _obstacles(
     """What is never moved for the newcomer, in the order in which it is told."""
     return (
         (Reason.ALL_LEASED, lambda each: each.leased or each.pinned),
-        (Reason.PROTECTED, lambda each: now - each.loaded_at < rules.protection),
+        (Reason.PROTECTED, lambda each: _is_recent(each.loaded_at, now, rules.protection)),
         (
             Reason.OUTRANKED,
             lambda each: (
                 each.priority > incoming.priority
-                and (each.next_use is not None or now - each.used_at < rules.in_use)
+                and (each.next_use is not None or _is_recent(each.used_at, now, rules.in_use))
             ),
         ),
     )
+
+
+def _is_recent(then: float, now: float, seconds: float) -> bool:
+    """Not of a time that is still to come, which a clock that was set back since has noted."""
+    return abs(now - then) < seconds
 
 
 def _choice(
