@@ -155,6 +155,12 @@ def admit(
     return _choice(movable, newcomer, free.more(movable), look_ahead, forced=incoming.pinned)
 
 
+def fits(held: Sequence[Held], incoming: Incoming, rules: Rules, unlisted: int = 0) -> bool:
+    """Whether a version that is not resident is cached with nothing going for it."""
+    newcomer = _Item(incoming.key, incoming.bytes, _ordinary(incoming), 0.0, 0.0)
+    return _free(held, incoming, rules, unlisted).takes(newcomer)
+
+
 def _free(held: Sequence[Held], incoming: Incoming, rules: Rules, unlisted: int) -> _Room:
     """Free bytes now. The reserve binds an ordinary newcomer only: for others no resident has to leave it."""
     total = rules.budget - unlisted - sum(each.bytes for each in held)
