@@ -146,6 +146,18 @@ def test_the_operators_that_are_run_are_torchs() -> None:
     ] == []
 
 
+def test_an_operator_that_is_run_writes_into_what_it_is_named_for_and_nothing_else() -> None:
+    run = 0
+    for schema in torch._C._jit_get_all_schemas():
+        name, overload = schema.name.removeprefix("aten::"), schema.overload_name or "default"
+        if schema.name.startswith("aten::") and program_operators.is_run(name, overload):
+            tensors = [each for each in schema.arguments if str(each.type) in ("Tensor", "Optional[Tensor]")]
+            written = [each.name for each in tensors if each.alias_info and each.alias_info.is_write]
+            assert written in ([], [tensors[0].name] if tensors and name.endswith("_") else []), schema
+            run += 1
+    assert run > 300
+
+
 ROWS, FAR = torch.ones(2), torch.tensor([10**9, 0])
 
 
