@@ -77,7 +77,9 @@ _MODELS = """\
 ## ml_models.yaml
 
 Says of each model, by name and version, what the cache cannot know before it has loaded it.
-`config/ml_models.yaml` is the shipped example.
+`config/ml_models.yaml` is the shipped one; a file that `cache.catalog` names replaces it, all of it. An entry
+is found by its name exactly as a route or `workers.preload_models` writes it: `claims_filter_v2.1` and
+`claims_filter:production` are two entries.
 
 """
 

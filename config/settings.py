@@ -162,7 +162,7 @@ class Cache(Section):
     )
     catalog: str | None = Field(
         default=None,
-        description="Path of an ml_models.yaml with priorities; without it the shipped one counts.",
+        description="Path of an ml_models.yaml with priorities; it replaces the shipped one, all of it.",
     )
     redis_url: str | None = Field(
         default="redis://127.0.0.1:6379/0",

@@ -3,6 +3,8 @@
 from models.assembly import GIGABYTE, CacheOptions, open_pool
 from models.devices import CPU, occupation
 from models.errors import DeviceError, FeatureError, ModelError, UnavailableError, UnknownModelError
+from models.exporting import export_version
+from models.features import ClaimFeatures, FeatureSpec
 from models.inference import BatchResults, ClaimResult
 from models.lookups import hit_rates
 from models.manager import MLModelCacheManager, SyncModelCacheManager
@@ -19,11 +21,13 @@ __all__ = [
     "BatchResults",
     "CacheOptions",
     "CacheStatus",
+    "ClaimFeatures",
     "ClaimResult",
     "ColumnShape",
     "DeviceError",
     "FeatureEncoder",
     "FeatureError",
+    "FeatureSpec",
     "MLModelCacheManager",
     "Model",
     "ModelError",
@@ -36,6 +40,7 @@ __all__ = [
     "UnavailableError",
     "UnknownModelError",
     "VersionKey",
+    "export_version",
     "hit_rates",
     "is_known",
     "occupation",

@@ -136,20 +136,13 @@ class ModelCache:
                     self._appraisals.idle(key)
 
     def misplaced(self) -> list[VersionKey]:
-        """Versions in memory that others pushed off the device and that fit it as it is, most in demand first."""
-        device, room = self.tiers.device, (self.tiers.device.budget or 0) - self.tiers.device.used()
+        """Versions in memory that others pushed off the device, most in demand first."""
         waiting = [
-            entry
+            entry.key
             for entry in self.tiers.memory.entries()
-            if self._appraisals.wanted(entry.key) and not device.holds(entry.key)
+            if self._appraisals.wanted(entry.key) and not self.tiers.device.holds(entry.key)
         ]
-        waiting.sort(key=lambda entry: self._appraisals.appraise(entry.key).demand, reverse=True)
-        chosen = []
-        for entry in waiting:
-            if entry.bytes <= room:
-                chosen.append(entry.key)
-                room -= entry.bytes
-        return chosen
+        return sorted(waiting, key=lambda key: self._appraisals.appraise(key).demand, reverse=True)
 
     def close(self) -> None:
         """Give loads up, then let everything go. Leases that are still held keep their models alive."""

@@ -155,6 +155,12 @@ def admit(
     return _choice(movable, newcomer, free.more(movable), look_ahead, forced=incoming.pinned)
 
 
+def fits(held: Sequence[Held], incoming: Incoming, rules: Rules, unlisted: int = 0) -> bool:
+    """Whether a version that is not resident is cached with nothing going for it."""
+    newcomer = _Item(incoming.key, incoming.bytes, _ordinary(incoming), 0.0, 0.0)
+    return _free(held, incoming, rules, unlisted).takes(newcomer)
+
+
 def _free(held: Sequence[Held], incoming: Incoming, rules: Rules, unlisted: int) -> _Room:
     """Free bytes now. The reserve binds an ordinary newcomer only: for others no resident has to leave it."""
     total = rules.budget - unlisted - sum(each.bytes for each in held)
@@ -170,15 +176,20 @@ def _obstacles(
     """What is never moved for the newcomer, in the order in which it is told."""
     return (
         (Reason.ALL_LEASED, lambda each: each.leased or each.pinned),
-        (Reason.PROTECTED, lambda each: now - each.loaded_at < rules.protection),
+        (Reason.PROTECTED, lambda each: _is_recent(each.loaded_at, now, rules.protection)),
         (
             Reason.OUTRANKED,
             lambda each: (
                 each.priority > incoming.priority
-                and (each.next_use is not None or now - each.used_at < rules.in_use)
+                and (each.next_use is not None or _is_recent(each.used_at, now, rules.in_use))
             ),
         ),
     )
+
+
+def _is_recent(then: float, now: float, seconds: float) -> bool:
+    """Not of a time that is still to come, which a clock that was set back since has noted."""
+    return abs(now - then) < seconds
 
 
 def _choice(

@@ -173,9 +173,9 @@ class SyncModelCacheManager:
         return self._parts.resolver.release(name, version).manifest.batch.recommended
 
     def _bring_back(self, key: VersionKey) -> None:
-        """Nobody asked for it, so it counts as no look-up."""
+        """If it has room. Nobody asked for it, so it counts as no look-up."""
         release = self._parts.repository.release(key.name, key.version)
-        if release.key != key:
+        if release.key != key or not self._parts.cache.tiers.device.fits(release):
             return
         ticket = self.join(release, None)
         while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):

@@ -6,6 +6,7 @@ import json
 import stat
 from itertools import pairwise
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn
 
 from blake3 import blake3
@@ -36,6 +37,7 @@ Kind = Literal["safetensors", "pt2"]
 _MOST_BYTES = 16 * 1024 * 1024
 _LONGEST_NAME = 200
 _DIGEST_DIGITS = 16
+_OPTIONAL = ("features_digest", "architecture")
 
 
 class Strict(BaseModel):
@@ -64,6 +66,9 @@ class Factors(Strict):
     width: int = Field(ge=1, le=1_024)
     hidden: int = Field(ge=1, le=8_192)
     members: int = Field(ge=1, le=64)
+
+
+_SIZES = {"transformer": Architecture, "factors": Factors, "exported": NoneType}
 
 
 class FileEntry(Strict):
@@ -120,12 +125,14 @@ class Manifest(Strict):
     version: str = Field(pattern=f"^{VERSION_PATTERN}$", description="Semantic version.")
     variant: str = "default"
     framework: Literal["pytorch"] = "pytorch"
-    type: Literal["transformer", "factors"] = "transformer"
+    type: Literal["transformer", "factors", "exported"] = "transformer"
     features: FeatureSpec
     features_digest: str | None = Field(
         default=None, description="Of the features and the vocabulary that the weights were trained with."
     )
-    architecture: Architecture | Factors
+    architecture: Architecture | Factors | None = Field(
+        default=None, description="Sizes of a transformer or of factors; an exported program has its own."
+    )
     threshold: float = Field(ge=0.0, le=1.0, description="Scores at or above it get the second decision.")
     decisions: tuple[str, str] = ("pass", "review")
     precisions: dict[Precision, Variant] = Field(min_length=1, description="Weights by precision.")
@@ -141,14 +148,14 @@ class Manifest(Strict):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what a version does not say: one that was published keeps its bytes, and so its digest."""
         fields: dict[str, Any] = handler(self)
-        if self.features_digest is None:
-            del fields["features_digest"]
-        return fields
+        return {name: value for name, value in fields.items() if name not in _OPTIONAL or value is not None}
 
     @model_validator(mode="after")
     def _sizes_of_its_type(self) -> Manifest:
-        if isinstance(self.architecture, Factors) != (self.type == "factors"):
+        if type(self.architecture) is not _SIZES[self.type]:
             raise ValueError(f"architecture has not the sizes of a {self.type!r}")
+        if self.type == "exported" and any(each.kind != "pt2" for each in self.precisions.values()):
+            raise ValueError("precisions of an 'exported' are of kind 'pt2'")
         return self
 
     @field_validator("files")

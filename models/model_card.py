@@ -67,7 +67,7 @@ def card(learned: Learned, parts: Parts, origin: Origin) -> str:
         "## What it reads",
         _features(manifest.features, origin.outcomes),
         "## How it was learned",
-        f"Factorisation machines (`factors`), {manifest.architecture.model_dump()}, classes weighted equally, "
+        f"Factorisation machines (`factors`), {manifest.model_dump()['architecture']}, classes weighted equally, "
         f"{len(learned.epochs)} epochs tried, {learned.kept} kept.",
         f"```sh\n{origin.command}\n```",
         "## Limits",

@@ -1,8 +1,9 @@
 """What an exported program may say. Pure; needs no torch.
 
 torch turns parts of a program into Python that it runs: names of nodes become source text, sizes go through sympy's
-`sympify`, which evaluates, guards are compiled, and an operator may be any attribute of torch. So everything that
-is text here has to be of a known form, and whatever is not needed for scoring is left out before torch sees it.
+`sympify`, which evaluates, guards are compiled, and an operator may be any attribute of torch. So operators are those
+of `program_operators`, everything that is text here has to be of a known form, and whatever is not needed for scoring
+is left out before torch sees it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import ArtifactError
+from models.program_operators import is_run
 
 _NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]{0,199}")
 _PATH = re.compile(rf"{_NAME.pattern}(?:\.(?:{_NAME.pattern}|[0-9]{{1,9}}))*")
@@ -24,16 +26,6 @@ _ATEN = re.compile(
     r"torch\.ops\.aten\.([a-z][a-z0-9_]{0,99}|_[a-z][a-z0-9_]{0,99})\.([A-Za-z][A-Za-z0-9_]{0,99})"
 )
 
-# Of the operators whose name begins with an underscore, which check their arguments less, those that exports use.
-_PRIVATE = frozenset(
-    {"_assert_scalar", "_assert_tensor_metadata", "_to_copy", "_softmax", "_log_softmax", "_unsafe_view"}
-)
-# These change what a tensor's memory is.
-_UNBOUNDED = frozenset(
-    {"set_", "set", "resize_", "resize", "resize_as_", "resize_as", "set_data", "as_strided_"}
-)
-# Text reaches these operators only: others would take it for the name of a file.
-_WORDED = frozenset({"gelu", "div", "scatter_reduce", "searchsorted", "einsum", "_assert_scalar"})
 _ASSERTION = "_assert_scalar"
 _SYMBOLIC = frozenset(
     {
@@ -126,8 +118,11 @@ _UNWANTED = ("as_graph", "as_operator", "as_custom_obj", "custom_obj", "as_strin
 _NAMES = frozenset({"name", "as_name", "user_input_name"})
 _PATHS = frozenset({"parameter_name", "buffer_name", "tensor_constant_name"})
 _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
+# As the exporter writes what JSON has no number for.
+_FLOATS = frozenset({"Infinity", "-Infinity", "NaN"})
 _VERIFIERS = frozenset({"TRAINING", "ATEN"})
 _STRIDED = 7
+_LAYOUTS = ("layout", "as_layout")
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2, 29: 1, 30: 1}
 
 
@@ -214,10 +209,15 @@ class _Rules:
     def walk(self, value: Any, key: str = "") -> Any:
         """The same value; every text and every key in it has the form that its place asks for."""
         if isinstance(value, dict):
-            return {self._key(name): self.walk(item, name) for name, item in value.items()}
+            return {self._key(name): self._part(name, item) for name, item in value.items()}
         if isinstance(value, list):
             return [self.walk(item) for item in value]
         return self._text(value, key) if isinstance(value, str) else value
+
+    def _part(self, name: str, item: Any) -> Any:
+        if name in _LAYOUTS and item != _STRIDED:
+            raise self._refusal("a tensor that is not stored plainly", f"{name}: {item}")
+        return self.walk(item, name)
 
     def one_of(self, value: Any, known: frozenset[str]) -> Any:
         if value not in known:
@@ -232,8 +232,6 @@ class _Rules:
     def _node(self, node: dict[str, Any]) -> dict[str, Any]:
         inputs = self.walk(node["inputs"])
         operator = self._operator(node["target"])
-        if "as_string" in json.dumps(inputs):
-            self.one_of(operator, _WORDED)
         if operator == _ASSERTION:
             inputs = [_silenced(item) for item in inputs]
         name = node.get("name")
@@ -251,8 +249,10 @@ class _Rules:
         if isinstance(target, str) and target in _SYMBOLIC:
             return target
         found = _ATEN.fullmatch(target) if isinstance(target, str) else None
-        if found is None or found[1] in _UNBOUNDED or (found[1].startswith("_") and found[1] not in _PRIVATE):
-            raise self._refusal("an operator that is not run here", target)
+        if found is None or not is_run(found[1], found[2]):
+            raise self._refusal(
+                "an operator that is not run here (models/program_operators.py has those that are)", target
+            )
         return found[1]
 
     def _key(self, key: str) -> str:
@@ -267,6 +267,8 @@ class _Rules:
             return self.matching(text, _PATH)
         if key == "as_string":
             return text if _WORD.fullmatch(text) else ""
+        if key == "as_float" and text in _FLOATS:
+            return text
         if key == "expr_str":
             return self._expression(text)
         if key == "type" and text == "cpu":

@@ -92,7 +92,7 @@ def writable_root(repository: Repository) -> Path:
     """Where versions go. Raises PublishError when only what ships is there."""
     if repository.root is None:
         raise PublishError(
-            "there is no repository to write to; name its folder (--repository, or cache.repository)"
+            "there is no repository to write to; name its folder (--repository, or CLAIMSTREAM_CACHE__REPOSITORY)"
         )
     return repository.root
 

@@ -29,7 +29,7 @@ _COMPILING = threading.Lock()
 
 
 class TransformerModel:
-    """Scores with a network of tokens, revenue codes, amounts and numbers to logits."""
+    """Scores with a network of tokens, revenue codes, amounts and numbers to logits, of any type of version."""
 
     def __init__(
         self,

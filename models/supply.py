@@ -70,9 +70,7 @@ class ModelSupply:
 
     def room(self, key: VersionKey) -> bool:
         """Whether it fits on the device without anything going."""
-        device = self._parts.cache.tiers.device
-        size = self._releases[key].manifest.bytes.device
-        return device.budget is None or device.used() + size <= device.budget
+        return self._parts.cache.tiers.device.fits(self._releases[key])
 
     def load_seconds(self, key: VersionKey) -> float:
         """Seconds that a load took the last time, or is expected to take by its size."""

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,12 @@ from torch.nn import functional
 from models import date_tokens
 from models.backends.pytorch import ClaimsTransformer
 from models.columns import days
-from models.digests import digest_file
 from models.features import ClaimFeatures, FeatureSpec
 from models.loading import WEIGHTS, network_shape
-from models.manifest import FILE, Architecture, FileEntry, Manifest, MeasuredBytes, Variant, encoded
+from models.manifest import Architecture, Manifest, Variant
 from models.measures import Labels, auc, average_precision, best_threshold
 from models.runner import TransformerModel
+from models.version_folder import described, write
 from models.vocabulary import FILE as VOCABULARY
 from models.vocabulary import lengths
 
@@ -154,19 +154,9 @@ def scored(model: TransformerModel, data: Labelled) -> Labels:
 
 def write_version(manifest: Manifest, words: list[str], network: torch.nn.Module, folder: Path) -> Manifest:
     """The files of a version, its manifest last; `manifest` lacks only what the files say."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = dict(sorted(network.state_dict().items()))
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-    (folder / VOCABULARY).write_bytes(json.dumps(words, indent=0).encode())
-    files = {name: FileEntry(**asdict(digest_file(folder / name))) for name in (WEIGHTS, VOCABULARY)}
-    size = sum(file.bytes for file in files.values())
-    finished = Manifest(
-        **dict(manifest),
-        precisions={"fp32": Variant(file=WEIGHTS)},
-        bytes=MeasuredBytes(
-            device=sum(tensor.nbytes for tensor in weights.values()), memory=size, redis=size, repository=size
-        ),
-        files=files,
-    )
-    (folder / FILE).write_bytes(encoded(finished))
+    files = {WEIGHTS: safetensors.torch.save(weights), VOCABULARY: json.dumps(words, indent=0).encode()}
+    size = sum(tensor.nbytes for tensor in weights.values())
+    finished = described(dict(manifest), files, Variant(file=WEIGHTS), size, folder)
+    write(finished, files, folder)
     return finished

@@ -149,7 +149,9 @@ class Service:
                 continue
             for share in (target := repository.resolve(name)).shares:
                 manifest = repository.release(target.name, share.version).manifest
-                size = [manifest.features.length, manifest.architecture.width]
+                # An exported program says nothing of its width.
+                width = manifest.architecture.width if manifest.architecture else 0
+                size = [manifest.features.length, width]
                 if any(have > most for have, most in zip(size, entry.input_size, strict=True)):
                     raise UsageError(
                         f"{name}: version {share.version} reads {size[0]} tokens at width {size[1]}, its entry in the "

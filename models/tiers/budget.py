@@ -10,7 +10,7 @@ from models.errors import NoRoomError, TooLargeError
 from models.eviction import Held, Incoming, Reason, Rules
 from models.priority import ModelPriority
 from models.release import VersionKey
-from models.tiers.protocol import Appraise
+from models.tiers.protocol import Appraise, Worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,30 @@ class Budget:
 
         Raises TooLargeError when nothing would help, NoRoomError when what is there is worth more or leased.
         """
-        now = self._now()
+        now, worth = self._now(), self.appraise(key)
         by_name = {occupant.key.folder: occupant.key for occupant in occupants}
         held = [self._held(occupant, now) for occupant in occupants]
-        unlisted = used - sum(occupant.bytes for occupant in occupants)
-        worth = self.appraise(key)
+        incoming = self._incoming(key, size, worth)
+        decision = eviction.admit(held, incoming, self._rules, now, _unlisted(occupants, used), worth.known)
+        if decision.admitted:
+            return [by_name[name] for name in decision.evict]
+        if decision.reason is Reason.TOO_LARGE:
+            raise TooLargeError(self._too_large(key, size, worth.priority))
+        raise NoRoomError(
+            f"{key}: its {size} bytes would not fit {self.setting} of {self.limit} bytes: {decision.reason.value}"
+        )
+
+    def fits(self, occupants: Sequence[Occupant], used: int, key: VersionKey, size: int) -> bool:
+        """Whether `admit` would let nothing go."""
+        now = self._now()
+        held = [self._held(occupant, now) for occupant in occupants]
+        incoming = self._incoming(key, size, self.appraise(key))
+        return eviction.fits(held, incoming, self._rules, _unlisted(occupants, used))
+
+    @staticmethod
+    def _incoming(key: VersionKey, size: int, worth: Worth) -> Incoming:
         # The next use that is known is the one that brings it in; what counts is the one after that.
-        incoming = Incoming(
+        return Incoming(
             key.folder,
             size,
             worth.cost or expected_seconds(size),
@@ -69,14 +86,6 @@ class Budget:
             worth.priority,
             None,
             pinned=worth.pinned,
-        )
-        decision = eviction.admit(held, incoming, self._rules, now, unlisted, worth.known)
-        if decision.admitted:
-            return [by_name[name] for name in decision.evict]
-        if decision.reason is Reason.TOO_LARGE:
-            raise TooLargeError(self._too_large(key, size, worth.priority))
-        raise NoRoomError(
-            f"{key}: its {size} bytes would not fit {self.setting} of {self.limit} bytes: {decision.reason.value}"
         )
 
     def _too_large(self, key: VersionKey, size: int, priority: ModelPriority) -> str:
@@ -105,3 +114,8 @@ class Budget:
             now - occupant.idle,
             worth.next_use,
         )
+
+
+def _unlisted(occupants: Sequence[Occupant], used: int) -> int:
+    """Bytes in use of what is not among the occupants."""
+    return used - sum(occupant.bytes for occupant in occupants)

@@ -23,8 +23,9 @@ _LOOK_SECONDS = 0.05
 class DeviceTier:
     """Models of one process on one device, within a budget of measured bytes; `build` makes one of verified files.
 
-    Those that are served without being cached go beside the budget: `uncached` bytes of them, as many as the budget
-    unless told otherwise, or one that is larger.
+    Those that are served without being cached may exceed the budget: by `uncached` bytes, as many as the budget unless
+    told otherwise, or by one that is larger. As long as they are leased they count as used, so that nothing is cached
+    in the memory that they take.
     """
 
     name = TierName.DEVICE
@@ -91,6 +92,13 @@ class DeviceTier:
         slot.use(self._now())
         self.served = next(self._uses)
         return lease
+
+    def fits(self, release: Release) -> bool:
+        """Whether a load of it would let nothing go, by its priority and by what the manifest says."""
+        with self._lock:
+            return self._budget.fits(
+                self._occupants(), self._used(), release.key, release.manifest.bytes.device
+            )
 
     def ended(self, slot: Slot) -> None:
         """The last lease of a model that left the tier has ended; of two that both were the last, one frees it."""
@@ -236,13 +244,8 @@ class DeviceTier:
 
     def _admit(self, release: Release, size: int) -> tuple[bool, list[Slot]]:
         """Whether it may stay, and what goes for it."""
-        now = self._now()
-        occupants = [
-            Occupant(s.key, s.bytes, bool(s.holders), now - s.stored_at, now - s.used_at, s.load_seconds)
-            for s in self._slots.values()
-        ]
         try:
-            victims = self._budget.admit(occupants, self._used(), release.key, size)
+            victims = self._budget.admit(self._occupants(), self._used(), release.key, size)
         except TooLargeError:
             raise
         except NoRoomError:
@@ -253,6 +256,13 @@ class DeviceTier:
                 self._slots[key].going = False
             return False, []
         return True, [self._slots.pop(key) for key in victims]
+
+    def _occupants(self) -> list[Occupant]:
+        now = self._now()
+        return [
+            Occupant(s.key, s.bytes, bool(s.holders), now - s.stored_at, now - s.used_at, s.load_seconds)
+            for s in self._slots.values()
+        ]
 
     def _used(self) -> int:
         held = sum(slot.bytes for slot in (*self._slots.values(), *self._leaving))

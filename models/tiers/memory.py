@@ -205,7 +205,13 @@ class MemoryTier:
             os.utime(self._pool.entries / key.folder / _NOTE, (self._wall(), self._wall()))
 
     def expire(self) -> list[VersionKey]:
-        old = [e.key for e in self.entries() if e.age > self._lifetime.ttl or e.idle > self._lifetime.idle]
+        entries = self.entries()
+        for entry in entries:
+            if min(entry.age, entry.idle) < 0:
+                # The wall clock was set back: what lies in the future would never grow old.
+                self.renew(entry.key)
+                self.touch(entry.key)
+        old = [e.key for e in entries if e.age > self._lifetime.ttl or e.idle > self._lifetime.idle]
         return [key for key in old if self.evict(key)]
 
     def close(self) -> None:

@@ -234,6 +234,24 @@ def test_maintenance_brings_back_what_has_room_again(manager: SyncModelCacheMana
     assert not device.holds(key)
 
 
+def test_maintenance_loads_nothing_that_the_reserve_has_no_room_for(
+    options: CacheOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = pushed(empty(tmp_path), "2.1.0", "2.2.0").release("claims_filter", "2.1.0")
+    budget = 3 * release.manifest.bytes.device
+    narrow = replace(options, repository=tmp_path / "repository", device_bytes=budget, reserved_share=0.5)
+    with SyncModelCacheManager(0.1, options=narrow) as manager:
+        first = manager.get_model("claims_filter:2.1.0")
+        manager.get_model("claims_filter:2.2.0").release()
+        assert [str(key) for key in manager._parts.cache.misplaced()] == ["claims_filter:2.2.0"]
+        ((key, _),) = manager.supply.shares("claims_filter:2.2.0")
+        assert not manager.supply.room(key)
+        with caplog.at_level("INFO", "models.cache"):
+            manager.maintain()
+        assert caplog.messages == []
+        first.release()
+
+
 def test_maintenance_goes_on_after_a_version_that_is_gone(
     options: CacheOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

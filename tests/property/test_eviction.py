@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import eviction
 from models.demand import Demand
 from models.eviction import Admission, Held, Incoming, Reason, Rules, admit
 from models.priority import ModelPriority
@@ -88,6 +89,14 @@ def test_what_is_admitted_fits_and_leaves_the_reserve_to_high_priority(
         assert fits(kept(held, admission), incoming, rules, unlisted)
     else:
         assert admission.evict == ()
+
+
+@given(held_lists, incomings, rules_of, unlisted_bytes)
+def test_what_fits_is_what_nothing_goes_for(
+    held: list[Held], incoming: Incoming, rules: Rules, unlisted: int
+) -> None:
+    reason = admit(held, incoming, rules, NOW, unlisted).reason
+    assert eviction.fits(held, incoming, rules, unlisted) == (reason is Reason.FITS)
 
 
 @given(held_lists, incomings, rules_of, unlisted_bytes)

@@ -2,13 +2,79 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 import schemas
+from bench.models_fixture import Unhurried, make_release
+from models.eviction import Rules
+from models.priority import ModelPriority
+from models.release import VersionKey
+from models.tiers.budget import Budget
+from models.tiers.memory import Lifetime, MemoryTier
+from models.tiers.pool import Pool
+from models.tiers.protocol import Worth
+from stream.clock import ManualClock
 from stream.codec import Decoder
+from tests.cache_stage import SIZE
 from tests.scripted_stage import Stage
 
 HOUR = 3_600.0
+
+
+class Memory:
+    """RAM for two versions, on a clock that can be set; files begin at the real time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(wall=time.time())
+        rules = Rules(2 * SIZE, protection=1.0, in_use=60.0)
+        budget = Budget("the budget of RAM", rules, self.worth, self.clock.now)
+        self.tier = MemoryTier(
+            Pool(folder / "pool", 2 * SIZE), budget, Lifetime(1_800.0, 600.0), self.clock.wall
+        )
+
+    def worth(self, key: VersionKey) -> Worth:
+        """What is newer is worth more; what is older is of a higher class."""
+        newer = key.name in ("b", "c")
+        priority = ModelPriority.MEDIUM if newer else ModelPriority.HIGH
+        return Worth(0.9 if newer else 1e-6, 0.9 if newer else 1e-6, priority=priority)
+
+    def store(self, name: str) -> VersionKey:
+        release, content = make_release(name, "1.0.0", {"weights.bin": SIZE})
+        self.tier.store(release, content, Unhurried())
+        self.clock.advance(90.0)
+        return release.key
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    made = Memory(tmp_path)
+    yield made
+    made.tier.close()
+
+
+def test_memory_makes_room_though_the_clock_was_set_back(memory: Memory) -> None:
+    """Neither protected, as one that was just loaded, nor in use, as one of a higher priority may be."""
+    for name in ("a", "another"):
+        memory.store(name)
+    memory.clock.step_wall(-HOUR)
+    newcomers = [memory.store("b"), memory.store("c")]
+    assert memory.tier.holds(newcomers[-1])
+    assert len(memory.tier.entries()) == 2
+
+
+def test_what_a_clock_set_back_has_made_young_grows_old_from_then_on(memory: Memory) -> None:
+    keys = [memory.store(name) for name in ("b", "c")]
+    memory.clock.step_wall(-HOUR)
+    assert memory.tier.expire() == []
+    assert all(-1.0 < entry.age < 1.0 for entry in memory.tier.entries())
+    memory.clock.advance(599.0)
+    assert memory.tier.expire() == []
+    memory.clock.advance(2.0)
+    assert sorted(memory.tier.expire()) == sorted(keys)
 
 
 @pytest.mark.parametrize(("jump", "late"), [(-HOUR, 0), (HOUR, 50)])

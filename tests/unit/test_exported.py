@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import CacheOptions, SyncModelCacheManager, artifact, open_model
+from models import CacheOptions, SyncModelCacheManager, artifact, open_model, program_operators
 from models.digests import digest_file
 from models.errors import ArtifactError, BuildError
 from models.publishing import push
@@ -50,6 +50,25 @@ class Scorer(torch.nn.Module):
 
     def forward(self, number: torch.Tensor) -> torch.Tensor:
         return self.linear(number * self.scale + self.shift).squeeze(1)
+
+
+class Encoder(torch.nn.Module):
+    """What networks over tokens are made of: attention with a mask, convolution, norms, and reductions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = torch.nn.Embedding(9, 4, padding_idx=0)
+        layer = torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.along = torch.nn.Sequential(torch.nn.Conv1d(4, 4, 3, padding=1), torch.nn.BatchNorm1d(4))
+        self.outward = torch.nn.Sequential(torch.nn.GroupNorm(2, 4), torch.nn.GELU(), torch.nn.Linear(4, 1))
+
+    def forward(self, token: torch.Tensor) -> torch.Tensor:
+        padding = token == 0
+        seen = self.encoder(self.words(token), src_key_padding_mask=padding)
+        seen = torch.nn.functional.pad(self.along(seen.transpose(1, 2)), (0, 1)).transpose(1, 2)[:, :-1]
+        seen = seen.masked_fill(padding.unsqueeze(2), -torch.inf).amax(1)
+        return self.outward(seen).squeeze(1)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +109,95 @@ def test_an_exported_program_scores_as_its_module_and_shares_the_buffer(
         start = torch.frombuffer(content, dtype=torch.uint8).data_ptr()
         assert start <= first.data_ptr() < start + len(content)
     assert artifact.check(content, "x", "pt2") == 4 * (3 + 1 + 3 + 3)
+
+
+def archive_of(module: torch.nn.Module, *inputs: torch.Tensor, dynamic: Any = None) -> memoryview:
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(module.eval(), inputs, dynamic_shapes=dynamic), file)
+    return buffer(file.getvalue())
+
+
+def test_a_network_of_attention_convolution_and_norms_is_accepted() -> None:
+    encoder, token = Encoder(), torch.tensor([[3, 1, 4], [1, 5, 0], [8, 0, 0]])
+    dims = {0: torch.export.Dim("n", min=1, max=64), 1: torch.export.Dim("l", min=1, max=8)}
+    module = artifact.program(archive_of(encoder, token, dynamic=(dims,)), "x")
+    with torch.inference_mode():
+        for rows in (token, token[:1, :1], token.repeat(3, 1)):
+            torch.testing.assert_close(module(rows), encoder(rows))
+
+
+class Attention(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        first = rows[:, :, :3]
+        return torch.nn.functional.scaled_dot_product_attention(rows, first, first)
+
+
+def attend_to_all(program: Any) -> None:
+    """The values of all rows for the keys of the first three."""
+    node = program["graph_module"]["graph"]["nodes"][-1]
+    query, _, value = (entry["arg"] for entry in node["inputs"][:3])
+    value["as_tensor"] = query["as_tensor"]
+
+
+def test_attention_to_more_values_than_keys_reads_no_memory_beyond_the_keys() -> None:
+    rows, honest = torch.ones(1, 1, 5, 8), archive_of(Attention(), torch.ones(1, 1, 5, 8))
+    torch.testing.assert_close(artifact.program(honest, "x")(rows), rows)
+    crafted = rewritten(bytes(honest), edit_program(attend_to_all))
+    with pytest.raises(ValueError, match=r"keys of shape .* have values of shape"):
+        artifact.program(buffer(crafted), "x")(rows)
+
+
+def test_the_operators_that_are_run_are_torchs() -> None:
+    known = torch.ops.aten
+    assert [
+        name for name in program_operators.OPERATORS if not name.endswith("_") and not hasattr(known, name)
+    ] == []
+
+
+def test_an_operator_that_is_run_writes_into_what_it_is_named_for_and_nothing_else() -> None:
+    run = 0
+    for schema in torch._C._jit_get_all_schemas():
+        name, overload = schema.name.removeprefix("aten::"), schema.overload_name or "default"
+        if schema.name.startswith("aten::") and program_operators.is_run(name, overload):
+            tensors = [each for each in schema.arguments if str(each.type) in ("Tensor", "Optional[Tensor]")]
+            written = [each.name for each in tensors if each.alias_info and each.alias_info.is_write]
+            assert written in ([], [tensors[0].name] if tensors and name.endswith("_") else []), schema
+            run += 1
+    assert run > 300
+
+
+ROWS, FAR = torch.ones(2), torch.tensor([10**9, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("embedding.default", (torch.ones(2, 2), FAR)),
+        ("index.Tensor", (ROWS, [FAR])),
+        ("index_put_.default", (ROWS, [FAR], ROWS)),
+        ("index_select.default", (ROWS, 0, FAR)),
+        ("index_add.default", (ROWS, 0, FAR, ROWS)),
+        ("index_copy.default", (ROWS, 0, FAR, ROWS)),
+        ("index_fill.int_Scalar", (ROWS, 0, FAR, 1)),
+        ("gather.default", (ROWS, 0, FAR)),
+        ("scatter.src", (ROWS, 0, FAR, ROWS)),
+        ("scatter_add.default", (ROWS, 0, FAR, ROWS)),
+        ("scatter_reduce.two", (ROWS, 0, FAR, ROWS, "sum")),
+        ("take.default", (ROWS, FAR)),
+        ("native_layer_norm.default", (torch.ones(2, 64), [64], ROWS, ROWS, 1e-5)),
+        ("batch_norm.default", (torch.ones(2, 64), ROWS, ROWS, ROWS, ROWS, False, 0.1, 1e-5, True)),
+        ("group_norm.default", (torch.ones(2, 64, 3), 8, ROWS, ROWS)),
+        (
+            "convolution.default",
+            (torch.ones(2, 4, 9), torch.ones(8, 2, 3), ROWS, [1], [0], [1], False, [0], 1),
+        ),
+    ],
+)
+def test_operators_that_are_run_check_indices_and_sizes(name: str, inputs: tuple[Any, ...]) -> None:
+    operator, overload = name.split(".")
+    assert program_operators.is_run(operator, overload)
+    with pytest.raises((IndexError, RuntimeError)):
+        getattr(getattr(torch.ops.aten, operator), overload)(*inputs)
 
 
 def test_sample_inputs_are_never_read(exported: bytes) -> None:
@@ -156,6 +264,28 @@ def subgraph(program: Any) -> None:
     node["inputs"] = [{"name": "g", "arg": {"as_graph": {"name": "g", "graph": {}}}, "kind": 1}]
 
 
+# They believe what they are told of sizes, resize what they are given, or read bytes as another type.
+UNCHECKED = [
+    "sparse_coo_tensor.indices_size",
+    "sparse_coo_tensor.size",
+    "sparse_csr_tensor.crow_col_value_size",
+    "sparse_compressed_tensor.comp_plain_value_size",
+    "_sparse_coo_tensor_unsafe.default",
+    "to_dense.default",
+    "to_sparse.default",
+    "resize_as_sparse_.default",
+    "resize.default",
+    "as_strided.default",
+    "as_strided_.default",
+    "native_group_norm.default",
+    "lstm.input",
+    "embedding_bag.padding_idx",
+    "repeat_interleave.Tensor",
+    "add.out",
+    "sort.values",
+    "max.dim_max",
+    "view.dtype",
+]
 WEIGHTS, PROGRAM = "data/weights/model_weights_config.json", "models/model.json"
 SYMBOL = "Symbol('"
 
@@ -197,7 +327,9 @@ SYMBOL = "Symbol('"
         (retarget("torch.ops.aten.set_.source_Tensor"), "an operator that is not run here"),
         (retarget("torch.ops.higher_order.cond"), "an operator that is not run here"),
         (retarget("#namespace:op"), "an operator that is not run here"),
-        (edit_program(word), "something unknown: 'from_file'"),
+        *((retarget(f"torch.ops.aten.{name}"), "an operator that is not run here") for name in UNCHECKED),
+        (edit_program(word), r"an operator that is not run here .*from_file"),
+        (edit(PROGRAM, '"layout": 7', '"layout": 1'), "not stored plainly: 'layout: 1'"),
         (edit_program(subgraph), "a part that is not run here: 'as_graph'"),
         (edit_program(unpack_tree), "no tuples, lists or dicts"),
         (edit_program(lambda program: program.update(verifiers=["evil"])), "something unknown: 'evil'"),

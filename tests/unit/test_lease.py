@@ -14,7 +14,8 @@ import pytest
 from bench.models_fixture import Unhurried, make_release
 from models.errors import LoadTimeoutError, NoRoomError
 from models.eviction import Rules
-from models.release import Release
+from models.priority import ModelPriority
+from models.release import Release, VersionKey
 from models.tiers.budget import Budget
 from models.tiers.device import DeviceTier
 from models.tiers.protocol import TierName, Worth
@@ -120,6 +121,23 @@ def test_an_eviction_spares_what_somebody_holds() -> None:
     for lease in held:
         lease.release()
     assert (len(freed), tier.used()) == (1, 2 * SIZE)
+
+
+def test_what_is_reserved_for_high_priority_has_no_room_for_others() -> None:
+    high = {version(number).key.version for number in (8, 9)}
+
+    def worth(key: VersionKey) -> Worth:
+        return Worth(cost=1.0, priority=ModelPriority.HIGH if key.version in high else ModelPriority.MEDIUM)
+
+    budget = Budget("its budget", Rules(4 * SIZE, SIZE), worth, time.monotonic)
+    tier = DeviceTier(lambda release, _: SimpleNamespace(bytes=release.bytes), budget, 600.0, time.monotonic)  # type: ignore[arg-type, return-value]
+    for number in (1, 2):
+        place(tier, version(number), []).release()
+    assert tier.fits(version(3))
+    place(tier, version(3), []).release()
+    assert (tier.fits(version(4)), tier.fits(version(8))) == (False, True)
+    place(tier, version(8), []).release()
+    assert not tier.fits(version(9))
 
 
 def test_two_loads_of_a_version_reserve_twice() -> None:
