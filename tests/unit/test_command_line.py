@@ -194,8 +194,8 @@ def test_what_needs_the_extra_says_how_to_install_it(command: str) -> None:
     words = [sys.executable, "-c", WITHOUT_FILELOCK, command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == main.USAGE, done.stderr
-    cure = f"filelock is not installed; the {command} needs: pip install 'claimstream[embedded]'"
-    assert done.stderr == f"claimstream: {cure}\n"
+    cure = "pip install --require-hashes -r requirements.txt, in the clone"
+    assert done.stderr == f"claimstream: filelock is not installed; the {command} needs: {cure}\n"
 
 
 def test_the_demo_misses_what_draws_its_picture_before_it_begins(
