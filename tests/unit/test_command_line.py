@@ -179,6 +179,9 @@ def test_json_is_one_line_of_valid_json(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_long_cell_goes_on_below_itself() -> None:
     text = output.table([("name", "one two three", "x")], ("A", "B", "C"), width=18)
     assert text == "A     B          C\nname  one two    x\n      three"
+    # A word is cut only where the other columns have no spaces left to break at.
+    wide = output.table([("claims_filter:2.1.0", "one two three four")], ("A", "B"), width=33)
+    assert wide == "A                    B\nclaims_filter:2.1.0  one two\n                     three four"
 
 
 WITHOUT_FILELOCK = """
