@@ -70,9 +70,12 @@ def test_every_command_does_what_the_readme_and_the_page_for_applications_say(sh
     assert re.search(r"claims_filter +2\.2\.0 .*production, latest", listed)
     assert said["curl --silent http://127.0.0.1:8000/readyz"] == "ready\n"
     shell.write(files(APPLICATIONS))
+    make_dead_letters(shell, 1)
     for command in commands(APPLICATIONS):
         if not command.startswith("kafka-"):
             said[command] = shell.run(command)
+    letters = said["python dead_letters.py 127.0.0.1:9092 claim-dead-letters my-dead-letters"]
+    assert re.fullmatch(r"claims\[\d\]@\d+ DecodeError the value begins with .*\n", letters)
     consumed = said["python consume.py 127.0.0.1:9092 claim-scores my-application 2"]
     assert (
         len(re.findall(r"^\S+ claims_filter 2\.1\.0 [01]\.\d{3} (?:pass|review)$", consumed, re.MULTILINE))
@@ -144,9 +147,9 @@ def completed(command: str) -> str:
     return command
 
 
-def make_dead_letters(shell: Shell) -> None:
+def make_dead_letters(shell: Shell, count: int = 200) -> None:
     """So many, of so many keys, that those exist which the page names."""
-    client, count = {"bootstrap.servers": shell.bootstrap}, 200
+    client = {"bootstrap.servers": shell.bootstrap}
     producer = Producer(client)
     for number in range(count):
         producer.produce("claims", b"no claim", key=f"key {number}")
