@@ -118,6 +118,12 @@ def test_kafkas_own_tools_show_what_the_page_says(running: Shell) -> None:
         said, ("PartitionCount: 4", "claim-scores:3:", "claims", "DecodeError"), strict=True
     ):
         assert expected in text
+    (reset,) = re.findall(
+        r"^    (kafka-consumer-groups\.sh .*)$", text_of("docs/operations.md"), re.MULTILINE
+    )
+    # Of a group that runs Kafka refuses it.
+    own = reset.replace("…", "127.0.0.1:9092").replace("claimstream", "newcomer")
+    assert re.search(r"newcomer +claims +3 +\d+", running.run(own))
 
 
 @pytest.mark.slow
