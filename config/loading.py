@@ -28,7 +28,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], overrides: Mapp
         _put(tree, name, value)
         _note(origins, name, Origin.of_command_line())
     try:
-        return Settings.model_validate(tree).with_origins(origins)
+        return Settings.model_validate(tree).with_origins(origins, path)
     except ValidationError as error:
         raise ConfigurationError(explain(error, origins, Settings)) from error
 

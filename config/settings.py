@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
@@ -276,6 +277,12 @@ class Settings(Section):
         return routes
 
     _given: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML file among their sources."""
+        return self._file
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -287,10 +294,10 @@ class Settings(Section):
         option_map = ".".join(split_name(name)[:-1]) if is_option(name) else name
         return self._given.get(name) or self._given.get(option_map) or Origin()
 
-    def with_origins(self, given: Mapping[str, Origin]) -> Settings:
-        """The same settings; `given` has the origin of what is not a default."""
+    def with_origins(self, given: Mapping[str, Origin], file: Path | None = None) -> Settings:
+        """The same settings; `given` has the origin of what is not a default, `file` was read."""
         copy = self.model_copy()
-        copy._given = dict(given)  # noqa: SLF001 - a copy of its own class
+        copy._given, copy._file = dict(given), file  # noqa: SLF001 - a copy of its own class
         return copy
 
 

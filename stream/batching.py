@@ -205,10 +205,8 @@ class Batcher:
     def report(self, now: float) -> tuple[LaneReport, ...]:
         """Every lane in which something waits or was scored lately."""
         latest = self.decided.latest()
-        views = {view.lane: view for view in self._lanes.views(now)}
-        return tuple(
-            self._report(lane, views.get(lane), latest) for lane in sorted({*views, *list(self._costs)})
-        )
+        told = {*(view.lane for view in self._lanes.views(now)), *list(self._costs)}
+        return tuple(self._report(self._lanes.view(lane, now), latest) for lane in sorted(told))
 
     def _in_order(self, views: list[LaneView], now: float, *, slow: bool) -> list[tuple[LaneView, Situation]]:
         """The lanes, whoever goes first first, each with what decides about it."""
@@ -332,17 +330,16 @@ class Batcher:
             0.0,
         )
 
-    def _report(self, lane: int, view: LaneView | None, latest: Sequence[Decision]) -> LaneReport:
-        identity, cost = self._models.identity(lane), self._cost(lane)
+    def _report(self, view: LaneView, latest: Sequence[Decision]) -> LaneReport:
+        identity, cost = self._models.identity(view.lane), self._cost(view.lane)
         mine = [each for each in latest if (each.model, each.version) == (identity.name, identity.version)]
-        rate = view.rate if view is not None else 0.0
-        aims, (predicted, actual) = self._sizes(lane, rate), typical(mine)
+        aims, (predicted, actual) = self._sizes(view.lane, view.rate), typical(mine)
         return LaneReport(
             identity.name,
             identity.version,
-            view.waiting if view is not None else 0,
-            view.aside if view is not None else 0,
-            rate,
+            view.waiting,
+            view.aside,
+            view.rate,
             aims.target,
             aims.most,
             1_000.0 * cost.curve.fixed,

@@ -238,6 +238,11 @@ class Lanes:
         with self._lock:
             return {number: lane.rate(now) for number, lane in enumerate(self._lanes) if lane.in_use}
 
+    def view(self, lane: int, now: float) -> LaneView:
+        """Of a lane, even where nothing waits in it."""
+        with self._lock:
+            return self._lanes[lane].view(now)
+
     def views(self, now: float) -> list[LaneView]:
         """The lanes in which something waits."""
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import shlex
 import threading
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -184,7 +185,7 @@ class Service:
         if missing := [name for name in names if found[name] is None]:
             raise UsageError(
                 f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
-                f"claimstream topics create --bootstrap {kafka.bootstrap_servers} {' '.join(missing)}"
+                f"{_creation(self._settings, missing, found[names[0]] or found[names[1]])}"
             )
         largest = topics.largest_records(client, names)
         if largest[names[2]] < min(largest[names[0]], self._settings.limits.record_max_bytes):
@@ -195,6 +196,16 @@ class Service:
                 largest[names[2]],
             )
         return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+
+
+def _creation(settings: Settings, missing: Sequence[str], partitions: int | None) -> str:
+    """The command that makes the missing topics such as this stage needs them; `partitions`: of those there are."""
+    options = ["--bootstrap", settings.kafka.bootstrap_servers]
+    if settings.file is not None:
+        options += ["--config", str(settings.file)]
+    if partitions is not None:
+        options += ["--partitions", str(partitions)]
+    return shlex.join(["claimstream", "topics", "create", *options, *missing])
 
 
 def _status(supervisor: Supervisor) -> dict[str, Any]:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BACKGROUND = " &"
 _EXPORT = re.compile(r"export (\w+)=(\S+)")
+_END = re.compile(r"kill %(\d+); wait %\1")
 # The folder that pages take for a repository.
 _REPOSITORY = re.compile(r"(?<![\w./])/models\b")
 _BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -72,6 +73,9 @@ class Shell:
         if command.endswith(BACKGROUND):
             self._start(command)
             return ""
+        if found := _END.fullmatch(command):
+            self._end(int(found[1]))
+            return ""
         done = subprocess.run(
             ["bash", "-c", self._own(command)],
             cwd=self.folder,
@@ -88,6 +92,12 @@ class Shell:
         for process in reversed(self._background):
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+    def _end(self, job: int) -> None:
+        """As a shell does with the number that it gave what it started in the background."""
+        process = self._background[job - 1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, f"job {job} ended with {process.returncode}"
 
     def _own(self, text: str) -> str:
         for documented, own in self._ports.items():

@@ -15,5 +15,6 @@ def embedded_for(who: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{error.name} is not installed; {who} needs: pip install 'claimstream[embedded]'"
+            f"{error.name} is not installed; {who} needs: "
+            "pip install --require-hashes -r requirements.txt, in the clone"
         ) from error

@@ -96,15 +96,23 @@ def _finite(value: Any) -> Any:
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int = WIDTH) -> str:
     """Aligned columns within `width` characters; what is longer goes on in the next line of its column."""
     cells = [[" ".join(str(cell).split()) for cell in row] for row in (heads, *rows)]
-    widths = _widths([max(map(len, column)) for column in zip(*cells, strict=True)], width)
+    columns = list(zip(*cells, strict=True))
+    words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+    widths = _widths([max(map(len, column)) for column in columns], words, width)
     return "\n".join(line for row in cells for line in _wrapped(row, widths))
 
 
-def _widths(wanted: list[int], width: int) -> list[int]:
-    """Takes from the widest column until all fit."""
+def _widths(wanted: list[int], words: list[int], width: int) -> list[int]:
+    """Takes from the widest column until all fit; words, as long as these, are cut only where nothing else is left."""
     widths = list(wanted)
-    while sum(widths) + _GAP * (len(widths) - 1) > width and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    for least in (words, [0] * len(words)):
+        while sum(widths) + _GAP * (len(widths) - 1) > width:
+            spare = [
+                have if have > max(few, _NARROWEST) else 0 for have, few in zip(widths, least, strict=True)
+            ]
+            if not any(spare):
+                break
+            widths[spare.index(max(spare))] -= 1
     return widths
 
 

@@ -15,7 +15,7 @@ from stream.cli.output import emit_json, table
 from stream.errors import FatalError
 
 _EVERY_SECONDS = 2.0
-_COLUMNS = ("WORKER", "MODEL", "WAITING", "ASIDE", "PER S", "TARGET", "BATCH MS", "CLOSED BY")
+_COLUMNS = ("WORKER", "MODEL", "WAIT", "ASIDE", "PER S", "TARGET", "BATCH MS", "CLOSED BY")
 
 
 @click.command(epilog=example("claimstream status", "claimstream status --url http://127.0.0.1:8000 --watch"))

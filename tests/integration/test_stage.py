@@ -114,7 +114,7 @@ def test_a_missing_topic_is_named_with_the_command_that_creates_it(
         assert running.process.wait(30) == 2
         said = running.said()
     assert "no topic 'no-such-topic'" in said
-    assert f"claimstream topics create --bootstrap {kafka.bootstrap} no-such-topic" in said
+    assert f"claimstream topics create --bootstrap {kafka.bootstrap} --partitions 1 no-such-topic" in said
 
 
 def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Callable[..., str]) -> None:

@@ -179,6 +179,9 @@ def test_json_is_one_line_of_valid_json(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_long_cell_goes_on_below_itself() -> None:
     text = output.table([("name", "one two three", "x")], ("A", "B", "C"), width=18)
     assert text == "A     B          C\nname  one two    x\n      three"
+    # A word is cut only where the other columns have no spaces left to break at.
+    wide = output.table([("claims_filter:2.1.0", "one two three four")], ("A", "B"), width=33)
+    assert wide == "A                    B\nclaims_filter:2.1.0  one two\n                     three four"
 
 
 WITHOUT_FILELOCK = """
@@ -194,8 +197,8 @@ def test_what_needs_the_extra_says_how_to_install_it(command: str) -> None:
     words = [sys.executable, "-c", WITHOUT_FILELOCK, command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == main.USAGE, done.stderr
-    cure = f"filelock is not installed; the {command} needs: pip install 'claimstream[embedded]'"
-    assert done.stderr == f"claimstream: {cure}\n"
+    cure = "pip install --require-hashes -r requirements.txt, in the clone"
+    assert done.stderr == f"claimstream: filelock is not installed; the {command} needs: {cure}\n"
 
 
 def test_the_demo_misses_what_draws_its_picture_before_it_begins(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
+from config import environment
 from stream.cli.main import claimstream
 from stream.metrics import DEFINITIONS, PREFIX
 from tests.documents import PAGES, ROOT, commands, files
@@ -129,3 +131,18 @@ def test_programs_in_pages_are_whole() -> None:
     assert {"publish.py", "consume.py"} <= programs.keys()
     for name, text in programs.items():
         compile(text, name, "exec")
+
+
+def test_yaml_in_pages_is_yaml_and_the_variables_of_its_containers_are_settings() -> None:
+    documents = [
+        yaml.safe_load(text)
+        for page in PAGES
+        for text in re.findall(
+            r"^```yaml[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+    ]
+    assert all(isinstance(document, dict) for document in documents)
+    containers = [one for document in documents for one in document.get("containers", ())]
+    assert len(containers) == 1
+    for container in containers:
+        environment.values({variable["name"]: variable["value"] for variable in container["env"]})

@@ -10,7 +10,7 @@ import pytest
 from config import load_settings
 from stream.clock import SystemClock
 from stream.errors import UsageError
-from stream.service import Service, _is_loopback
+from stream.service import Service, _creation, _is_loopback
 
 ENTRY = "{type: transformer, framework: pytorch, input_size: %s, memory_mb: 850}"
 
@@ -47,6 +47,17 @@ def test_an_empty_repository_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     empty.mkdir()
     service(tmp_path, "[24, 64]", **{"cache.repository": str(empty)})._check_promises()
     assert f"{empty} is empty; the models that ship are served" in caplog.text
+
+
+def test_what_creates_missing_topics_has_the_file_of_the_settings_and_the_partitions_of_the_input(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "own stage.yaml"
+    file.write_text("kafka: {bootstrap_servers: 'k:1'}\n")
+    said = _creation(load_settings(file, {}, {}), ["scores", "dead"], 12)
+    assert said == f"claimstream topics create --bootstrap k:1 --config '{file}' --partitions 12 scores dead"
+    plain = load_settings(None, {}, {"kafka.bootstrap_servers": "k:1"})
+    assert _creation(plain, ["claims"], None) == "claimstream topics create --bootstrap k:1 claims"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

@@ -65,6 +65,8 @@ def test_every_decision_says_what_was_known_and_what_came_of_it() -> None:
     lane = told.lanes[0]
     assert (lane.model, lane.waiting, lane.aside) == ("null", 0, 0)
     assert sum(lane.reasons.values()) == pytest.approx(1.0)
+    # Claims come, though none waits at this moment.
+    assert lane.rate > 0
 
 
 def test_the_document_is_json_and_names_the_share_on_time() -> None:

@@ -102,7 +102,9 @@ def _check_place(asked: FileTraining) -> None:
             raise UsageError(f"--{option} {text!r}: it has to be {wanted}")
     check_free(asked.folder)
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("the model card needs matplotlib: pip install 'claimstream[embedded]'")
+        raise UsageError(
+            "the model card needs matplotlib: pip install --require-hashes -r requirements.txt, in the clone"
+        )
 
 
 def _attributes(mapping: Mapping, numbers: Sequence[str]) -> tuple[list[str], list[str]]:

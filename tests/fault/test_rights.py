@@ -1,0 +1,118 @@
+"""Each command works with the rights that the page on security grants it, on a broker that denies everything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from stream.audit import Topics
+from stream.embedded import EmbeddedKafka
+from stream.embedded.properties import Security
+from tests.certificates import Authority
+from tests.documents import text_of
+from tests.fault.test_secure_kafka import PASSWORD, command, options
+from tests.stage import await_that, stage
+
+pytestmark = pytest.mark.slow
+
+TOPICS = Topics("claims", "claim-scores", "claim-dead-letters")
+GUARDED = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+}
+OPERATIONS = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "Create": AclOperation.CREATE,
+    "Describe": AclOperation.DESCRIBE,
+    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+}
+KINDS = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional id": ResourceType.TRANSACTIONAL_ID,
+}
+WORDS = "|".join(OPERATIONS)
+RIGHT = re.compile(rf"\b((?:{WORDS})(?: and (?:{WORDS}))?) on|({'|'.join(KINDS)}) `([^`]+)`")
+ROW = re.compile(r"^\| (`(?:run|topics|publish|tail|dlq|audit)[^|]*) \| (.+) \|$", re.MULTILINE)
+TEXTS = dict(ROW.findall(text_of("docs/security.md")))
+USERS = {name: re.sub(r"\W+", "-", name).strip("-") for name in TEXTS}
+
+
+def rights(name: str) -> Iterator[AclBinding]:
+    """Those of one row, for a user of its own."""
+    text = TEXTS[name].replace("the same", TEXTS["`run`"])
+    operations: list[str] = []
+    for granted, kind, resource in RIGHT.findall(text):
+        operations = granted.split(" and ") if granted else operations
+        for operation in operations if kind else ():
+            yield AclBinding(
+                KINDS[kind],
+                resource.removesuffix("*"),
+                ResourcePatternType.PREFIXED if resource.endswith("*") else ResourcePatternType.LITERAL,
+                f"User:{USERS[name]}",
+                "*",
+                OPERATIONS[operation],
+                AclPermissionType.ALLOW,
+            )
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
+    certificate = Authority(tmp_path).certificate("broker")
+    users = dict.fromkeys(USERS.values(), PASSWORD)
+    with EmbeddedKafka(overrides=GUARDED, security=Security(certificate, users)) as started:
+        granted = [right for name in TEXTS for right in rights(name)]
+        admin = AdminClient({"bootstrap.servers": started.bootstrap})
+        for answer in admin.create_acls(granted).values():
+            answer.result(10)
+        yield started
+
+
+@pytest.mark.timeout(180)
+def test_the_rights_that_the_page_lists_suffice(broker: EmbeddedKafka, tmp_path: Path) -> None:
+    def runs(name: str, *arguments: str) -> str:
+        client = options(tmp_path, **{"sasl.username": USERS[name]})
+        code, said = command(broker, client, *arguments)
+        assert code == 0, f"{name}: {said}"
+        return said
+
+    def scores(name: str, more: int, **settings: str) -> None:
+        client = options(tmp_path, **{"sasl.username": USERS[name]})
+        settings["CLAIMSTREAM_KAFKA__GROUP_ID"] = "claimstream"
+        given = {f"CLAIMSTREAM_KAFKA__CLIENT__{k.upper().replace('.', '_')}": v for k, v in client.items()}
+        with stage(broker.secure_bootstrap, TOPICS, **given, **settings) as running:
+            await_that(lambda: running.delivered() >= more)
+            assert running.stop() == 0
+            assert "cannot be read" not in running.said()
+
+    assert len(TEXTS) == 8
+    runs("`topics create`", "topics", "create", "--partitions", "2")
+    runs("`publish`", "publish", "--generate", "100")
+    publish_damaged(broker)
+    scores("`run`", 100)
+    runs("`publish`", "publish", "--generate", "100", "--seed", "2")
+    scores("`run`, `exactly_once`", 100, CLAIMSTREAM_KAFKA__DELIVERY="exactly_once")
+    assert runs("`tail`", "tail", "--from-beginning", "--count", "200").count("null 1.0.0") == 200
+    assert "1 of 1 dead letters" in runs("`dlq list`, `dlq show`", "dlq", "list")
+    assert "1 dead letters replayed" in runs("`dlq replay`", "dlq", "replay", "--all")
+    said = runs("`audit`", "audit", *(TOPICS.claims, TOPICS.scores), "--group", "claimstream")
+    assert "everything adds up" in said
+
+
+def publish_damaged(broker: EmbeddedKafka) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer.produce(TOPICS.claims, b"no claim", key=b"k")
+    assert producer.flush(10) == 0
