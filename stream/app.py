@@ -37,11 +37,13 @@ from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger
 from stream.options import (
     TopicShape,
+    admin_options,
     batching_rules,
     cache_options,
     member_options,
     model_catalog,
     place,
+    poll_limits,
     record_limits,
     route_names,
     schedule,
@@ -52,12 +54,13 @@ from stream.outbox import Outbox
 from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
-from stream.rhythm import Bounds, PollLimits, Rhythm
+from stream.rhythm import Bounds, Rhythm
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
 from stream.speeds import Speeds, default_file
 from stream.surroundings import Surroundings
+from stream.topic_identity import TopicIdentity
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.turns import Turns
@@ -67,12 +70,9 @@ from stream.worker import Progress, Worker
 log = logging.getLogger(__name__)
 
 _AT_START = ("high", "critical")
-_POLL_WAIT = 0.1
 _SMALL_BATCH = 512
 # Feature specs read few claims one by one and many in bulk.
 _SAMPLES = (1, 64)
-_LONGEST_COALESCE = 0.012
-_HELD_SHARE = 0.25
 _CLIENTS_BATCH_BYTES = 1_000_000
 
 
@@ -325,19 +325,13 @@ def _consumer(
     # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
     wrapped: list[ClaimConsumer] = []
     options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
-    limits = PollLimits(
-        settings.limits.poll_max_claims,
-        _POLL_WAIT,
-        min(_LONGEST_COALESCE, 0.15 * rooms.budget),
-        int(_HELD_SHARE * settings.limits.bytes_in_flight),
-    )
     wrapped.append(
         ClaimConsumer(
             surroundings.consumer(options),
             kafka.topics.input,
             rooms.ledger,
             rooms.metrics,
-            limits,
+            poll_limits(settings),
             progress.drain,
             commits=kafka.delivery == "at_least_once",
             from_end=begins_at_end(options),
@@ -355,7 +349,7 @@ def _producer(
     surroundings: Surroundings,
     slot: int,
 ) -> Sender:
-    queue_limit = rooms.arena.capacity
+    queue_limit, input_topic = rooms.arena.capacity, settings.kafka.topics.input
     options = {**sender_options(settings, queue_limit, slot), "logger": logging.getLogger("librdkafka")}
     # A topic's limit is that of a batch: one of small results must not exceed it either.
     smallest = min(shape.output_bytes, shape.dead_letter_bytes)
@@ -366,10 +360,11 @@ def _producer(
     return TransactionalProducer(
         lambda: surroundings.producer(options),
         consumer,
+        TopicIdentity(input_topic, surroundings.identity(admin_options(settings), input_topic), rooms.clock),
         partial(
             read_committed,
             lambda: surroundings.consumer(member_options(settings)),
-            settings.kafka.topics.input,
+            input_topic,
         ),
         rooms.ledger,
         TransactionLimits.of(rooms.budget, queue_limit, byte_limit),

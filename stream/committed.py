@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream import offset_metadata
+from stream.errors import FatalError
 from stream.offset_metadata import NOTHING
+from stream.producer import Shipment
 from stream.records import Flags, Integers, Positions
 
 
@@ -34,6 +36,20 @@ def runs(committed: TopicPartition) -> Integers:
     if committed.offset < 0 or not committed.metadata:
         return NOTHING
     return offset_metadata.read(committed.offset, committed.metadata)
+
+
+def sorted_out(
+    shipments: Sequence[Shipment], completed: Mapping[int, tuple[int, Integers]]
+) -> tuple[list[Shipment], list[Shipment]]:
+    """Shipments that were committed, and the others. Raises FatalError for one of which only a part was."""
+    done: list[Shipment] = []
+    rest: list[Shipment] = []
+    for shipment in shipments:
+        covered = covered_by(completed, shipment.positions)
+        if covered.any() and not covered.all():
+            raise FatalError("a transaction was committed in part: somebody else commits for this group")
+        (done if covered.all() else rest).append(shipment)
+    return done, rest
 
 
 def covered_by(completed: Mapping[int, tuple[int, Integers]], positions: Positions) -> Flags:

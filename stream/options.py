@@ -14,8 +14,14 @@ from models import CPU, GIGABYTE, CacheOptions, ModelPriority
 from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.clients import consumer_options, largest_message, producer_options, transactional_options
+from stream.errors import UsageError
 from stream.loader import Schedule
-from stream.topics import MAX_MESSAGE_BYTES
+from stream.rhythm import PollLimits
+from stream.topics import LEAST_RESULT, MAX_MESSAGE_BYTES
+
+_POLL_WAIT = 0.1
+_LONGEST_COALESCE = 0.012
+_HELD_SHARE = 0.25
 
 # By how many latency budgets a model's claims go ahead of their deadline.
 _HEAD_STARTS = {"low": -0.5, "medium": 0.0, "high": 0.5, "critical": 1.0}
@@ -88,6 +94,22 @@ def member_options(settings: Settings, name: str | None = None) -> dict[str, Any
     return {**options, "logger": logging.getLogger("librdkafka")}
 
 
+def poll_limits(settings: Settings) -> PollLimits:
+    """How much of a budget and of what may be in flight a poll may take."""
+    limits, budget = settings.limits, settings.latency.budget_ms / 1_000
+    return PollLimits(
+        limits.poll_max_claims,
+        _POLL_WAIT,
+        min(_LONGEST_COALESCE, 0.15 * budget),
+        int(_HELD_SHARE * limits.bytes_in_flight),
+    )
+
+
+def admin_options(settings: Settings) -> dict[str, Any]:
+    """Of a client that asks the cluster about topics."""
+    return {**settings.kafka.client, "bootstrap.servers": settings.kafka.bootstrap_servers}
+
+
 def sender_options(settings: Settings, queue_limit: int, slot: int) -> dict[str, Any]:
     """Of a producer for this way of delivery."""
     kafka = settings.kafka
@@ -103,9 +125,17 @@ def place(settings: Settings, slot: int) -> str:
 
 
 def record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
-    """Bytes of a result and of a dead letter that neither the topics nor the client refuse."""
+    """Bytes of a result and of a dead letter that neither the topics nor the client refuse.
+
+    Raises UsageError where no result is so small.
+    """
     own = largest_message(settings.kafka.client, settings.kafka.producer)
-    return min(shape.output_bytes, own), min(shape.dead_letter_bytes, own)
+    if (most := min(shape.output_bytes, own)) < LEAST_RESULT:
+        raise UsageError(
+            f"{settings.kafka.topics.output!r} takes records of {most:,} bytes, and the shortest result may need "
+            f"{LEAST_RESULT}: raise its max.message.bytes"
+        )
+    return most, min(shape.dead_letter_bytes, own)
 
 
 def batching_rules(settings: Settings) -> BatchingRules:

@@ -22,7 +22,7 @@ from stream.batching_view import batching_view, standing
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
-from stream.options import TopicShape, cache_options, model_catalog
+from stream.options import TopicShape, admin_options, cache_options, model_catalog, record_limits
 from stream.process import LEAVE_SECONDS, configure_logging, spawner
 from stream.supervisor import Supervisor
 
@@ -180,7 +180,7 @@ class Service:
     def _checked_topics(self) -> TopicShape:
         kafka = self._settings.kafka
         names = [kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters]
-        client = {**kafka.client, "bootstrap.servers": kafka.bootstrap_servers}
+        client = admin_options(self._settings)
         found = topics.describe(client, names)
         if missing := [name for name in names if found[name] is None]:
             raise UsageError(
@@ -195,7 +195,9 @@ class Service:
                 names[2],
                 largest[names[2]],
             )
-        return TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+        shape = TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
+        record_limits(self._settings, shape)
+        return shape
 
 
 def _creation(settings: Settings, missing: Sequence[str], partitions: int | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic
 
 from stream.errors import FatalError, RetryError, UsageError
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 # Kafka's own default, and how much more a dead letter may carry: headers and a wrapped record.
 MAX_MESSAGE_BYTES = 1_048_588
+LONGEST_TRACE = 512
+# Of a result: its header with that trace, and its share of the batch around it. Then the shortest result that there is.
+RECORD_OVERHEAD = 128 + LONGEST_TRACE
+LEAST_RESULT = RECORD_OVERHEAD + 64
 _DEAD_LETTER_ROOM = 2 * 1_048_576
 
 _ANSWER_SECONDS = 5.0
@@ -79,6 +83,22 @@ def partitions(client: Mapping[str, Any]) -> dict[str, int]:
 def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
     """Bytes that a record of each topic may have; Kafka's default where the cluster does not let this be read."""
     return _Cluster(client).largest_records(names)
+
+
+def identity_of(client: Mapping[str, Any], name: str) -> Callable[[], str | None]:
+    """Asks what tells a topic from others of its name; None where there is none. Raises KafkaException."""
+    admin = AdminClient({"log_level": 0, **client})
+
+    def ask() -> str | None:
+        answer = admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_SECONDS)[name]
+        try:
+            return str(answer.result().topic_id)
+        except KafkaException as error:
+            if _cause(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise
+
+    return ask
 
 
 def ensure_topics(client: Mapping[str, Any], topics: Sequence[TopicSpec]) -> list[str]:

@@ -25,29 +25,29 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from stream.backoff import Backoff, BackoffRule
+from stream.client_calls import ClientCalls
 from stream.clock import Clock
-from stream.committed import covered_by
+from stream.committed import sorted_out
 from stream.errors import FatalError, UsageError
 from stream.metrics import StageMetrics
 from stream.offsets import OffsetLedger, Standing
 from stream.producer import Shipment, hand_over, load_of
 from stream.records import Integers, Positions
+from stream.topic_identity import TopicIdentity
 from stream.transaction_policy import CommitTimes, Load, Meaning, TransactionLimits, meaning
 from stream.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 NEVER = float("inf")
-_CALL_SECONDS = 10.0
 _OPEN_SECONDS = 60.0
 _CLOSE_SECONDS = 2.0
-_GRACE = 5.0
-_ATTEMPTS = 5
 _OFFSETS_ALONE = 0.2
 _LOOK = 0.1
 
@@ -80,6 +80,7 @@ class TransactionalProducer:
         self,
         new_client: Callable[[], Producer],
         group: Group,
+        topic: TopicIdentity,
         completed: Completed,
         ledger: OffsetLedger,
         limits: TransactionLimits,
@@ -90,11 +91,12 @@ class TransactionalProducer:
     ) -> None:
         self._new_client = new_client
         self._group = group
+        self._topic = topic
         self._completed = completed
         self._ledger = ledger
         self._limits = limits
         self._times = times
-        self._watchdog = watchdog
+        self._calls = ClientCalls(watchdog, clock)
         self._clock = clock
         self._metrics = metrics
         self._client: Producer | None = None
@@ -141,6 +143,7 @@ class TransactionalProducer:
 
     def open(self) -> None:
         """Fence earlier producers of this place and end their transactions. Raises FatalError."""
+        self._topic.learn()
         self._client = self._initialised()
 
     def send(self, shipments: Sequence[Shipment]) -> None:
@@ -192,8 +195,7 @@ class TransactionalProducer:
         if self._client is None or not self._sent:
             return
         try:
-            with self._watchdog.watching("abort_transaction", _CLOSE_SECONDS + _GRACE):
-                self._client.abort_transaction(_CLOSE_SECONDS)
+            self._calls.once("abort_transaction", self._client.abort_transaction, _CLOSE_SECONDS)
         except KafkaException as error:
             log.warning("the open transaction was left to its time-out: %s", error.args[0].str())
 
@@ -256,11 +258,13 @@ class TransactionalProducer:
             if not sent:
                 client.begin_transaction()
             positions = self._group.positions(standings)
-            self._call(
+            self._calls.patiently(
                 "send_offsets_to_transaction",
                 lambda seconds: client.send_offsets_to_transaction(positions, metadata, seconds),
             )
-            self._call("commit_transaction", client.commit_transaction)
+            # Taken by the topic's name. They count with the commit only, and would go with their topic.
+            self._calls.once("describe_topics", lambda _: self._topic.check())
+            self._calls.patiently("commit_transaction", client.commit_transaction)
         except KafkaException as error:
             self._fail(error.args[0])
             return
@@ -285,10 +289,9 @@ class TransactionalProducer:
     def _fail(self, error: KafkaError) -> None:
         verdict = meaning(error)
         if verdict is Meaning.END:
-            raise FatalError(
-                f"the transactions of this worker end: {error.str()}; another worker has its transactional.id "
-                "(give every instance a kafka.instance of its own), or the broker ended one that took too long"
-            )
+            raise _ended(error)
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._look_at_topic()
         self._group.outdate()
         self._wait = self._backoff.failed()
         if (failures := self._backoff.failures) > self._limits.failures:
@@ -299,14 +302,21 @@ class TransactionalProducer:
         else:
             self._doubted()
 
+    def _look_at_topic(self) -> None:
+        """Raises FatalError where the topic of claims is gone; it may be another that is not there."""
+        try:
+            self._calls.once("describe_topics", lambda _: self._topic.check())
+        except KafkaException as error:
+            log.warning("the topic of claims cannot be described now: %s", error.args[0].str())
+
     def _abort(self, result: str) -> None:
         client = self._living()
         self._metrics.count("transactions_total", 1, result)
         try:
-            self._call("abort_transaction", client.abort_transaction)
+            self._calls.patiently("abort_transaction", client.abort_transaction)
         except KafkaException as error:
             if meaning(error.args[0]) is Meaning.END:
-                self._fail(error.args[0])
+                raise _ended(error.args[0]) from error
             self._doubted()
             return
         self._again(self._sent)
@@ -345,19 +355,9 @@ class TransactionalProducer:
         """Shipments that the committed offsets cover, and the others."""
         current = [shipment for shipment in sent if self._is_current(shipment)]
         owned = sorted({number for shipment in current for number in shipment.positions.partitions.tolist()})
-        completed = self._read(owned) if owned else {}
-        done: list[Shipment] = []
-        rest: list[Shipment] = []
-        for shipment in current:
-            covered = covered_by(completed, shipment.positions)
-            if covered.any() and not covered.all():
-                raise FatalError("a transaction was committed in part: somebody else commits for this group")
-            (done if covered.all() else rest).append(shipment)
-        return done, rest
-
-    def _read(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, Integers]]:
-        with self._watchdog.watching("committed", _CALL_SECONDS + _GRACE):
-            return self._completed(partitions, _CALL_SECONDS)
+        if not owned:
+            return [], current
+        return sorted_out(current, self._calls.once("committed", partial(self._completed, owned)))
 
     def _again(self, shipments: Sequence[Shipment]) -> None:
         """Have them produced once more, before all others; what is no longer ours is left to its new owner."""
@@ -377,7 +377,7 @@ class TransactionalProducer:
     def _initialised(self) -> Producer:
         client = self._new_client()
         try:
-            self._call("init_transactions", client.init_transactions, _OPEN_SECONDS)
+            self._calls.patiently("init_transactions", client.init_transactions, _OPEN_SECONDS)
         except KafkaException as error:
             raise FatalError(f"transactions cannot be used: {error.args[0].str()}") from error
         return client
@@ -387,16 +387,9 @@ class TransactionalProducer:
             raise FatalError("the producer is not open")
         return self._client
 
-    def _call(self, name: str, function: Callable[[float], Any], seconds: float = _CALL_SECONDS) -> Any:
-        """A call that waits for the broker, made again where the client says that it may be."""
-        deadline = self._clock.now() + seconds
-        for attempt in range(1, _ATTEMPTS + 1):
-            remaining = max(deadline - self._clock.now(), 0.1)
-            try:
-                with self._watchdog.watching(name, remaining + _GRACE):
-                    return function(remaining)
-            except KafkaException as error:
-                over = attempt == _ATTEMPTS or self._clock.now() >= deadline
-                if over or meaning(error.args[0]) is not Meaning.AGAIN:
-                    raise
-        raise AssertionError("unreachable")
+
+def _ended(error: KafkaError) -> FatalError:
+    return FatalError(
+        f"the transactions of this worker end: {error.str()}; another worker has its transactional.id "
+        "(give every instance a kafka.instance of its own), or the broker ended one that took too long"
+    )

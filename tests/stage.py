@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import fastavro
 import psutil
 from confluent_kafka import Producer
 
 import schemas
 from bench.real_faults.stage import names
 from bench.scrape import page
-from stream.audit import Finding, Topics, audit, messages
+from stream.audit import HEADER_BYTES, Finding, Topics, audit, messages
 from stream.codec import Encoder
 from stream.publishing import generate
 
@@ -138,3 +140,11 @@ def check(kafka: Any, topics: Topics) -> Finding:
 
 def read(kafka: Any, topic: str) -> list[Any]:
     return list(messages({"bootstrap.servers": kafka.bootstrap}, topic))
+
+
+def score_of(message: Any) -> dict[str, Any]:
+    """The record of a result."""
+    found: Any = fastavro.schemaless_reader(
+        io.BytesIO(message.value()[HEADER_BYTES:]), schemas.load("claim_score"), None
+    )
+    return dict(found)

@@ -151,6 +151,7 @@ class Place:
             lambda: Blocking(self._driver, process),
             lambda _: self._end(process),
             lambda _: Unoccupied(),
+            lambda _, topic: partial(process.identity, topic),
             watched=False,
         )
         worker, _ = build_worker(settings, self._stage.shape(), rooms, loader, surroundings, self.number)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import stream.producer
 from models import assembly
 from stream.admission import Admission
+from stream.client_calls import ClientCalls
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery
 from stream.offsets import OffsetLedger
@@ -119,8 +120,8 @@ def lay(levers: Levers) -> None:
     ):
         setattr(owner, method, _at(levers, getattr(owner, method), _named(step)))
     # Here the step is the name of the client's call.
-    call = TransactionalProducer._call  # noqa: SLF001 - where all of them pass
-    TransactionalProducer._call = _at(levers, call, lambda given: given[1])  # type: ignore[method-assign] # noqa: SLF001
+    call = ClientCalls.patiently
+    ClientCalls.patiently = _at(levers, call, lambda given: given[1])  # type: ignore[method-assign]
     assembly._build = _at(levers, assembly._build, _named("load"))  # noqa: SLF001
     stream.producer._handed_over = _at(levers, stream.producer._handed_over, lambda _: "hand over")  # noqa: SLF001
 

@@ -275,6 +275,57 @@ def test_a_fenced_producer_at_the_start_ends_the_worker() -> None:
         stage.pipeline.producer.open()
 
 
+def test_nothing_is_committed_for_a_topic_made_anew() -> None:
+    stage = with_results(50)
+
+    def made_anew() -> None:
+        stage.identities = lambda: "second"
+
+    stage.log.during["send_offsets"] = made_anew
+    stage.clock.advance(LIMITS.age)
+    with pytest.raises(FatalError, match="'claims' is gone or was made anew"):
+        stage.step("transactions")
+    assert (stage.log.transactions, stage.consumer.standing) == ([], {})
+
+
+@pytest.mark.parametrize("call", ["send_offsets", "commit"])
+def test_what_failed_is_not_committed_for_a_topic_made_anew(call: str) -> None:
+    stage = with_results(50)
+    stage.log.failing.append((call, KafkaError(KafkaError._TIMED_OUT), False))
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    stage.clock.advance(0.1)
+    stage.identities = lambda: "second"
+    with pytest.raises(FatalError, match="'claims' is gone or was made anew"):
+        stage.run()
+    assert (stage.log.transactions, stage.consumer.standing) == ([], {})
+
+
+def test_a_topic_that_is_gone_ends_the_worker_at_once() -> None:
+    stage = with_results(50)
+    unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "unknown", False, False, True)
+    stage.log.failing.append(("send_offsets", unknown, False))
+    stage.identities = lambda: None
+    stage.clock.advance(LIMITS.age)
+    with pytest.raises(FatalError, match="'claims' is gone or was made anew"):
+        stage.step("transactions")
+
+
+def test_while_nobody_tells_whether_the_topic_is_the_same_nothing_is_committed() -> None:
+    stage = with_results(50)
+    stage.log.failing.append(("send_offsets", abortable(), False))
+
+    def nobody() -> str:
+        stage.identities = lambda: "first"
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    stage.identities = nobody
+    stage.clock.advance(LIMITS.age)
+    stage.step("transactions")
+    finished(stage, 50)
+    assert stage.count("transactions_total", "uncertain") == 1
+
+
 def test_failures_in_a_row_end_the_worker_after_waiting_longer_each_time() -> None:
     stage = with_results(50)
     stage.log.failing.extend([("commit", abortable(), False)] * 4)

@@ -22,7 +22,7 @@ from stream.embedded.simulated.faults import (
 from stream.embedded.simulated.groups import ClassicGroup, Group
 from stream.embedded.simulated.led_groups import AS_A_BROKER_HAS_IT, LedGroup, Rhythm
 from stream.embedded.simulated.log import PartitionLog
-from stream.embedded.simulated.message import Headers, Message, Place, Record
+from stream.embedded.simulated.message import Headers, Message, Place, Record, failure
 from stream.embedded.simulated.producer import SimulatedProducer
 from stream.embedded.simulated.transactions import Transactions
 
@@ -31,6 +31,7 @@ G = TypeVar("G", bound=Group)
 
 LARGEST_RECORD = 1_048_588
 _NAP = 0.02
+_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class SimulatedKafka:
         self._settled = clock.now()
         self._topics: dict[str, list[PartitionLog]] = {}
         self._limits: dict[str, int] = {}
+        self._made = 0
+        self._identities: dict[str, str] = {}
         self._groups: dict[str, Group] = {}
         self._processes: list[SimulatedProcess] = []
         self._producers = itertools.count(1)
@@ -80,13 +83,27 @@ class SimulatedKafka:
         """`largest`: bytes of key and value that a record may have."""
         self._limits[name] = largest
         self._topics[name] = [PartitionLog(largest) for _ in range(partitions)]
+        self._made += 1
+        self._identities[name] = str(self._made)
+        self._refresh()
+
+    def delete_topic(self, name: str) -> None:
+        """Its records go, and what groups committed or are about to commit of it."""
+        del self._topics[name], self._limits[name], self._identities[name]
+        self.transactions.forget(name)
+        for group in self._groups.values():
+            group.forget(name)
+        self._refresh()
+
+    def identity(self, name: str) -> str | None:
+        """What tells a topic from others of its name; None where there is none."""
+        return self._identities.get(name)
 
     def add_partitions(self, name: str, partitions: int) -> None:
         """More partitions; groups that read the topic assign them at once."""
         logs = self._topics[name]
         logs += [PartitionLog(self._limits[name]) for _ in range(partitions - len(logs))]
-        for group in self._groups.values():
-            group.refresh(self.clock.now())
+        self._refresh()
 
     def partitions(self, name: str) -> int:
         """How many a topic has, 0 where there is none of this name."""
@@ -118,6 +135,10 @@ class SimulatedKafka:
             for _, record in log.read(0, log.end, committed=committed)
             if record is not None
         ]
+
+    def _refresh(self) -> None:
+        for group in self._groups.values():
+            group.refresh(self.clock.now())
 
     def note_start(self, place: Place, offset: int, process: str, metadata: str | None) -> None:
         """A member begins to read a partition here."""
@@ -197,6 +218,21 @@ class SimulatedProcess:
         """In place of confluent_kafka.Producer."""
         self._producers.append(SimulatedProducer(options, self))
         return self._producers[-1]
+
+    def identity(self, topic: str) -> str | None:
+        """As `stream.topics.identity_of` asks for it."""
+        answers: list[str | None] = []
+
+        def answered() -> bool:
+            try:
+                answers.append(self.ask(Step.METADATA, lambda: self.cluster.identity(topic)))
+            except UnansweredError:
+                return False
+            return True
+
+        if not self.wait(answered, _ANSWER_SECONDS):
+            raise failure(KafkaError._TIMED_OUT, "Local: Timed out")
+        return answers[0]
 
     @property
     def heard(self) -> bool:

@@ -94,10 +94,10 @@ class Fetcher:
         for place, each in sorted(self._partitions.items()):
             if each.start is None or each.paused or len(self._queue) >= self._prefetch:
                 continue
-            # A broker does not answer a fetch before there is something.
-            if each.high is not None and self._process.cluster.log(*place).end == each.fetched:
-                continue
             try:
+                # A broker does not answer a fetch before there is something.
+                if each.high is not None and self._process.cluster.log(*place).end == each.fetched:
+                    continue
                 self._process.ask(Step.FETCH, partial(self._read, place, each))
             except (RefusedError, UnansweredError):
                 continue

@@ -91,6 +91,13 @@ class Group(ABC):
         if any(len(metadata or "") >= LONGEST_METADATA for _, metadata in offsets.values()):
             raise RefusedError(KafkaError.OFFSET_METADATA_TOO_LARGE)
 
+    def forget(self, topic: str) -> None:
+        """A topic is gone."""
+        for place in [place for place in self.offsets if place[0] == topic]:
+            del self.offsets[place]
+        for place in [place for place in self.unstable if place[0] == topic]:
+            del self.unstable[place]
+
     def commit(self, who: Credentials, offsets: Offsets) -> None:
         """Raises RefusedError."""
         self.check_commit(who, offsets)

@@ -78,7 +78,7 @@ class ProducerTransaction:
             return
         self._insist(
             Step.TXN_OFFSETS,
-            lambda: cluster.transactions.add_offsets(who, group, member, offsets, now),
+            _patient(lambda: cluster.transactions.add_offsets(who, group, member, offsets, now)),
             timeout,
         )
 
@@ -192,3 +192,17 @@ class ProducerTransaction:
 
     def _now(self) -> float:
         return self._process.cluster.clock.now()
+
+
+def _patient(request: Callable[[], None]) -> Callable[[], None]:
+    """The client asks again where the coordinator knows no such topic: one may be on its way to it."""
+
+    def asked() -> None:
+        try:
+            request()
+        except RefusedError as refusal:
+            if refusal.code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise UnansweredError from refusal
+            raise
+
+    return asked

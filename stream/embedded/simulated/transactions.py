@@ -77,6 +77,8 @@ class Transactions:
     ) -> None:
         """Offsets that count once the transaction commits. Raises RefusedError."""
         state = self._ongoing(who, now)
+        for place in offsets:
+            self._log(place)
         try:
             group.check_commit(member, offsets)
         except RefusedError as refusal:
@@ -101,6 +103,15 @@ class Transactions:
             return
         self._end(state, commit=commit)
         state.ended = commit
+
+    def forget(self, topic: str) -> None:
+        """A topic is gone: nothing is written into it, and no offsets of it are committed."""
+        for state in self._known.values():
+            state.places = {place for place in state.places if place[0] != topic}
+            state.offsets = [
+                (group, {place: offset for place, offset in offsets.items() if place[0] != topic})
+                for group, offsets in state.offsets
+            ]
 
     def expire(self, now: float) -> None:
         """Abort what has been open for too long, and fence its producer."""

@@ -1,0 +1,46 @@
+"""Whether the name of the input topic still means the topic that it meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka import KafkaException
+
+from stream.clock import Clock
+from stream.errors import FatalError
+
+# It costs 1 to 2 ms to ask; to delete a topic and make it again takes the fastest brokers longer than this.
+_SURE_SECONDS = 0.05
+
+
+class TopicIdentity:
+    """Offsets are committed by a topic's name, and a topic of that name may be deleted and made again meanwhile.
+
+    `ask` gives what tells the topic from others of its name, None where there is none; it raises KafkaException.
+    """
+
+    def __init__(self, name: str, ask: Callable[[], str | None], clock: Clock) -> None:
+        self._name = name
+        self._ask = ask
+        self._clock = clock
+        self._known: str | None = None
+        self._sure_until = float("-inf")
+
+    def learn(self) -> None:
+        """Before anything is read. Raises FatalError."""
+        try:
+            self._known = self._ask()
+        except KafkaException as error:
+            raise FatalError(f"{self._name!r} cannot be described: {error.args[0].str()}") from error
+
+    def check(self) -> None:
+        """Raises FatalError where it is another topic now or none, KafkaException where nobody answers."""
+        now = self._clock.now()
+        if now < self._sure_until:
+            return
+        if self._ask() != self._known:
+            raise FatalError(
+                f"{self._name!r} is gone or was made anew: nothing that was read of it is committed for the topic of "
+                "that name; a new worker begins with what is there"
+            )
+        self._sure_until = now + _SURE_SECONDS
