@@ -25,15 +25,12 @@ from stream.recent import RecentQuantile
 from stream.records import DeadLetter, Flags, Headers, Integers, Outcome, Position, Positions, Rows, ages
 from stream.results import ScoreColumns
 from stream.roster import Roster
-from stream.topics import MAX_MESSAGE_BYTES
+from stream.topics import LONGEST_TRACE, MAX_MESSAGE_BYTES, RECORD_OVERHEAD
 
 log = logging.getLogger(__name__)
 
 ANY_NUMBER = 1 << 31
 TRACE_HEADER = "traceparent"
-_LONGEST_TRACE = 512
-# Of a record: its header with that trace, and its share of the batch around it.
-_RECORD_OVERHEAD = 128 + _LONGEST_TRACE
 _FIRST_GUESS = 0.01
 
 
@@ -116,8 +113,11 @@ class Delivery:
         if not current.all():
             self._metrics.count("stale_results_total", int((~current).sum()))
         scored = min((outcome.at for outcome in outcomes), default=self._clock.now())
-        shipments = self._results(rows[current], scored) + [
-            self._dead_letter(letter) for letter in letters if self._is_current(letter.position)
+        shipments, oversize = self._results(rows[current], scored)
+        if oversize and (reason := self._limit.recount({OversizeError.__name__: len(oversize)})):
+            raise StopError(reason)
+        shipments += [
+            self._dead_letter(letter) for letter in [*oversize, *letters] if self._is_current(letter.position)
         ]
         self._arena.release(np.concatenate((rows, failed_rows)))
         started = self._clock.now()
@@ -140,15 +140,15 @@ class Delivery:
             ]
         )
 
-    def _results(self, rows: Rows, scored: float) -> list[Shipment]:
-        """`scored`: when the first of their forwards ended."""
+    def _results(self, rows: Rows, scored: float) -> tuple[list[Shipment], list[DeadLetter]]:
+        """Results, and dead letters of those that are too large. `scored`: when the first of their forwards ended."""
         if len(rows) == 0:
-            return []
+            return [], []
         started = self._clock.now()
         rows = rows[np.argsort(self._arena.partition[rows], kind="stable")]
         values = self._encoder.encode(self._columns.build(rows, self._clock.wall()))
         keys = self._arena.key[rows].tolist()
-        letters: list[Shipment] = []
+        letters: list[DeadLetter] = []
         if (fits := self._fits(values, keys)) is not None:
             letters = [self._oversize(int(row)) for row in rows[~fits]]
             rows, values, keys = rows[fits], list(compress(values, fits)), list(compress(keys, fits))
@@ -162,21 +162,21 @@ class Delivery:
             for start, end in pairwise(edges)
         ]
         self._metrics.count("busy_seconds_total", self._clock.now() - started, "encode")
-        return shipments + letters
+        return shipments, letters
 
     def _fits(self, values: list[bytes], keys: list[bytes | None]) -> Flags | None:
         """Which results the broker would take; None where it takes all: one refused would end the producer."""
-        most = self._topics.result_bytes - _RECORD_OVERHEAD
+        most = self._topics.result_bytes - RECORD_OVERHEAD
         if max(map(len, values)) + max(map(len, filter(None, keys)), default=0) <= most:
             return None
         sizes = [len(value) + len(key or b"") for value, key in zip(values, keys, strict=True)]
         return np.array(sizes) <= most
 
-    def _oversize(self, row: int) -> Shipment:
+    def _oversize(self, row: int) -> DeadLetter:
         lane = int(self._arena.model[row, self._arena.hop[row] - 1])
         most = self._topics.result_bytes
         reason = f"its result with its key is larger than {self._topics.results!r} takes, {most:,} bytes"
-        return self._dead_letter(self._letter(row, lane, OversizeError(reason)))
+        return self._letter(row, lane, OversizeError(reason))
 
     def _shipment(self, rows: Rows, messages: list[dict[str, Any]], size: int, scored: float) -> Shipment:
         arena = self._arena
@@ -268,4 +268,4 @@ def _bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
 
 
 def _is_trace(header: tuple[str, bytes | None]) -> bool:
-    return header[0] == TRACE_HEADER and len(header[1] or b"") <= _LONGEST_TRACE
+    return header[0] == TRACE_HEADER and len(header[1] or b"") <= LONGEST_TRACE

@@ -29,8 +29,13 @@ class LetterLimit:
 
     def check(self, errors: Mapping[str, int], results: int) -> str | None:
         """Why the stage is to stop before this portion goes out, or None; dead letters are given by error class."""
-        portion = Counter(errors)
-        records = portion.total() + results
+        return self._judge(Counter(errors), sum(errors.values()) + results)
+
+    def recount(self, errors: Mapping[str, int]) -> str | None:
+        """The same, where records that it was told of as results are dead letters after all."""
+        return self._judge(Counter(errors), 0)
+
+    def _judge(self, portion: Counter[str], records: int) -> str | None:
         self._portions.append((portion, records))
         self._errors += portion
         self._records += records

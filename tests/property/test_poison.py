@@ -101,11 +101,20 @@ def test_what_is_only_too_large_loses_no_claim(data: Any, size: int) -> None:
 @given(
     rules=st.builds(LetterRules, st.floats(0, 1), st.integers(1, 50)),
     portions=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40),
+    recounted=st.booleans(),
 )
 def test_stops_exactly_when_the_share_in_the_window_is_exceeded(
-    rules: LetterRules, portions: list[tuple[int, int]]
+    rules: LetterRules, portions: list[tuple[int, int]], recounted: bool
 ) -> None:
     limit = LetterLimit(rules)
+
+    def stops(letters: int, results: int) -> bool:
+        """Also where all were taken for results at first."""
+        if not recounted:
+            return limit.check({"DecodeError": letters}, results) is not None
+        limit.check({}, letters + results)
+        return limit.recount({"OversizeError": letters}) is not None
+
     for end, (letters, results) in enumerate(portions, 1):
         window, records = [], 0
         for portion in reversed(portions[:end]):
@@ -115,7 +124,7 @@ def test_stops_exactly_when_the_share_in_the_window_is_exceeded(
                 break
         full = records >= rules.window
         exceeded = full and sum(each[0] for each in window) > rules.share * records
-        assert (limit.check({"DecodeError": letters}, results) is not None) == exceeded
+        assert stops(letters, results) == exceeded
 
 
 def test_the_reason_says_what_and_what_to_do() -> None:

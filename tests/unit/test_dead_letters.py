@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 
 import schemas
+from config import Settings
 from stream import letters
 from stream.codec import Decoder, Encoder
 from stream.delivery import OutputTopics
-from stream.errors import StopError
+from stream.errors import StopError, UsageError
 from stream.letters import Reason
+from stream.options import TopicShape, record_limits
 from stream.producer import ANY_PARTITION
 from stream.publishing import generate
 from tests.scripted_stage import Record, RecordingClient, Stage
@@ -128,6 +130,25 @@ def test_a_result_that_the_broker_would_refuse_becomes_one(
     assert {(read[1].error_class, read[1].model) for read in found if read} == {("OversizeError", "null")}
     assert len([each for each in stage.producer.sent if each[0] == "scores"]) == 10 - len(large)
     assert stage.ledger.pending() == 0
+
+
+def test_results_that_are_too_large_stop_the_stage_before_they_go_out_as_well(
+    sent: list[dict[str, Any]],
+) -> None:
+    stage = Stage()
+    stage.pipeline.delivery._topics = OutputTopics("claims", "scores", "dead", True, result_bytes=700)
+    stage.publish(2_000)
+    with pytest.raises(StopError, match=r"dead letters \(OversizeError"):
+        stage.run(100)
+    assert len([message for message in sent if message["topic"] == "dead"]) < 1_000
+    assert stage.ledger.pending() > 0
+
+
+def test_a_topic_that_takes_no_result_at_all_is_refused() -> None:
+    settings = Settings.model_validate({"kafka": {"topics": {"output": "small"}}})
+    with pytest.raises(UsageError, match=r"'small' takes records of 600 bytes.* may need 704: raise its max"):
+        record_limits(settings, TopicShape(1, 1, output_bytes=600))
+    assert record_limits(settings, TopicShape(1, 1, output_bytes=704))[0] == 704
 
 
 def test_a_trace_of_unreasonable_length_is_not_carried_over(sent: list[dict[str, Any]]) -> None:
