@@ -10,6 +10,7 @@ import numpy as np
 from stream.records import Flags, Integers, Rows
 
 _EMPTY = np.empty(0, np.int32)
+_SPARE = 1_024
 
 
 class KeyOrder:
@@ -25,6 +26,9 @@ class KeyOrder:
         self._key = np.zeros(capacity, np.int64)
         self._exempt = np.zeros(capacity, np.bool_)
         self._admitted: deque[tuple[Rows, Integers]] = deque()
+        self._spare = min(capacity, _SPARE)
+        self._noted = 0
+        self._most = self._spare
         self._held = _EMPTY
         self._next = 0
         self._lock = threading.Lock()
@@ -33,6 +37,11 @@ class KeyOrder:
     def held(self) -> int:
         """Completed rows that wait for an earlier one."""
         return len(self._held)
+
+    @property
+    def noted(self) -> int:
+        """Admissions that are kept in mind: no more than twice what is pending, and a few."""
+        return self._noted
 
     def admit(self, rows: Rows, keys: Integers, exempt: Flags) -> None:
         """Note rows in input order, with a hash of (key, partition) each; an exempt row (null key) waits for nobody."""
@@ -44,6 +53,9 @@ class KeyOrder:
             self._exempt[rows] = exempt
             self._pending[rows] = True
             self._admitted.append((rows, numbers))
+            self._noted += len(rows)
+            if self._noted > self._most:
+                self._note_pending_alone()
 
     def complete(self, rows: Rows, dropped: Rows = _EMPTY) -> Rows:
         """Note rows as done; give back those that may leave now, of these and of those held, in input order.
@@ -70,9 +82,19 @@ class KeyOrder:
             if pending.all():
                 return
             self._admitted.popleft()
+            self._noted -= len(rows)
             if pending.any():
                 self._admitted.appendleft((rows[pending], numbers[pending]))
+                self._noted += int(pending.sum())
                 return
+
+    def _note_pending_alone(self) -> None:
+        """A claim that waits long would keep all that were admitted after it in mind."""
+        rows = np.flatnonzero(self._pending).astype(np.int32)
+        rows = rows[np.argsort(self._sequence[rows])]
+        self._admitted = deque([(rows, self._sequence[rows])])
+        self._noted = len(rows)
+        self._most = 2 * len(rows) + self._spare
 
     def _are_pending(self, rows: Rows, numbers: Integers) -> Flags:
         """A row that was finished and given out again is another record, with another number."""

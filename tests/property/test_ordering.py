@@ -61,6 +61,21 @@ def test_different_keys_do_not_wait() -> None:
     assert order.complete(np.array([1], np.int32)).tolist() == [1]
 
 
+def test_a_claim_that_waits_long_keeps_none_of_those_after_it_in_mind() -> None:
+    capacity = 4_000
+    order = KeyOrder(capacity)
+    order.admit(np.array([0], np.int32), np.array([-1]), np.array([False]))
+    rows = np.arange(1, 501, dtype=np.int32)
+    for turn in range(200):
+        order.admit(rows, np.arange(500) + 500 * turn, np.zeros(500, np.bool_))
+        assert order.noted <= 2 * 501 + 1_024 + 500
+        assert len(order.complete(rows)) == 500
+    order.admit(rows[:1], np.array([-1]), np.array([False]))
+    assert order.complete(rows[:1]).tolist() == []
+    assert order.complete(np.array([0], np.int32)).tolist() == [0, 1]
+    assert order.noted == 0
+
+
 @given(st.data())
 def test_order_holds_when_rows_are_given_out_again(data: st.DataObject) -> None:
     """A few rows for many records, as in the arena: whatever leaves is admitted anew with another key."""
@@ -82,6 +97,7 @@ def test_order_holds_when_rows_are_given_out_again(data: st.DataObject) -> None:
         done = done[: data.draw(st.integers(0, len(done)))]
         inside = [row for row in inside if row not in done]
         released = order.complete(np.array(done, np.int32)).tolist()
+        assert order.noted <= 3 * capacity
         left += [admitted[row] for row in released]
         free += released
     left += [admitted[row] for row in order.complete(np.array(inside, np.int32)).tolist()]
