@@ -22,7 +22,7 @@ from bench.load import at_rate, await_scores, drained, receiving
 from bench.plots import latency_plot
 from bench.report import Figure
 from bench.windows import Contestant, Route, running, spread, stage
-from stream.audit import messages
+from stream.audit_topics import messages
 from stream.demonstration.receiver import Receiver
 
 _MODEL = "claims_filter_v2.1"

@@ -17,10 +17,11 @@ from operator import methodcaller
 from typing import Any
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 import schemas
+from stream.audit_topics import committed, messages, spans
 
 SINGLE_OBJECT = b"\xc3\x01"
 HEADER_BYTES = 10
@@ -30,7 +31,6 @@ TOLERANCE = 1e-5
 _ask_for_headers = methodcaller("headers")
 
 _EXAMPLES = 5
-_ANSWER_SECONDS = 10.0
 
 Place = tuple[int, int]
 Claim = dict[str, Any]
@@ -104,11 +104,11 @@ def audit(
 ) -> Finding:
     """Compare every input record with its results. `reference` scores claims (decoded records) in a plain offline pass.
 
-    Reads each topic from its beginning to the end that it has when it gets there. A score that differs from the
+    Reads each topic from its beginning to the end that it has when its turn comes. A score that differs from the
     reference by more than 1e-5 is mismatched. With `group`, whose stage may be running, a record that is not answered
     is lost only where that group committed past it.
     """
-    committed = _committed(client, topics.claims, group) if group else None
+    done = committed(client, topics.claims, group) if group else None
     inputs = {
         _place(message): _origin(message, keep=reference is not None)
         for message in _counted(client, topics.claims, advance)
@@ -117,7 +117,7 @@ def audit(
         (message, _decoded(message, "claim_score")) for message in _counted(client, topics.scores, advance)
     ]
     notes = [message for message in _counted(client, topics.dead_letters, advance) if _is_letter(message)]
-    return Ledger(topics, inputs, _spans(client, topics.claims), committed).compare(results, notes, reference)
+    return Ledger(topics, inputs, spans(client, topics.claims), done).compare(results, notes, reference)
 
 
 class Ledger:
@@ -335,63 +335,3 @@ def _counted(client: Mapping[str, Any], topic: str, advance: Advance) -> Iterato
     for message in messages(client, topic):
         yield message
         advance(1)
-
-
-def messages(client: Mapping[str, Any], topic: str) -> Iterator[Message]:
-    """Every committed record of a topic, from its beginning to the end that it has when reached."""
-    consumer = _consumer(client)
-    try:
-        partitions = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        yield from _until_the_end(consumer, len(partitions))
-    finally:
-        consumer.close()
-
-
-def _spans(client: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
-    """First offset and end of each partition."""
-    consumer = _consumer(client)
-    try:
-        partitions = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions
-        return {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_ANSWER_SECONDS)
-            for number in partitions
-        }
-    finally:
-        consumer.close()
-
-
-def _committed(client: Mapping[str, Any], topic: str, group: str) -> dict[int, int]:
-    consumer = _consumer({**client, "group.id": group})
-    try:
-        partitions = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions
-        places = [TopicPartition(topic, number) for number in partitions]
-        return {each.partition: max(each.offset, 0) for each in consumer.committed(places, _ANSWER_SECONDS)}
-    finally:
-        consumer.close()
-
-
-def _consumer(client: Mapping[str, Any]) -> Consumer:
-    return Consumer(
-        {
-            "group.id": "claimstream-audit",
-            **client,
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
-
-
-def _until_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    ended: set[int] = set()
-    while len(ended) < partitions:
-        for message in consumer.consume(2_000, 0.2):
-            error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's only name for it
-                ended.add(message.partition())
-            elif not error.retriable():
-                raise KafkaException(error)

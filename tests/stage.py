@@ -23,7 +23,8 @@ from confluent_kafka import Producer
 import schemas
 from bench.real_faults.stage import names
 from bench.scrape import page
-from stream.audit import HEADER_BYTES, Finding, Topics, audit, messages
+from stream.audit import HEADER_BYTES, Finding, Topics, audit
+from stream.audit_topics import messages
 from stream.codec import Encoder
 from stream.publishing import generate
 
@@ -148,3 +149,15 @@ def score_of(message: Any) -> dict[str, Any]:
         io.BytesIO(message.value()[HEADER_BYTES:]), schemas.load("claim_score"), None
     )
     return dict(found)
+
+
+def left_open(bootstrap: str, topic: str, partitions: int = 1) -> Producer:
+    """A producer whose transaction wrote into every partition of a topic and is open."""
+    options = {"bootstrap.servers": bootstrap, "transactional.id": f"left open in {topic}"}
+    producer = Producer({**options, "linger.ms": 0})
+    producer.init_transactions(10.0)
+    producer.begin_transaction()
+    for partition in range(partitions):
+        producer.produce(topic, None, partition=partition)
+    assert producer.flush(10) == 0
+    return producer

@@ -79,6 +79,8 @@ def _audited(config: dict[str, str], topics: Topics, group: str | None) -> Findi
             return audit(config, topics, group=group, advance=bar.advance)
     except KafkaException as error:
         raise FatalError(f"the audit could not read on: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise FatalError(str(error)) from error
     except ValueError as error:
         raise FatalError(f"{error}; OUTPUT is to be a topic of scores") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
@@ -16,8 +17,10 @@ from confluent_kafka.admin import AdminClient
 
 import schemas
 from stream.audit import Finding, Ledger, Topics, _decoded, _origin, audit
+from stream.audit_topics import messages
 from stream.cli.main import run
 from stream.codec.framing import single_object_prefix
+from tests.stage import left_open
 
 KEYS = (b"a", b"b", None)
 
@@ -116,6 +119,20 @@ def test_what_is_lost_or_answered_twice_is_counted_and_named(judge: Bench) -> No
     finding = judge(answers(0, 1, 1, 2, 3), letters=(3,))
     assert (finding.lost, finding.duplicated, finding.sound) == (2, 2, False)
     assert finding.examples["lost"] == [f"{judge.topics.claims}[0]@{number}" for number in (4, 5)]
+
+
+def test_results_behind_a_transaction_that_somebody_left_open_are_not_lost(judge: Bench) -> None:
+    open_one = left_open(judge.client["bootstrap.servers"], judge.topics.scores)
+    threading.Timer(1.0, open_one.abort_transaction).start()
+    assert judge(answers(0, 1, 2, 3, 4, 5)).sound
+    open_one.begin_transaction()
+    open_one.produce(judge.topics.scores, None)
+    assert open_one.flush(10) == 0
+    with pytest.raises(
+        TimeoutError, match=r"before the end of partitions 0: a transaction may be open there"
+    ):
+        list(messages(judge.client, judge.topics.scores, patience=1.0))
+    open_one.abort_transaction()
 
 
 def test_a_different_score_is_counted(judge: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,13 +15,15 @@ from confluent_kafka import Producer
 
 import schemas
 from stream import topics
-from stream.audit import messages
+from stream.audit_topics import messages
+from stream.cli.dlq import reading
 from stream.cli.dlq.replaying import Replayer
 from stream.cli.main import run
 from stream.codec import Encoder
 from stream.errors import FatalError
 from stream.letters import Reason
 from stream.publishing import generate
+from tests.stage import left_open
 
 OWN = [("origin", b"\xff\x00"), ("empty", None), ("claimstream-error-class", b"of another stage")]
 
@@ -137,6 +140,24 @@ def test_a_replay_that_another_one_overtakes_sends_nothing_twice(dlq: Desk) -> N
     assert dlq("replay", "--all", "--json")["replayed"] == 4
     with pytest.raises(FatalError, match="the replay stopped"):
         slow.finish()
+    assert len(dlq.sent_back()) == 4
+
+
+def test_a_note_behind_a_transaction_that_somebody_left_open_is_seen(
+    dlq: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = list(_letters(dlq))
+    open_one = left_open(dlq.bootstrap, dlq.letters, 2)
+    earlier = Replayer(dlq.client, dlq.letters, topics.partitions(dlq.client))
+    for letter in found:
+        earlier.send(letter)
+    earlier.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "_QUIET_SECONDS", 1.0)
+        assert "a transaction is open at 0@4, 1@1; call it again" in dlq("replay", "--all", code=1)
+    threading.Timer(1.0, open_one.abort_transaction).start()
+    document = dlq("replay", "--all", "--json")
+    assert (document["replayed"], document["already"]) == (0, 4)
     assert len(dlq.sent_back()) == 4
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream.audit import messages
+from stream.audit_topics import messages
 from stream.embedded.downloads import fetched
 from stream.embedded.java import java_executable
 from stream.embedded.maven import download

@@ -1,4 +1,8 @@
-"""A topic of dead letters, read from its beginning to the end that it has when reading starts."""
+"""A topic of dead letters, read from its beginning to the end that it has when reading starts.
+
+That end counts what is not committed yet: a note that a letter was sent back may lie behind a transaction that somebody
+left open, and whoever reads committed records alone is told that the topic ends before it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ class LetterTopic:
     def __post_init__(self) -> None:
         """Raises UsageError when there is no such topic, UnreachableError when no broker answers."""
         self.spans = dict.fromkeys(range(partitions_of(self.config, self.name)), (0, 0))
-        consumer = self._consumer()
+        consumer = self._consumer("read_uncommitted")
         try:
             for number in self.spans:
                 place = TopicPartition(self.name, number)
@@ -110,28 +114,38 @@ class LetterTopic:
         open_ = {number for number, (begin, end) in spans.items() if begin < end}
         if not open_:
             return
-        consumer = self._consumer()
+        consumer = self._consumer("read_committed")
         consumer.assign([TopicPartition(self.name, number, spans[number][0]) for number in sorted(open_)])
         quiet = 0.0
+        stands: dict[int, int] = {}
         try:
             while open_:
                 batch = _batch(consumer)
                 quiet = 0.0 if batch else quiet + _POLL_SECONDS
                 if quiet >= _QUIET_SECONDS:
-                    raise FatalError(f"{self.name!r} brought nothing for {_QUIET_SECONDS:g} s before its end")
-                yield from self._within(batch, spans, open_)
+                    raise _quiet(self.name, {n: stands[n] for n in open_ if n in stands})
+                yield from self._within(batch, spans, open_, stands)
         finally:
             consumer.close()
 
     def _within(
-        self, batch: list[Message], spans: Mapping[int, tuple[int, int]], open_: set[int]
+        self,
+        batch: list[Message],
+        spans: Mapping[int, tuple[int, int]],
+        open_: set[int],
+        stands: dict[int, int],
     ) -> Iterator[Message]:
-        """The records before the ends; takes partitions that have reached theirs out of `open_`."""
+        """The records before the ends; takes partitions that have reached theirs out of `open_`.
+
+        `stands`: where the others come to an end for now, because a transaction is open.
+        """
         for message in batch:
             error, partition = message.error(), message.partition()
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's only name for it
-                    open_.discard(partition)
+                    stands[partition] = message.offset()
+                    if message.offset() >= spans[partition][1]:
+                        open_.discard(partition)
                 elif not _passing(error):
                     raise _failed(self.name, error)
                 continue
@@ -140,14 +154,14 @@ class LetterTopic:
             if message.offset() < spans[partition][1]:
                 yield message
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, isolation: str) -> Consumer:
         try:
             return Consumer(
                 {
                     "group.id": "claimstream-dlq",
                     **self.config,
                     "enable.auto.commit": False,
-                    "isolation.level": "read_committed",
+                    "isolation.level": isolation,
                     "enable.partition.eof": True,
                     "auto.offset.reset": "earliest",
                 }
@@ -188,3 +202,14 @@ def _passing(error: Any) -> bool:
 
 def _failed(topic: str, error: KafkaError) -> FatalError:
     return FatalError(f"reading {topic!r} failed: {error.str()}")
+
+
+def _quiet(topic: str, stands: Mapping[int, int]) -> FatalError:
+    """`stands`: offsets at which partitions wait for the end of a transaction."""
+    if not stands:
+        return FatalError(f"{topic!r} brought nothing for {_QUIET_SECONDS:g} s before its end")
+    places = ", ".join(f"{partition}@{offset}" for partition, offset in sorted(stands.items()))
+    return FatalError(
+        f"{topic!r} brought nothing for {_QUIET_SECONDS:g} s before its end: a transaction is open at {places}; "
+        "call it again when its producer has ended it, and end one that was left hanging with kafka-transactions.sh"
+    )
