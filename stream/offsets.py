@@ -264,16 +264,17 @@ class OffsetLedger:
 
     def foreseen(self, also: Positions) -> dict[int, Standing] | None:
         """What to commit once these records are completed; None where one of them is no longer ours."""
-        if not self.current(also.partitions, also.epochs).all():
-            return None
+        mine = {partition: also.partitions == partition for partition in distinct(also.partitions)}
         found: dict[int, Standing | None] = {}
         with self._lock:
-            covered = set(distinct(also.partitions))
-            if not covered <= self._partitions.keys():
-                return None
-            for partition, ledger in self._partitions.items():
-                mine = also.offsets[also.partitions == partition]
-                found[partition] = ledger.standing(mine) if partition in covered else self._news(ledger)
+            for partition, chosen in mine.items():
+                ledger = self._partitions.get(partition)
+                # Within the lock: it may be lost and come back between two looks.
+                if ledger is None or np.any(also.epochs[chosen] != ledger.epoch):
+                    return None
+                found[partition] = ledger.standing(also.offsets[chosen])
+            others = [partition for partition in self._partitions if partition not in mine]
+            found |= {partition: self._news(self._partitions[partition]) for partition in others}
         return {partition: standing for partition, standing in found.items() if standing is not None}
 
     def committed(self, standings: Mapping[int, Standing]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stream.offset_metadata import MOST_CHARACTERS, MOST_OFFSETS, NOTHING, read
 from stream.offsets import OffsetLedger, PartitionLedger, Standing
+from stream.records import Positions
 
 
 @given(st.data())
@@ -194,3 +195,28 @@ def test_refuses_to_give_up_what_is_complete() -> None:
     with pytest.raises(ValueError, match="is complete"):
         ledger.give_up(np.array([5, 7]))
     assert ledger.pending == 1
+
+
+def test_a_partition_that_goes_and_comes_back_is_foreseen_before_or_not_at_all() -> None:
+    """It is looked at once: before every further look it is another assignment."""
+    ledger = OffsetLedger()
+    ledger.assign([0])
+    zeros, offsets = np.zeros(3, np.int64), np.arange(3)
+    epochs = ledger.epochs(zeros)
+    ledger.take(zeros, offsets, epochs)
+    lock, looks = ledger._lock, []
+
+    class Moving:
+        def __enter__(self) -> None:
+            lock.acquire()
+            looks.append(None)
+            if len(looks) > 1:
+                ledger._partitions.clear()
+                ledger._begin(0, np.empty((0, 2), np.int64))
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    ledger._lock = Moving()  # type: ignore[assignment]
+    assert ledger.foreseen(Positions(zeros, offsets, epochs)) == {0: Standing(3)}
+    assert ledger.foreseen(Positions(zeros, offsets, epochs)) is None
