@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import threading
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -29,12 +30,14 @@ _REPORT_INTERVAL = 0.5
 _STATUS_INTERVAL = 2.0
 # Beside the drain, what it takes to end loops, close the consumer and let models go.
 LEAVE_SECONDS = 5.0
+_TO_END = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_worker(settings: Settings, shape: TopicShape, connection: Connection, slot: int = 0) -> None:
     """Life of a worker process: warm up, join, score until the supervisor says stop or is gone."""
     _prepare_process(settings)
     clock = SystemClock()
+    assembly: Assembly | None = None
     try:
         assembly = assemble(settings, shape, clock, slot)
         _tell(connection, Joining())
@@ -48,7 +51,8 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     except Exception as error:
         # What is meant for a person needs no traceback.
         log.error("the worker ends: %s", error, exc_info=not isinstance(error, UsageError | StopError))  # noqa: TRY400
-        _tell(connection, Ended(0, f"{type(error).__name__}: {error}", _exit_code(error)))
+        left = 0 if assembly is None else assembly.worker.unfinished
+        _tell(connection, Ended(left, f"{type(error).__name__}: {error}", _exit_code(error)))
         logging.shutdown()
         # At once: an ordinary end would wait for loads in progress.
         os._exit(1)
@@ -90,10 +94,24 @@ def spawner(settings: Settings, shape: TopicShape) -> Any:
         process = context.Process(
             target=run_worker, args=(settings, shape, connection, slot), name=f"claimstream-worker-{slot}"
         )
-        process.start()
+        start_deaf(process)
         return process
 
     return spawn
+
+
+def start_deaf(process: BaseProcess) -> None:
+    """Start a process that signals to end do not reach until it lets them.
+
+    A Ctrl-C goes to the whole process group, and for the seconds that its imports take a worker could not ignore it.
+    """
+    # Were it started together with the first process, it would let the signals through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Correspondence:
@@ -192,8 +210,10 @@ def _tell(connection: Connection, report: object) -> bool:
 
 def _prepare_process(settings: Settings) -> None:
     # A Ctrl-C reaches the whole process group; only the supervisor answers it, and tells the workers to drain.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _TO_END:
+        signal.signal(number, signal.SIG_IGN)
+    # Held back since the start, see `start_deaf`; what came meanwhile is ignored with the rest.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
     hand_over_quickly()
     keep_freed_memory()
     configure_logging(settings)

@@ -122,7 +122,8 @@ class Service:
         finally:
             supervisor.kill()
             server.stop()
-        log.info("ended; %d claims stay uncommitted", supervisor.unfinished)
+        count = f"{'at least ' if supervisor.uncounted else ''}{supervisor.unfinished}"
+        log.info("ended; %s claims stay uncommitted", count)
         return supervisor.exit_code or (1 if supervisor.unfinished else 0)
 
     def _pool(self) -> Pool:

@@ -87,6 +87,8 @@ class _Slot:
     started: float = 0.0
     start_at: float | None = None
     ended: Ended | None = None
+    # Claims that its last worker left when it failed.
+    left: int = 0
     backoff: Backoff = field(default_factory=Backoff)
 
     def loops(self, now: float) -> bool:
@@ -111,7 +113,9 @@ class Supervisor:
         # A signal may ask for a snapshot in the middle of a change, on the same thread.
         self._counting = threading.RLock()
         self._restarts = 0
-        self.unfinished = 0
+        self._unfinished = 0
+        # Whether a worker left without saying how many.
+        self.uncounted = False
         self.errors: list[str] = []
         # Of the stage: 1 when a worker failed to drain or was killed, 2 or 3 when one said that all are to end.
         self.exit_code = 0
@@ -141,6 +145,11 @@ class Supervisor:
     def hopeless(self) -> bool:
         """Whether a worker met what every other would meet: the stage is to stop."""
         return self.exit_code > 1
+
+    @property
+    def unfinished(self) -> int:
+        """Claims that stay uncommitted, as far as workers said so."""
+        return self._unfinished + sum(slot.left for slot in self._slots)
 
     @property
     def alive(self) -> int:
@@ -203,11 +212,14 @@ class Supervisor:
         """
         self._stopping = True
         self.step(0.0)
+        if any(slot.joining for slot in self._slots):
+            self._forget_left()
         if any(slot.backoff.failures for slot in self._slots) and not any(s.joining for s in self._slots):
             log.error(
                 "a worker failed and no other has joined since; what it had in flight may stay uncommitted"
             )
             self.exit_code = self.exit_code or 1
+            self.uncounted = True
         for slot in self._slots:
             if slot.process is not None and not slot.joining:
                 log.info("worker %d was still starting; it is ended", slot.number)
@@ -227,22 +239,41 @@ class Supervisor:
             if slot.process is not None:
                 log.error("worker %d is ended by force; what it had in flight stays uncommitted", slot.number)
                 self.exit_code = self.exit_code or 1
+                self.uncounted = True
                 slot.process.kill()
                 self._bury(slot)
 
     def _start(self, slot: _Slot, now: float) -> None:
-        ours, theirs = multiprocessing.Pipe()
-        slot.process = self._spawn(slot.number, theirs)
-        theirs.close()
-        slot.connection, slot.started, slot.start_at = ours, now, None
+        try:
+            slot.process, slot.connection = self._spawned(slot.number)
+        except OSError as error:
+            # Such as no memory, or no more processes, for now.
+            wait = slot.backoff.failed()
+            slot.start_at = now + wait
+            self._note_error(f"{type(error).__name__}: {error}")
+            log.error("worker %d cannot be started: %s; next try in %.1f s", slot.number, error, wait)  # noqa: TRY400
+            return
+        slot.started, slot.start_at = now, None
         slot.joining, slot.ready, slot.ended = False, False, None
+
+    def _spawned(self, number: int) -> tuple[BaseProcess, Connection]:
+        """Raises OSError."""
+        ours, theirs = multiprocessing.Pipe()
+        try:
+            return self._spawn(number, theirs), ours
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
 
     def _receive(self, slot: _Slot) -> None:
         if slot.connection is None:
             return
         try:
             report = slot.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # Plain OSError where it died within a report.
             self._ended(slot)
             return
         if isinstance(report, Ended):
@@ -252,14 +283,26 @@ class Supervisor:
 
     def _note_end(self, slot: _Slot, report: Ended) -> None:
         slot.ended = report
-        self.unfinished += report.unfinished
+        if self._stopping or not report.error:
+            self._unfinished += report.unfinished
+        else:
+            slot.left = report.unfinished
         if report.error:
-            self.errors = [*self.errors[1 - _ERRORS_KEPT :], report.error]
+            self._note_error(report.error)
             log.error("worker %d: %s", slot.number, report.error)
         if report.exit_code > 1 and not self.hopeless:
             self.exit_code = report.exit_code
+            self.uncounted = True
         elif report.error and self._stopping:
             self.exit_code = self.exit_code or 1
+
+    def _forget_left(self) -> None:
+        """Somebody is there to score what failed workers left."""
+        for slot in self._slots:
+            slot.left = 0
+
+    def _note_error(self, error: str) -> None:
+        self.errors = [*self.errors[1 - _ERRORS_KEPT :], error]
 
     def _take(
         self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
@@ -272,6 +315,7 @@ class Supervisor:
             slot.batching = report
         elif isinstance(report, Joining):
             slot.joining = True
+            self._forget_left()
         elif isinstance(report, Ready):
             slot.joining = slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
@@ -283,6 +327,7 @@ class Supervisor:
             if slot.ended is None:
                 log.error("worker %d ended with code %s without a word", slot.number, code)
                 self.exit_code = self.exit_code or 1
+                self.uncounted = True
             return
         now = self._clock.now()
         if now - slot.started >= _STEADY:
@@ -306,6 +351,10 @@ class Supervisor:
         if slot.process is None or slot.connection is None:
             return None
         slot.process.join(10.0)
+        if slot.process.exitcode is None:
+            # It lives, and nobody would hear of it any more.
+            slot.process.kill()
+            slot.process.join()
         code = slot.process.exitcode
         slot.connection.close()
         with self._counting:

@@ -105,6 +105,7 @@ class Worker:
         self._clock = clock
         self._error: BaseException | None = None
         self._ended = threading.Event()
+        self._left: int | None = None
         steps = {
             "intake": pipeline.intake,
             "scoring": pipeline.scoring,
@@ -143,6 +144,11 @@ class Worker:
         return self._pipeline.batching(self._clock.now())
 
     @property
+    def unfinished(self) -> int:
+        """Claims that were taken in and are not delivered; after `stop` those that stay uncommitted."""
+        return self._pipeline.unfinished() if self._left is None else self._left
+
+    @property
     def failed(self) -> bool:
         """Whether an error ended a loop."""
         return self._error is not None
@@ -177,7 +183,8 @@ class Worker:
             loop.stop()
         for loop in self._loops.values():
             loop.join()
-        unfinished = self._pipeline.unfinished()
+        # Giving the partitions away forgets them.
+        self._left = unfinished = self._pipeline.unfinished()
         self._producer.close()
         self._consumer.close()
         if self._error is not None:

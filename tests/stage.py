@@ -89,20 +89,29 @@ class RunningStage:
     def workers(self) -> list[int]:
         """Process numbers of the workers."""
         command = ["pgrep", "-f", "spawn_main", "-P", str(self.process.pid)]
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        # It fails where there is none.
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
         return [int(number) for number in found.stdout.split()]
 
 
 @contextmanager
 def stage(
-    bootstrap: str, topics: Topics, workers: int = 1, model: str = "null", **environment: str
+    bootstrap: str,
+    topics: Topics,
+    workers: int = 1,
+    model: str = "null",
+    *,
+    group: bool = False,
+    **environment: str,
 ) -> Iterator[RunningStage]:
+    """`group`: in a process group of its own."""
     port = free_port()
     command = [sys.executable, "-m", "stream", "run", "--bootstrap", bootstrap, "--model", model]
     process = subprocess.Popen(
         [*command, "--workers", str(workers), "--port", str(port)],
         env={**os.environ, **names(topics), **environment},
         stderr=subprocess.PIPE,
+        start_new_session=group,
     )
     try:
         yield RunningStage(process, port)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,3 +37,17 @@ def test_a_stage_told_to_stop_at_any_moment_answers_each_claim_once(
         assert running.stop() == 0
     finding = check(kafka, topics)
     assert (finding.published, finding.scored, finding.sound) == (20_000, 20_000, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.6, 1.5])
+def test_a_signal_to_the_whole_group_while_workers_start_is_a_clean_end(
+    kafka: Any, topic: Callable[..., str], seconds: float, number: signal.Signals
+) -> None:
+    topics = Topics(topic(), topic(), topic())
+    with stage(kafka.bootstrap, topics, workers=2, group=True) as running:
+        await_that(lambda: len(running.workers()) == 2)
+        time.sleep(seconds)
+        os.killpg(running.process.pid, number)
+        code = running.process.wait(30)
+        assert (code, "Traceback" in running.said()) == (0, False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 import threading
 from functools import partial
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ from models import UnknownModelError
 from stream.clock import ManualClock
 from stream.errors import FatalError, StopError, UsageError
 from stream.loops import StepLoop
-from stream.process import Correspondence, _exit_code
+from stream.process import Correspondence, _exit_code, start_deaf
 from stream.supervisor import CacheAnswer, CacheCommand
 from stream.worker import Worker
 
@@ -98,6 +100,21 @@ def test_a_step_that_hangs_is_found_and_named() -> None:
     loop.stop()
     loop.join(10)
     assert loop.stuck(slow.clock.now()) == 0.0
+
+
+def tell_what_is_held_back(connection: Connection) -> None:
+    connection.send(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_a_signal_to_the_whole_group_does_not_reach_a_worker_before_it_can_ignore_it() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=tell_what_is_held_back, args=(theirs,))
+    start_deaf(process)
+    assert ours.poll(30)
+    assert ours.recv() >= {signal.SIGINT, signal.SIGTERM}
+    process.join(30)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:

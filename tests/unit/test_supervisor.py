@@ -228,6 +228,57 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     assert good.exit_code == 0
 
 
+@pytest.mark.parametrize("what", ["spawn", "report"])
+def test_what_one_worker_meets_with_the_system_leaves_the_others_alone(fleet: Fleet, what: str) -> None:
+    clock = ManualClock()
+    refusals = [OSError(11, "Resource temporarily unavailable")] if what == "spawn" else []
+
+    def spawn(slot: int, connection: Connection) -> Any:
+        if slot == 1 and refusals:
+            raise refusals.pop()
+        return fleet(slot, connection)
+
+    supervisor = Supervisor(spawn, 2, clock, draw=lambda: 0.0)
+    supervisor.step(0.0)
+    if what == "report":
+        broken = fleet.spawned[1][1].connection
+        # The length of a report, and half of it.
+        os.write(broken.fileno(), b"\x00\x00\x00\x08half")
+        broken.close()
+        supervisor.step(0.0)
+    assert supervisor.alive == 1
+    clock.advance(1.0)
+    supervisor.step(0.0)
+    assert [slot for slot, _ in fleet.spawned] == ([0, 1] if what == "spawn" else [0, 1, 1])
+    assert (supervisor.alive, supervisor.exit_code) == (2, 0)
+
+
+def test_what_a_worker_left_counts_where_nobody_scored_it_since(fleet: Fleet) -> None:
+    clock = ManualClock()
+    replaced = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
+    replaced.step(0.0)
+    fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
+    replaced.step(0.0)
+    fleet.spawned[-1][1].connection.close()
+    replaced.step(0.0)
+    clock.advance(1.0)
+    replaced.step(0.0)
+    worker = fleet.spawned[-1][1].connection
+    worker.send(Joining())
+    worker.send(Ended(0))
+    worker.close()
+    replaced.stop(1.0)
+    assert (replaced.unfinished, replaced.uncounted, replaced.exit_code) == (0, False, 0)
+    alone = Supervisor(fleet, 1, clock)
+    alone.step(0.0)
+    fleet.spawned[-1][1].connection.send(Joining())
+    fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
+    alone.step(0.0)
+    fleet.spawned[-1][1].connection.close()
+    alone.stop(1.0)
+    assert (alone.unfinished, alone.uncounted, alone.exit_code) == (7, False, 1)
+
+
 @pytest.mark.parametrize(("successor", "code"), [("waits", 1), ("loads", 1), ("joined", 0)])
 def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
     fleet: Fleet, successor: str, code: int
