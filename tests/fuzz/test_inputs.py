@@ -23,7 +23,7 @@ from config import ConfigurationError, load_settings
 from stream import letters
 from stream.admin import AdminServer, application
 from stream.codec import Decoder, Encoder, Framing
-from stream.errors import RecordError, UsageError
+from stream.errors import DecodeError, RecordError
 from stream.metrics import StageMetrics
 from stream.publishing import generate
 from tests.unit.test_http_guard import Desk
@@ -78,7 +78,7 @@ class OneSchema:
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         if schema_id % 2 and schema_id != 1:
-            raise UsageError(f"no schema {schema_id}")
+            raise DecodeError(f"no schema {schema_id}")
         return schemas.load("claim_event")
 
 

