@@ -111,7 +111,7 @@ class ClaimConsumer:
         `patience`: seconds to wait for more of them while they are flowing.
         """
         self._get_ready()
-        held = self._held.let_go(self._ready) if self._held and not self._pauses.everything else []
+        held = self._held.let_go(self._ready) if self._held.partitions and not self._pauses.everything else []
         first = self._client.poll(0.0 if self._flowing or held else self._limits.wait)
         if first is None:
             self._flowing = False
@@ -149,12 +149,15 @@ class ClaimConsumer:
             return messages
         return [m for m in messages if m.error() is not None or m.partition() not in self._came]
 
-    def columns(self, messages: list[Message]) -> Polled | None:
-        """The records of owned partitions among messages, or None. Raises FatalError for an error that stays."""
+    def take_in(self, messages: list[Message]) -> Polled | None:
+        """Of messages the records that may be taken now, or None; of owned partitions others are held.
+
+        Raises FatalError for an error that stays, or offsets that go back.
+        """
         sound = [message for message in messages if message.error() is None]
         if len(sound) < len(messages):
             self._report(message.error() for message in messages if message.error() is not None)
-        return self._columns(sound) if sound else None
+        return self._take_in(sound) if sound else None
 
     def pause(self) -> None:
         """Stop fetching; the client goes on polling so that the group keeps this member."""
@@ -227,21 +230,21 @@ class ClaimConsumer:
         """Leave the group; the revoke callback commits what is delivered."""
         self._client.close()
 
-    def _columns(self, messages: list[Message], *, fitting: bool = False) -> Polled | None:
+    def _take_in(self, messages: list[Message], *, fitting: bool = False) -> Polled | None:
         count = len(messages)
         partitions = np.fromiter((m.partition() for m in messages), np.int64, count)
         epochs = self._ledger.epochs(partitions)
         if not epochs.all():
             # A rebalance inside this very poll took the partition away.
             return (
-                self._columns([m for m, e in zip(messages, epochs.tolist(), strict=True) if e])
+                self._take_in([m for m, e in zip(messages, epochs.tolist(), strict=True) if e])
                 if epochs.any()
                 else None
             )
         offsets = np.fromiter((m.offset() for m in messages), np.int64, count)
         if not fitting and not (fits := self._fitting(messages, partitions, offsets)).all():
             kept = [m for m, fit in zip(messages, fits.tolist(), strict=True) if fit]
-            return self._columns(kept, fitting=True) if kept else None
+            return self._take_in(kept, fitting=True) if kept else None
         for partition in distinct(partitions):
             own = offsets[partitions == partition]
             if own[0] < self._positions.read_to(partition):
@@ -274,7 +277,7 @@ class ClaimConsumer:
         fitting = np.ones(len(messages), np.bool_)
         for partition in distinct(partitions):
             places = np.flatnonzero(partitions == partition)
-            waits = partition in self._held or partition in self._unknown
+            waits = partition in self._held.partitions or partition in self._unknown
             room = 0 if waits else self._ledger.fits(partition, offsets[places])
             if room < len(places):
                 fitting[places[room:]] = False
@@ -282,7 +285,7 @@ class ClaimConsumer:
         return fitting
 
     def _hold(self, partition: int, messages: list[Message]) -> None:
-        if partition not in self._held:
+        if partition not in self._held.partitions:
             self._metrics.count("partitions_held_total")
         self._held.add(partition, messages)
         self._apply_pauses()
@@ -335,7 +338,7 @@ class ClaimConsumer:
 
     def _apply_pauses(self) -> None:
         owned = self._ledger.owned()
-        self._pauses.apply(owned, owned if self._held.full else {*self._held, *self._unknown})
+        self._pauses.apply(owned, owned if self._held.full else {*self._held.partitions, *self._unknown})
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned partitions %s", _numbers(partitions))

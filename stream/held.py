@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, KeysView
 from typing import Generic, Protocol, TypeVar
 
 
@@ -18,9 +18,10 @@ Message = TypeVar("Message", bound=Sized)
 
 
 class Held(Generic[Message]):
-    """A partition is not read while it is held, so that of each there is no more than one poll brings.
+    """A partition is not read while records of it are held, so that of each there is no more than one poll brings.
 
-    `full`: all together come to `most_bytes`, and since then to no less than half of that.
+    `most`: records that a poll brings. `full`: all together come to `most_bytes`, and since then to half of that or
+    more.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
@@ -30,12 +31,10 @@ class Held(Generic[Message]):
         self._sizes: dict[int, int] = {}
         self.full = False
 
-    def __iter__(self) -> Iterator[int]:
-        """The partitions."""
-        return iter(self._messages)
-
-    def __len__(self) -> int:
-        return len(self._messages)
+    @property
+    def partitions(self) -> KeysView[int]:
+        """Those of which records are held."""
+        return self._messages.keys()
 
     @property
     def bytes(self) -> int:

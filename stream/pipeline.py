@@ -105,7 +105,7 @@ class Pipeline:
         started = self.clock.now()
         with self.turns.take(len(messages)):
             # What this very poll brought after the stage was told to end is left to the next owner.
-            if (polled := self.consumer.columns(messages)) is not None and not self.closing:
+            if (polled := self.consumer.take_in(messages)) is not None and not self.closing:
                 self._take(polled)
         if (oldest := self._taken.ready(now, self.arena.free)) is not None:
             self._admit(now, oldest)

@@ -56,4 +56,4 @@ def test_bytes_are_those_of_what_is_held_and_it_stays_full_until_half_of_them_ar
             model.pop(step, None)
         size = sum(record.bytes() for records in model.values() for record in records)
         full = size >= 50 if full else size >= 100
-        assert (sorted(held), held.bytes, held.full) == (sorted(model), size, full)
+        assert (sorted(held.partitions), held.bytes, held.full) == (sorted(model), size, full)
