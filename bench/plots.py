@@ -28,7 +28,7 @@ def windows_plot(results: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def latency_plot(milliseconds: npt.NDArray[np.float64], path: Path) -> None:
-    """Share of claims at most that late."""
+    """Share of claims with at most this latency."""
     figure, axes = pyplot.subplots(figsize=(7, 4))
     axes.plot(np.sort(milliseconds), np.linspace(0, 100, len(milliseconds)))
     axes.set(xlabel="latency, ms", ylabel="claims, %", xscale="log")

@@ -48,7 +48,8 @@ def export_version(
     `ClaimFeatures(features, words)` makes: token and revenue (n, l) int32, amount (n, l, 2) float32,
     number (n, features.numbers) float32. A claim's tokens are followed by zeros, as many as the longest claim beside
     it asks for: no logit may depend on them, nor on other claims.
-    `data` says what it was trained on; `fields` are others of the manifest, such as threshold, decisions, metrics.
+    `data` says what it was trained on; `fields` are others of the manifest, such as threshold, licence, decisions and
+    metrics.
 
     Raises ArtifactError for a network that cannot be exported or that scores otherwise than the contract says,
     ManifestError that names the field.
@@ -56,6 +57,7 @@ def export_version(
     encoder = ClaimFeatures(features, words)
     draft = {
         "threshold": 0.5,
+        "licence": "not stated",
         **fields,
         "name": name,
         "version": version,

@@ -139,10 +139,16 @@ class Service:
         repository = Path(folder) if folder else None
         absent = [name for name in workers.preload_models if not is_known(name, repository)]
         if absent:
-            self._break("workers.preload_models", f"no model {', '.join(absent)} to load")
+            self._miss(absent)
         self._check_sizes(Repository(repository))
         if repository is not None and repository.is_dir() and not any(repository.iterdir()):
             log.warning("cache.repository: %s is empty; the models that ship are served", repository)
+
+    def _miss(self, absent: Sequence[str]) -> None:
+        names, origin = ", ".join(absent), self._settings.origin("workers.preload_models")
+        if origin.explicit:
+            raise UsageError(f"{origin.text}: workers.preload_models: no model {names} to load")
+        log.info("workers.preload_models: %s, named by default, does not ship and is not loaded", names)
 
     def _check_sizes(self, repository: Repository) -> None:
         """The catalog's input_size is an upper bound. Raises UsageError for a version that is larger."""

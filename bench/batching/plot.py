@@ -25,7 +25,7 @@ _STYLES: Mapping[str, dict[str, Any]] = {
 
 
 def latencies_plot(served: Mapping[str, Served], budget: float, path: Path) -> None:
-    """The share of claims at most that late, of each contestant."""
+    """The share of claims with at most this latency, of each contestant."""
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for name, each in served.items():
         share = np.linspace(0, 100, len(each.times))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -93,13 +95,20 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int = WIDTH) -> str:
-    """Aligned columns within `width` characters; what is longer goes on in the next line of its column."""
+def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int | None = None) -> str:
+    """Aligned columns within `width` characters, those of the terminal or else 80.
+
+    What is longer goes on in the next line of its column.
+    """
     cells = [[" ".join(str(cell).split()) for cell in row] for row in (heads, *rows)]
     columns = list(zip(*cells, strict=True))
     words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
-    widths = _widths([max(map(len, column)) for column in columns], words, width)
+    widths = _widths([max(map(len, column)) for column in columns], words, width or _terminal_width())
     return "\n".join(line for row in cells for line in _wrapped(row, widths))
+
+
+def _terminal_width() -> int:
+    return max(shutil.get_terminal_size().columns, WIDTH) if sys.stdout.isatty() else WIDTH
 
 
 def _widths(wanted: list[int], words: list[int], width: int) -> list[int]:

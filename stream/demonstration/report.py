@@ -55,7 +55,7 @@ def draw(times: Times, budget: float, path: Path) -> None:
     over_time.plot(times[:, 0] - times[:, 0].min(), latency, ".", markersize=1.5, alpha=0.4)
     over_time.set(xlabel="claim published, s", ylabel="latency, ms", yscale="log", title="Every claim")
     share.plot(np.linspace(0, 100, len(latency)), np.sort(latency))
-    share.set(xlabel="claims, %", title="Share of claims at most that late")
+    share.set(xlabel="claims, %", title="Share of claims with at most this latency")
     for axes in (over_time, share):
         axes.axhline(1_000 * budget, color="tab:red", linestyle="--", label="budget")
         axes.grid(visible=True, alpha=0.3)

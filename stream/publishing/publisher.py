@@ -41,6 +41,8 @@ FULL_QUEUE_SECONDS = 0.005
 SEND_ROWS = 2_000
 # A sleep shorter than this costs more than it places better.
 LEAST_WAIT = 0.002
+# An idempotent producer asks for its id when it was made, finds no broker yet, and asks again half a second later.
+IDENTITY_SECONDS = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Publisher:
             self._producer.list_topics(self._topic, timeout=seconds)
         except KafkaException as error:
             raise DeliveryError(f"no broker answers for {self._topic}: {error}") from error
+        self._producer.poll(IDENTITY_SECONDS)
 
     def prepare(self, batch: Batch) -> list[Record]:
         """The records of a batch, encoded, not sent yet."""
