@@ -133,7 +133,7 @@ class Service:
             raise UsageError(str(error)) from error
 
     def _check_promises(self) -> None:
-        """A value that cannot hold is an error where somebody set it, and one warning where it is the default."""
+        """A value that cannot hold is an error where somebody set it, and a word where it is the default."""
         workers = self._settings.workers
         folder = self._settings.cache.repository
         repository = Path(folder) if folder else None
@@ -165,12 +165,6 @@ class Service:
                         f"{name}: version {share.version} reads {size[0]} tokens at width {size[1]}, its entry in the "
                         f"catalog says input_size {entry.input_size}; correct the entry or promote another version"
                     )
-
-    def _break(self, name: str, reason: str) -> None:
-        origin = self._settings.origin(name)
-        if origin.explicit:
-            raise UsageError(f"{origin.text}: {name}: {reason}")
-        log.warning("%s: %s", name, reason)
 
     def _await_topics(self) -> TopicShape | None:
         """Shapes of the topics; waits, with back-off, for a cluster that is not there. None when asked to stop."""
