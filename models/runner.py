@@ -13,11 +13,11 @@ import torch
 
 from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
+from models.chunks import InChunks
 from models.devices import fault_of
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
-from models.vocabulary import lengths
 
 # What a forward of so many claims touches stays in the cache; larger ones are slower a claim.
 _CPU_CHUNK = 128
@@ -46,10 +46,12 @@ class TransformerModel:
         self.decisions = manifest.decisions
         self._threshold = np.float32(manifest.threshold)
         self._device = torch.device(device)
-        self._chunk_size = _CPU_CHUNK if self._device.type == "cpu" else _GPU_CHUNK
-        # An exported program is compiled already, and its mode is fixed.
-        built = isinstance(network, ClaimsTransformer | ClaimsFactors)
-        self._network = _compiled(network.eval()) if built else network
+        size = _CPU_CHUNK if self._device.type == "cpu" else _GPU_CHUNK
+        # An exported program has operators that the compiler lacks, and its mode is fixed.
+        if isinstance(network, ClaimsTransformer | ClaimsFactors):
+            self._network = _compiled(InChunks(network.eval(), size, self._device))
+        else:
+            self._network = InChunks(_Checked(network), size, self._device)
 
     @torch.inference_mode()
     def score(self, features: Tensors) -> npt.NDArray[np.float32]:
@@ -58,38 +60,13 @@ class TransformerModel:
         Raises MemoryError for more claims than the device has memory for, DeviceError, and TypeError or ValueError for
         a network that gives something else than a logit a claim.
         """
+        inputs = (torch.from_numpy(features[name]) for name in ("token", "revenue", "amount", "number"))
         try:
-            return self._scores(features)
+            scores: npt.NDArray[np.float32] = self._network(*inputs).numpy()
         except RuntimeError as error:
             if (fault := fault_of(error, str(self._device))) is None:
                 raise
             raise fault from error
-
-    def _scores(self, features: Tensors) -> npt.NDArray[np.float32]:
-        """Claims of similar length share a chunk, which is cut to its longest: padding costs little."""
-        length = lengths(features["token"])
-        count = len(length)
-        if 0 < count <= self._chunk_size:
-            return self._chunk(features, slice(None), int(length.max()))
-        order = np.argsort(length, kind="stable")
-        scores = np.empty(count, np.float32)
-        for start in range(0, count, self._chunk_size):
-            rows = order[start : start + self._chunk_size]
-            scores[rows] = self._chunk(features, rows, int(length[rows[-1]]))
-        return scores
-
-    def _chunk(
-        self, features: Tensors, rows: slice | npt.NDArray[np.intp], longest: int
-    ) -> npt.NDArray[np.float32]:
-        inputs = (
-            features["token"][rows, :longest],
-            features["revenue"][rows, :longest],
-            features["amount"][rows, :longest],
-            features["number"][rows],
-        )
-        logits = self._network(*(torch.from_numpy(part).to(self._device) for part in inputs))
-        _check_logits(logits, len(inputs[0]))
-        scores: npt.NDArray[np.float32] = torch.sigmoid(logits).float().cpu().numpy()
         return scores
 
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
@@ -105,22 +82,31 @@ class TransformerModel:
             self.score(batch)
 
 
-def _check_logits(logits: object, count: int) -> None:
-    """Raises TypeError or ValueError. A program that was exported elsewhere may give anything."""
-    if not isinstance(logits, torch.Tensor):
-        raise TypeError(f"the network gives a {type(logits).__name__}, not one logit a claim")
-    if logits.shape != (count,) or not logits.is_floating_point():
-        shape = tuple(logits.shape)
-        raise ValueError(
-            f"the network gives {logits.dtype} {shape} for {count} claims, not one logit a claim"
-        )
+class _Checked(torch.nn.Module):
+    """A program that was exported elsewhere and may give anything."""
+
+    def __init__(self, program: torch.nn.Module) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (n,). Raises TypeError or ValueError for anything else."""
+        logits, count = self.program(*inputs), len(inputs[0])
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(f"the network gives a {type(logits).__name__}, not one logit a claim")
+        if logits.shape != (count,) or not logits.is_floating_point():
+            shape = tuple(logits.shape)
+            raise ValueError(
+                f"the network gives {logits.dtype} {shape} for {count} claims, not one logit a claim"
+            )
+        return logits
 
 
 def _compiled(network: torch.nn.Module) -> torch.nn.Module:
     """The network as one call outside the interpreter lock.
 
-    Called from Python, every operator gives the lock up and must win it back from the threads that read and write:
-    a sixth of the stage's speed on two cores. torch.export has no such call for a batch whose shape is its data.
+    Called from Python, every operator gives the lock up and must win it back. torch.export has no such call for a
+    batch whose shape is its data.
     """
     with _COMPILING, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
