@@ -54,7 +54,7 @@ from stream.outbox import Outbox
 from stream.pipeline import Pipeline
 from stream.producer import ClaimProducer, Sender
 from stream.results import ScoreColumns
-from stream.rhythm import Bounds, Rhythm
+from stream.rhythm import BATCHES_AHEAD, Bounds, Rhythm
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
@@ -164,7 +164,7 @@ def build_worker(
             claims=limits.claims_in_flight,
             bytes=limits.bytes_in_flight,
             output_claims=2 * limits.poll_max_claims,
-            ahead=settings.batching.size_max,
+            ahead=BATCHES_AHEAD * settings.batching.size_max,
             budget=rooms.budget,
         ),
         occupancy=surroundings.occupancy(device),

@@ -16,12 +16,13 @@ from stream.records import Headers, Integers, Polled, Position, Rows, distinct
 class ClaimArena:
     """Columns of `capacity` rows. Intake allocates and fills rows, output releases them; both may run at once.
 
-    Feature columns are kept once per feature spec, whichever and however many models read them.
+    Features are kept once per feature spec, whichever and however many models read them; those of one claim lie side by
+    side, so that a micro-batch is gathered in one copy.
     """
 
     def __init__(self, capacity: int, models_per_route: int) -> None:
         self.capacity = capacity
-        self.features: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        self.features: dict[str, npt.NDArray[np.void]] = {}
         self.value = np.full(capacity, None, dtype=object)
         self.key = np.full(capacity, None, dtype=object)
         self.claim_id = np.full(capacity, None, dtype=object)
@@ -48,10 +49,8 @@ class ClaimArena:
     def add_spec(self, digest: str, columns: Mapping[str, ColumnShape]) -> None:
         """Room for the tensors of one more feature spec; nothing happens for a known one."""
         if digest not in self.features:
-            self.features[digest] = {
-                name: np.zeros((self.capacity, *column.shape), column.dtype)
-                for name, column in columns.items()
-            }
+            fields = [(name, column.dtype, column.shape) for name, column in columns.items()]
+            self.features[digest] = np.zeros(self.capacity, np.dtype(fields, align=True))
 
     def keep_specs(self, digests: Collection[str]) -> None:
         """Let the columns of all other specs go."""
@@ -130,8 +129,9 @@ class ClaimArena:
             columns[name][rows] = tensor
 
     def gather(self, digest: str, rows: Rows) -> dict[str, npt.NDArray[Any]]:
-        """One contiguous copy of a spec's features for a micro-batch."""
-        return {name: column[rows] for name, column in self.features[digest].items()}
+        """A copy of a spec's features for a micro-batch."""
+        copied = self.features[digest].take(rows)
+        return {name: copied[name] for name in copied.dtype.names or ()}
 
     def position(self, row: int) -> Position:
         return Position(int(self.partition[row]), int(self.offset[row]), int(self.epoch[row]))

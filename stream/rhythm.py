@@ -17,12 +17,16 @@ class Rhythm:
     paused_poll: float = 0.05
 
 
+# One of the largest batches is scored while a poll is read and decoded, which may take longer: another is ready then.
+BATCHES_AHEAD = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What intake compares the stores with. The arena has room for one poll beyond `claims`.
 
-    When every lane holds `ahead` claims, intake lets the log keep the rest: larger polls cost less a claim, and do not
-    disturb the forward that is under way. `budget`: seconds from a claim's timestamp to its acknowledgement.
+    When every lane holds `ahead` claims, intake lets the log keep the rest: larger polls cost less a claim.
+    `budget`: seconds from a claim's timestamp to its acknowledgement.
     """
 
     claims: int

@@ -36,6 +36,7 @@ from stream.demonstration.receiver import Receiver
 from stream.publishing.arrivals import Floats
 from stream.publishing.disturbance import Disturbance
 from stream.records import CloseReason
+from stream.rhythm import BATCHES_AHEAD
 
 _MODEL = "claims_filter_v2.1"
 _BUDGET = 0.2
@@ -103,7 +104,7 @@ class Run:
         arrivals = np.sort(self.times[:, 0]) - self._begin()
         world = replace(self._world(), transport=way.transport, gaps=way.gaps)
         # What intake waits for more claims is part of the gaps.
-        reading = Reading(_CLAIMS, LIMITS.largest, _POLL, seconds=self._reading())
+        reading = Reading(_CLAIMS, BATCHES_AHEAD * LIMITS.largest, _POLL, seconds=self._reading())
         known = {0: world.curves[0]}
         simulated = simulate(arrivals, world, BatchingRules(LIMITS, _BUDGET), reading, known)
         return simulated.throughput, simulated.latencies[self._settled(arrivals)]

@@ -12,9 +12,10 @@ from stream.batching import BatchingRules
 from stream.cost_model import LatencyCurve
 from stream.publishing.arrivals import Steps, poisson_times, times_within
 from stream.publishing.workload import Mix, workload
+from stream.rhythm import BATCHES_AHEAD
 
 # What a worker holds unless told otherwise.
-READING = Reading(claims=16_384, ahead=LARGEST, poll=2_000, coalesce=0.003)
+READING = Reading(claims=16_384, ahead=BATCHES_AHEAD * LARGEST, poll=2_000, coalesce=0.003)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import DeviceError
+from models import ColumnShape, DeviceError
 from stream.arena import ClaimArena
 from stream.clock import ManualClock
 from stream.errors import FatalError
@@ -55,9 +55,10 @@ class Fussy:
 def scored(size: int, model: Fussy) -> tuple[set[int], set[int], Scorer]:
     """Scores `size` claims numbered from zero; those scored and those failed."""
     arena = ClaimArena(size, 1)
-    arena.features["spec"] = {"number": np.arange(size)}
+    arena.add_spec("spec", {"number": ColumnShape((), np.dtype(np.int64))})
     scorer = Scorer(arena, ManualClock())
     rows = np.arange(size, dtype=np.int32)
+    arena.store_features("spec", rows, {"number": rows})
     outcome = scorer.score(MicroBatch(0, rows, CloseReason.SIZE), model)  # type: ignore[arg-type]
     np.testing.assert_allclose(arena.score[outcome.rows, 0], outcome.rows / 1_000)
     assert list(outcome.rows) == sorted(outcome.rows)
