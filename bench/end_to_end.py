@@ -27,7 +27,7 @@ _FIRST_CLAIMS = 500
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:
     """`e2e_vs_offline` (one torch thread in both programs), and the latency of claims in a Poisson process."""
-    with loaded_broker(200_000 if quick else 1_200_000) as route:
+    with loaded_broker(200_000 if quick else 2_000_000) as route:
         speeds, alone = _in_turn(route, _QUICK_SLICES, 2) if quick else _in_turn(route, _SLICES, 8)
         shares = [ours / theirs for ours, theirs in zip(speeds, alone, strict=True)]
         speed = statistics.median(speeds)
