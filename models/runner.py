@@ -91,7 +91,8 @@ class _Checked(torch.nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n,). Raises TypeError or ValueError for anything else."""
-        logits, count = self.program(*inputs), len(inputs[0])
+        # It was tried with tensors that are in one piece, and may look at them as such.
+        logits, count = self.program(*(part.contiguous() for part in inputs)), len(inputs[0])
         if not isinstance(logits, torch.Tensor):
             raise TypeError(f"the network gives a {type(logits).__name__}, not one logit a claim")
         if logits.shape != (count,) or not logits.is_floating_point():

@@ -24,6 +24,7 @@ from models.digests import digest_file
 from models.errors import ArtifactError, BuildError
 from models.publishing import push
 from models.repository import SHIPPED, Repository
+from stream.arena import ClaimArena
 from stream.publishing import generate
 from tests.repositories import edited, empty
 
@@ -443,4 +444,21 @@ def test_a_program_that_gives_one_logit_for_all_fails_at_the_claims(
     lease = manager.get_model("claims_filter_v3.0")
     with pytest.raises(ValueError, match=r"\(1,\) for 2 claims"):
         lease.model.warm_up([2])
+    lease.release()
+
+
+def test_a_program_that_looks_at_its_inputs_as_one_piece_scores_what_the_arena_gathers(
+    manager: SyncModelCacheManager, tmp_path: Path
+) -> None:
+    folder = version(tmp_path / "new", lambda token, number: number[:, 0] + 0.0 * token.view(-1).sum())
+    push(Repository(tmp_path / "repository"), folder, version="3.0.0")
+    lease = manager.get_model("claims_filter_v3.0")
+    features = lease.model.features.encode(next(iter(generate(300, 3))))
+    arena = ClaimArena(300, 1)
+    arena.add_spec("spec", lease.model.features.columns)
+    rows = np.arange(300, dtype=np.int32)
+    arena.store_features("spec", rows, features)
+    np.testing.assert_array_equal(
+        lease.model.score(arena.gather("spec", rows[:100])), lease.model.score(features)[:100]
+    )
     lease.release()
