@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import shlex
 import threading
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -203,12 +202,8 @@ class Service:
 
 def _creation(settings: Settings, missing: Sequence[str], partitions: int | None) -> str:
     """The command that makes the missing topics such as this stage needs them; `partitions`: of those there are."""
-    options = ["--bootstrap", settings.kafka.bootstrap_servers]
-    if settings.file is not None:
-        options += ["--config", str(settings.file)]
-    if partitions is not None:
-        options += ["--partitions", str(partitions)]
-    return shlex.join(["claimstream", "topics", "create", *options, *missing])
+    file = None if settings.file is None else str(settings.file)
+    return topics.creation_command(settings.kafka.bootstrap_servers, missing, file, partitions)
 
 
 def _status(supervisor: Supervisor) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,18 @@ def dead_letter_topic(name: str, partitions: int, replication: int) -> TopicSpec
     """A topic that takes whole records and the headers that say what was wrong with them."""
     limit = MAX_MESSAGE_BYTES + _DEAD_LETTER_ROOM
     return TopicSpec(name, partitions, replication, {"max.message.bytes": str(limit)})
+
+
+def creation_command(
+    bootstrap: str, names: Sequence[str], file: str | None, partitions: int | None, *more: str
+) -> str:
+    """What to type for topics `names` to be; `file` has the settings, `more` is written before the names."""
+    options = ["--bootstrap", bootstrap]
+    if file is not None:
+        options += ["--config", file]
+    if partitions is not None:
+        options += ["--partitions", str(partitions)]
+    return shlex.join(["claimstream", "topics", "create", *options, *more, *names])
 
 
 def describe(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int | None]:

@@ -60,11 +60,12 @@ def command(
 ) -> int:
     """Compare INPUT with OUTPUT and the dead letters, record by record; exit code 1 when something is wrong."""
     given = {"kafka.bootstrap_servers": bootstrap, "kafka.topics.dead_letters": dead_letters}
-    kafka = effective(config_file, given).kafka
+    settings = effective(config_file, given)
+    kafka = settings.kafka
     config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
     topics = Topics(claims, scores, kafka.topics.dead_letters)
     for name in (topics.claims, topics.scores, topics.dead_letters):
-        partitions_of(config, name)
+        partitions_of(config, name, settings)
     finding = _audited(config, topics, group)
     if as_json:
         emit_json({**asdict(finding), "sound": finding.sound})

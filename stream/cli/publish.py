@@ -174,14 +174,15 @@ def _plan(
 ) -> Plan:
     read = {"FILE": file, "--replay": replay, "--config": config_file}
     check_places({"--rejects": rejects, "--record": record}, read, mapping)
-    kafka = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.input": topic}).kafka
+    settings = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.input": topic})
+    kafka = settings.kafka
     config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
     topic = kafka.topics.input
     if (framing == "confluent") != (registry is not None):
         raise UsageError("--framing confluent and --registry URL go together: give both or neither")
     supply = _supply(file, mapping, generated, seed, rejects)
     pace = _pace(rate, arrivals, replay, seed, supply.expected * repeat)
-    partitions_of(config, topic)
+    partitions_of(config, topic, settings)
     encoder = _encoder(framing, registry, topic)
     try:
         publisher = Publisher(config, topic, encoder, key_field=key)

@@ -80,10 +80,11 @@ def command(
     Filters are joined by "and", the values of one by "or"; --count counts what they let through.
     """
     wanted = ScoreFilter(min_score, max_score, types, outcomes, decisions)
-    kafka = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.output": topic}).kafka
+    settings = effective(config_file, {"kafka.bootstrap_servers": bootstrap, "kafka.topics.output": topic})
+    kafka = settings.kafka
     config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
     topic = kafka.topics.output
-    partitions = partitions_of(config, topic)
+    partitions = partitions_of(config, topic, settings)
     consumer = _consumer(config, topic, partitions, OFFSET_BEGINNING if from_beginning else OFFSET_END)
     try:
         if not as_json:

@@ -6,23 +6,43 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 
-from stream.cli.kafka_options import refused_config
+from config import Settings
+from stream.cli.kafka_options import configured_client, refused_config
 from stream.errors import UsageError
-from stream.topics import describe
+from stream.topics import creation_command, partitions
 
 
-def partitions_of(config: Mapping[str, str], topic: str) -> int:
-    """How many partitions `topic` has.
+def partitions_of(config: Mapping[str, str], topic: str, settings: Settings) -> int:
+    """How many partitions `topic` has. `config`: the client's options, made of `settings` and the command's own.
 
     Raises UsageError when it does not exist, UnreachableError when no broker answers within 10 s.
     """
     try:
-        partitions = describe(config, [topic])[topic]
+        found = partitions(config)
     except KafkaException as error:
         raise refused_config(error, config) from error
-    if partitions is None:
+    if topic not in found:
         raise UsageError(
             f"there is no topic {topic} on {config['bootstrap.servers']}:"
-            f" create it with `claimstream topics create {topic} --bootstrap {config['bootstrap.servers']}`"
+            f" create it with `{_creation(config, topic, settings, found)}`{_besides(config, settings)}"
         )
-    return partitions
+    return found[topic]
+
+
+def _creation(config: Mapping[str, str], topic: str, settings: Settings, found: Mapping[str, int]) -> str:
+    """With as many partitions as the stage's topics have that are there."""
+    names = settings.kafka.topics
+    known = (found.get(name) for name in (names.input, names.output, names.dead_letters))
+    file = None if settings.file is None else str(settings.file)
+    # Only by that name is it given the room of dead letters.
+    renamed = settings.origin("kafka.topics.dead_letters").text == "command line"
+    more = ("--dead-letters", topic) if renamed and topic == names.dead_letters else ()
+    return creation_command(
+        config["bootstrap.servers"], [topic], file, next(filter(None, known), None), *more
+    )
+
+
+def _besides(config: Mapping[str, str], settings: Settings) -> str:
+    """Options of the command's own, which may be secret, are not repeated."""
+    shared = configured_client(settings.kafka.client, config["bootstrap.servers"], ())
+    return "" if shared == config else " and the same --client options"

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 import schemas
+from config import load_settings
 from stream import topics
 from stream.audit_topics import messages
 from stream.cli.dlq import reading
@@ -175,4 +176,4 @@ def test_a_letter_whose_topic_is_gone_holds_no_other_back(dlq: Desk) -> None:
 def _letters(dlq: Desk) -> list[Any]:
     from stream.cli.dlq.reading import LetterTopic
 
-    return list(LetterTopic(dlq.client, dlq.letters).letters("reading"))
+    return list(LetterTopic(dlq.client, dlq.letters, load_settings(None, {}, {})).letters("reading"))

@@ -228,7 +228,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(kafka: Any, topic: Any, t
 def test_a_missing_topic_is_named_with_the_command_that_creates_it(kafka: Any) -> None:
     answer = refused(2, "--generate", "5", "--topic", "no-such-topic", "--bootstrap", kafka.bootstrap)
     assert "no-such-topic" in answer
-    assert f"create it with `claimstream topics create no-such-topic --bootstrap {kafka.bootstrap}`" in answer
+    assert f"create it with `claimstream topics create --bootstrap {kafka.bootstrap} no-such-topic`" in answer
 
 
 def test_an_unreachable_broker_is_named_within_ten_seconds() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from config import Settings
 from stream.cli.configuration import config_option, effective
 from stream.cli.dlq.reading import Letter, Place
 from stream.cli.kafka_options import configured_client
@@ -74,12 +75,13 @@ def cluster_options(command: Command) -> Command:
 
 def connection(
     config_file: Path | None, bootstrap: str | None, client_options: tuple[str, ...], topic: str | None
-) -> tuple[dict[str, str], str]:
-    """The client's options, and the topic of dead letters. Raises ConfigurationError, UsageError."""
+) -> tuple[dict[str, str], str, Settings]:
+    """The client's options, the topic of dead letters, and all settings. Raises ConfigurationError, UsageError."""
     given = {"kafka.bootstrap_servers": bootstrap, "kafka.topics.dead_letters": topic}
-    kafka = effective(config_file, given).kafka
+    settings = effective(config_file, given)
+    kafka = settings.kafka
     config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)
-    return config, kafka.topics.dead_letters
+    return config, kafka.topics.dead_letters, settings
 
 
 def choice_options(command: Command) -> Command:

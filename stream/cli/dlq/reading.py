@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from config import Settings
 from stream import letters
 from stream.cli.kafka_options import refused_config
 from stream.cli.output import progress
@@ -56,12 +57,13 @@ class LetterTopic:
 
     config: Mapping[str, str]
     name: str
+    settings: Settings
     spans: dict[int, tuple[int, int]] = field(init=False)
     foreign: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         """Raises UsageError when there is no such topic, UnreachableError when no broker answers."""
-        self.spans = dict.fromkeys(range(partitions_of(self.config, self.name)), (0, 0))
+        self.spans = dict.fromkeys(range(partitions_of(self.config, self.name, self.settings)), (0, 0))
         consumer = self._consumer("read_uncommitted")
         try:
             for number in self.spans:

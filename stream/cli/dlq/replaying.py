@@ -68,10 +68,10 @@ def replay(
     wanted = choice(filters, SystemClock().wall(), positions)
     if wanted.everything != all_letters:
         raise UsageError("name positions or filters, or --all for every letter: one of the two")
-    config, name = connection(config_file, bootstrap, client_options, topic)
+    config, name, settings = connection(config_file, bootstrap, client_options, topic)
     topics = _topics(config)
     sender = None if dry_run else Replayer(config, name, topics)
-    found = LetterTopic(config, name)
+    found = LetterTopic(config, name, settings)
     done = found.replayed()
     counts: Counter[str] = Counter()
     missing = set(wanted.places)
