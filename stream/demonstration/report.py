@@ -16,12 +16,17 @@ Times = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Latency is input record timestamp to receipt by an outside consumer, milliseconds."""
+    """Latency is input record timestamp to receipt by an outside consumer, milliseconds.
+
+    `on_time`: share of the scores that came within the budget, None where none came. It is measured, not judged: how
+    late claims are depends on what else the machine does.
+    """
 
     finding: Finding
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    on_time: float | None
     claims_per_s: float
     budget_ms: float
     cache: dict[str, Any]
@@ -40,7 +45,9 @@ def summarize(finding: Finding, times: Times, budget: float, cache: dict[str, An
     latency = 1_000 * (times[:, 1] - times[:, 0]) if len(times) else np.zeros(1)
     span = times[:, 1].max() - times[:, 0].min() if len(times) else 1.0
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
-    return Report(finding, p50, p95, p99, round(len(times) / max(span, 1e-3), 1), 1_000 * budget, cache)
+    on_time = float((latency <= 1_000 * budget).mean()) if len(times) else None
+    speed = round(len(times) / max(span, 1e-3), 1)
+    return Report(finding, p50, p95, p99, on_time, speed, 1_000 * budget, cache)
 
 
 def draw(times: Times, budget: float, path: Path) -> None:

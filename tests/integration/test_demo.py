@@ -18,6 +18,7 @@ KEYS = [
     "p50_ms",
     "p95_ms",
     "p99_ms",
+    "on_time",
     "claims_per_s",
 ]
 
