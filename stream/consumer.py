@@ -306,7 +306,7 @@ class ClaimConsumer:
             before, self._patience = self._patience, min(2 * self._patience, _LONGEST_PATIENCE)
             if before < self._patience == _LONGEST_PATIENCE:
                 log.warning("partitions %s are not read yet: their offsets cannot be learned", partitions)
-            self._report([error.args[0]])
+            self._report([error.args[0]], hurried=True)
             return
         self._patience = _FIRST_PATIENCE
         self._report(answer.error for answer in answers if answer.error is not None)
@@ -380,18 +380,18 @@ class ClaimConsumer:
         try:
             self._client.list_topics(self._topic, _NEWS_SECONDS)
         except KafkaException as error:
-            self._report([error.args[0]])
+            self._report([error.args[0]], hurried=True)
 
     def _let_leave(self, partitions: list[int]) -> None:
         self._forget(partitions)
         self._pauses.gone(partitions)
 
-    def _report(self, errors: Iterable[KafkaError | None]) -> None:
-        for error in errors:
-            if error is None:
-                continue
+    def _report(self, errors: Iterable[KafkaError | None], *, hurried: bool = False) -> None:
+        """`hurried`: a call had little time on purpose; that it takes longer while a group moves is no news."""
+        for error in filter(None, errors):
             refuse_what_stays(error, self._topic)
-            log.warning("the consumer reported: %s", error)
+            expected = hurried and error.code() == KafkaError._TIMED_OUT  # noqa: SLF001 - its public name
+            log.log(logging.INFO if expected else logging.WARNING, "the consumer reported: %s", error)
             self._metrics.count("client_errors_total", 1, error.name())
 
 
