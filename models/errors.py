@@ -51,6 +51,10 @@ class UnreachableError(TierError):
     """The tier does not answer, or not fast enough."""
 
 
+class NoFolderError(UnreachableError):
+    """The folder that was named as the repository is not there."""
+
+
 class NoRoomError(TierError):
     """The version does not fit the tier's budget, or would push out what is worth more."""
 

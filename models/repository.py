@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.aliases import FILE as ALIASES
 from models.aliases import LATEST, Aliases, read_aliases
-from models.errors import ManifestError, UnavailableError, UnknownModelError, UnreachableError
+from models.errors import ManifestError, NoFolderError, UnavailableError, UnknownModelError, UnreachableError
 from models.manifest import FILE, NAME_PATTERN, VERSION_PATTERN, digest, parse_manifest, read_bytes
 from models.null import NAME as NULL
 from models.null import NullModel
@@ -190,7 +190,7 @@ class Repository:
         if self.root is None:
             return (self.shipped,)
         if not self.root.is_dir():
-            raise UnreachableError(
+            raise NoFolderError(
                 f"{self.root}: there is no such folder; mount the repository, or push a first version into it"
             )
         filled = bool(_entries(self.root))
@@ -218,9 +218,13 @@ class Repository:
     def _unknown(self, reference: str, version: str) -> UnknownModelError:
         asked = repr(reference) if version == LATEST else f"{reference!r} with version {version!r}"
         near = difflib.get_close_matches(reference, [NULL, *self._labels()], 3, 0.0)
-        return UnknownModelError(
-            f"no model {asked} in {self.root or 'what ships'}; the nearest are {', '.join(near)}"
-        )
+        return UnknownModelError(f"no model {asked} in {self._place}; the nearest are {', '.join(near)}")
+
+    @property
+    def _place(self) -> str:
+        """For people who ask for what is not there."""
+        unnamed = "what ships, and no repository is named (cache.repository, CLAIMSTREAM_CACHE__REPOSITORY)"
+        return unnamed if self.root is None else str(self.root)
 
     def _labels(self) -> list[str]:
         """Names that would have been found."""

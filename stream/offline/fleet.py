@@ -16,6 +16,7 @@ from models.errors import (
     BuildError,
     FeatureError,
     ManifestError,
+    NoFolderError,
     UnavailableError,
     UnknownModelError,
 )
@@ -25,7 +26,15 @@ from stream.publishing.claim_schema import claim_schema
 from stream.roster import LaneModel, LaneShare, Roster
 
 # Whoever names such a model has to name another, or to mend it; trying again does not help.
-_WRONG = (UnknownModelError, ManifestError, ArtifactError, UnavailableError, BuildError, FeatureError)
+_WRONG = (
+    UnknownModelError,
+    NoFolderError,
+    ManifestError,
+    ArtifactError,
+    UnavailableError,
+    BuildError,
+    FeatureError,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,24 @@ def test_what_writes_asks_for_a_repository(
     assert f"name its folder with --repository or {VARIABLE}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"],
+        ["show", "claims_filter"],
+        ["verify"],
+        ["tune", "claims_filter"],
+        ["promote", "claims_filter", "2.1.0"],
+        ["gc", "--days", "1"],
+    ],
+)
+def test_a_folder_that_is_not_there_is_bad_usage(shell: Shell, command: list[str]) -> None:
+    code, text, error = shell(*command)
+    assert (code, text) == (2, "")
+    assert f"{shell.folder}: there is no such folder; name the repository's with --repository" in error
+    assert not shell.folder.exists()
+
+
 def test_the_environment_names_the_repository(
     tmp_path: Path, capsys: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from models.errors import (
     ManifestError,
+    NoFolderError,
     UnknownModelError,
     UnreachableError,
 )
@@ -112,7 +113,7 @@ def test_a_repository_that_became_empty_is_not_replaced_by_what_ships(tmp_path: 
 
 
 def test_an_absent_folder_is_no_empty_repository(tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match="there is no such folder; mount the repository"):
+    with pytest.raises(NoFolderError, match="there is no such folder; mount the repository"):
         Repository(tmp_path / "unmounted").resolve("claims_filter")
 
 

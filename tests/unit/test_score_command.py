@@ -36,6 +36,7 @@ C,professional,M3,never,300
 A,professional,M1,2026-01-02,50
 D,professional,M4,2026-01-05,400
 """
+NO_REPOSITORY = "no repository is named (cache.repository, CLAIMSTREAM_CACHE__REPOSITORY); the nearest are"
 
 
 class Shell:
@@ -142,6 +143,7 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_written(shell: Shel
     rows = shell.write("claims.csv", ROWS)
     output = shell.folder / "out.parquet"
     nowhere = shell.folder / "no" / "out.csv"
+    absent = shell.write("absent.yaml", f"cache: {{repository: {shell.folder / 'absent'}}}\n")
     cases: list[tuple[tuple[object, ...], str]] = [
         ((cut, "--output", output), "cut.parquet"),
         ((rows, "--output", output), "--mapping is missing"),
@@ -149,6 +151,8 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_written(shell: Shel
         ((whole, "--output", nowhere, "--model", "null"), "cannot be made: No such file"),
         ((whole, "--output", output, "--model", "clams_filter"), "the nearest are claims_filter"),
         ((shell.folder / "in.parque", "--output", output), "in.parquet"),
+        ((whole, "--output", output, "--model", "claims_filter:production"), NO_REPOSITORY),
+        ((whole, "--output", output, "--config", absent), "absent: there is no such folder"),
     ]
     before = shell.names()
     for arguments, said in cases:

@@ -12,7 +12,7 @@ from models.manifest import FILE
 from models.release import Release
 from models.repository import Repository
 from stream.cli.examples import example
-from stream.cli.models.options import as_input, exact, json_option, repository_option
+from stream.cli.models.options import as_input, exact, json_option, readable, repository_option
 from stream.cli.output import byte_count, emit_json, table
 
 
@@ -24,7 +24,7 @@ from stream.cli.output import byte_count, emit_json, table
 @json_option
 def list_command(repository: Path | None, *, as_json: bool) -> None:
     """List the versions of all models, and what names them."""
-    found = Repository(repository)
+    found = readable(repository)
     rows = [_row(found, name, version) for name in found.names() for version in found.versions(name)]
     if as_json:
         emit_json({"models": rows})
@@ -43,7 +43,7 @@ def list_command(repository: Path | None, *, as_json: bool) -> None:
 @json_option
 def show(name: str, repository: Path | None, *, as_json: bool) -> None:
     """Show the manifest of one version and the aliases of its model, with what they meant before."""
-    found = Repository(repository)
+    found = readable(repository)
     model, version = exact(found, name)
     with as_input():
         release = found.release(model, version)

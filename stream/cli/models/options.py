@@ -35,11 +35,23 @@ def json_option(function: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
 
 
-def writable(folder: Path | None) -> Repository:
-    """The repository that a command changes. Raises UsageError when none was named."""
+def readable(folder: Path | None) -> Repository:
+    """The repository that a command looks at; None for what ships. Raises UsageError for a folder that is not there."""
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"{folder}: there is no such folder; name the repository's with --repository or {VARIABLE}"
+        )
+    return Repository(folder)
+
+
+def writable(folder: Path | None, *, new: bool = False) -> Repository:
+    """The repository that a command changes, or begins if it is `new`.
+
+    Raises UsageError when none was named, or one that is not there.
+    """
     if folder is None:
         raise UsageError(f"no repository to write to; name its folder with --repository or {VARIABLE}")
-    return Repository(folder)
+    return Repository(folder) if new else readable(folder)
 
 
 def housekeeping(repository: Repository) -> Housekeeping:

@@ -17,6 +17,7 @@ from stream.cli.models.options import (
     exact,
     housekeeping,
     json_option,
+    readable,
     repository_option,
     shares,
     writable,
@@ -39,7 +40,7 @@ def push(
     folder: Path, version: str | None, alias: str | None, repository: Path | None, *, as_json: bool
 ) -> None:
     """Publish the version in FOLDER, as `models train` writes it: whole or not at all, and for good."""
-    place = writable(repository)
+    place = writable(repository, new=True)
     with as_input():
         size = sum(file.bytes for file in read_manifest(folder).files.values())
         with byte_progress("pushing", size) as bar:
@@ -70,7 +71,7 @@ def push(
 @json_option
 def verify(name: str | None, repository: Path | None, *, as_json: bool) -> int:
     """Read every byte of a version, or of all, and compare it with the manifest. Exits with 1 if one is damaged."""
-    found = Repository(repository)
+    found = readable(repository)
     wanted = [exact(found, name)] if name else [(m, v) for m in found.names() for v in found.versions(m)]
     with byte_progress("verifying", sum(_bytes(found, *version) for version in wanted)) as bar:
         faults = {f"{model}:{version}": _faults(found, model, version, bar) for model, version in wanted}

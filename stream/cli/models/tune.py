@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stream.cli.examples import example
-from stream.cli.models.options import as_input, json_option, repository_option
+from stream.cli.models.options import as_input, json_option, readable, repository_option
 from stream.cli.output import emit_json, progress, table
 from stream.cost_model import CostModel, LatencyCurve
 from stream.errors import ClaimstreamError
@@ -58,7 +58,7 @@ def tune(
     from models import open_model
 
     with as_input():
-        model = open_model(name, repository=repository, threads=threads)
+        model = open_model(name, repository=readable(repository).root, threads=threads)
     with progress(f"tuning {name}", rounds * len(_SIZES)) as bar:
         times = _measured(model, rounds, bar.advance)
     if not is_speed(curve := _fitted(times)):
