@@ -179,6 +179,7 @@ class ModelCache:
             try:
                 turn.take()
                 guard.check()
+                fetching = turn.seconds
                 model = self._built(release, fetched.content)
                 seconds = turn.seconds
                 kept = fetched.free if self._shares_pages else _nothing
@@ -188,7 +189,7 @@ class ModelCache:
                 raise
         if not self._shares_pages:
             fetched.free()
-        self._note_load(release, fetched.source, seconds)
+        self._note_load(release, fetched.source, seconds, seconds - fetching)
         if not lease.cached:
             log.info("%s: served without being cached: it would push out what is worth more", release.key)
         return lease
@@ -201,10 +202,17 @@ class ModelCache:
         except Exception as error:
             raise BuildError(f"{release.key}: cannot be built: {type(error).__name__}: {error}") from error
 
-    def _note_load(self, release: Release, source: TierName, seconds: float) -> None:
+    def _note_load(self, release: Release, source: TierName, seconds: float, building: float) -> None:
         self.lookups.loaded(source, release.bytes, seconds)
         self._appraisals.loaded(release.key, seconds)
-        log.info("%s: loaded from %s in %.3f s", release.key, source, seconds)
+        log.info(
+            "%s: loaded in %.3f s: %.3f s for its bytes, from %s, %.3f s to build and try it",
+            release.key,
+            seconds,
+            seconds - building,
+            source,
+            building,
+        )
         if source is TierName.REPOSITORY and self.tiers.redis is not None:
             self._background.submit(self._promote, release, self.tiers.redis)
 

@@ -50,6 +50,13 @@ class _Silent:
         """Nobody watches."""
 
 
+def notice(text: str, console: Console | None = None) -> None:
+    """A line on standard error, of what takes seconds and cannot be counted; nothing where that is not a terminal."""
+    console = console or Console(stderr=True)
+    if console.is_terminal:
+        console.print(f"{text} …", highlight=False, markup=False)
+
+
 @contextmanager
 def progress(description: str, total: float | None, console: Console | None = None) -> Iterator[Advance]:
     """A bar on standard error; nothing where that is not a terminal. Without `total` it only counts."""

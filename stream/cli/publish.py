@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 import schemas
 from stream.cli.configuration import effective
 from stream.cli.kafka_options import configured_client, kafka_options, refused_config
-from stream.cli.output import emit_json, progress
+from stream.cli.output import emit_json, notice, progress
 from stream.cli.places import check_places
 from stream.cli.topic_check import partitions_of
 from stream.clock import SystemClock
@@ -203,6 +203,7 @@ def _supply(
     if file is None:
         assert generated is not None
         return from_generator(generated, seed)
+    notice(f"reading {file.name}")
     return from_file(file, mapping, rejects)
 
 

@@ -11,7 +11,7 @@ import click
 from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
-from stream.cli.output import emit_json, progress
+from stream.cli.output import emit_json, notice, progress
 from stream.cli.places import check_places
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, UsageError
@@ -140,8 +140,10 @@ class _Run:
     def do(self, *, as_json: bool) -> None:
         # torch takes seconds to import; a file that does not fit its mapping is told sooner.
         mapping = None if self.mapping is None else load_mapping(self.mapping)
+        notice(f"reading {self.file.name}")
         source = open_claims(self.file, mapping)
         self._refuse_without_claims(source)
+        notice(f"loading {', '.join(sorted(_names(self.settings)))}")
         from stream.offline import Portions, Store, identity_of, opened_models, origin_of
 
         origin = origin_of(self.file, self.mapping, mapping)
@@ -222,6 +224,10 @@ def _report(summary: Summary, rejects: list[Reject], *, as_json: bool) -> None:
         click.echo(f"{summary.resumed:,} of them had been scored before the run was broken off")
     for reject in rejects[:SHOWN_REJECTS]:
         click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+
+
+def _names(settings: Settings) -> set[str]:
+    return {name for names in settings.routes.values() for name in names}
 
 
 def _options(settings: Settings) -> CacheOptions:

@@ -104,6 +104,19 @@ def test_a_model_is_loaded_once_and_then_resident(cache: CountedCache) -> None:
     assert cache.accounts() == {"device": SIZE, "memory": SIZE, "private": 0}
 
 
+def test_a_load_says_what_took_the_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    cache = CountedCache(tmp_path, now=clock.now)
+    cache.while_building = lambda: clock.advance(40.0)
+    with caplog.at_level("INFO", "models.cache"):
+        cache.get(cache.publish("a"), 60.0).release()
+    cache.close()
+    assert (
+        "loaded in 40.000 s: 0.000 s for its bytes, from repository, 40.000 s to build and try it"
+        in caplog.text
+    )
+
+
 def test_a_hundred_misses_are_one_load(cache: CountedCache) -> None:
     release, models = cache.publish("a"), []
     cache.may_build.clear()

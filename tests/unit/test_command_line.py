@@ -171,6 +171,13 @@ def test_progress_shows_on_a_terminal() -> None:
     assert "10/10" in screen.getvalue()
 
 
+def test_a_notice_is_for_a_terminal_alone() -> None:
+    for terminal, shown in ((True, "loading a_v1 …\n"), (False, "")):
+        screen = io.StringIO()
+        output.notice("loading a_v1", Console(file=screen, force_terminal=terminal, no_color=True))
+        assert screen.getvalue() == shown
+
+
 def test_json_is_one_line_of_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit_json({"p99_ms": float("nan"), "list": [1.5, float("inf")], "name": "é"})
     assert capsys.readouterr().out == '{"p99_ms": null, "list": [1.5, null], "name": "é"}\n'

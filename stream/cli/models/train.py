@@ -12,7 +12,7 @@ from models.errors import FeatureError, TrainingError
 from stream.cli.examples import example
 from stream.cli.models.place import make_place
 from stream.cli.models.train_file import FileTraining, train_file
-from stream.cli.output import emit_json, progress
+from stream.cli.output import emit_json, notice, progress
 from stream.errors import UsageError
 from stream.publishing.labels import LabelColumns
 
@@ -152,6 +152,7 @@ def _train_generated(options: dict[str, Any]) -> None:
         raise click.UsageError("Missing option '--output'.")
     output: Path = options["output"]
     make_place(output)
+    notice("generating claims")
     # torch takes seconds to import, which the commands beside this one do not owe.
     from models.features import FeatureSpec
     from models.manifest import Architecture

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models.manifest import NAME_PATTERN, VERSION_PATTERN
 from stream.cli.models.place import check_free, make_place
-from stream.cli.output import progress
+from stream.cli.output import notice, progress
 from stream.errors import UsageError
 from stream.publishing import load_mapping
 from stream.publishing.labels import LabelColumns, LabelledClaims, load_labelled
@@ -65,6 +65,7 @@ def train_file(asked: FileTraining) -> Learned:
     _check_place(asked)
     mapping = load_mapping(asked.mapping)
     tokens, numbers = _attributes(mapping, asked.numbers)
+    notice(f"reading {asked.data.name}")
     found = load_labelled(asked.data, mapping, asked.columns)
     # torch takes seconds to import, which a wrong file does not owe.
     from models.learning import Task, learn, repeated, spec_for

@@ -14,7 +14,7 @@ import click
 
 from stream.cli.examples import example
 from stream.cli.models.options import as_input, json_option, readable, repository_option
-from stream.cli.output import emit_json, progress, table
+from stream.cli.output import emit_json, notice, progress, table
 from stream.cost_model import CostModel, LatencyCurve
 from stream.errors import ClaimstreamError
 from stream.speeds import Speeds, default_file, is_speed, name_of
@@ -54,6 +54,7 @@ def tune(
     name: str, repository: Path | None, rounds: int, threads: int, file: Path | None, *, as_json: bool
 ) -> None:
     """Score generated claims with NAME in batches of every size, and remember the speed for the stage."""
+    notice(f"loading {name}")
     # torch takes seconds to import, which the commands beside this one do not owe.
     from models import open_model
 
