@@ -13,6 +13,7 @@ Labels = npt.NDArray[np.float32]
 RESAMPLES = 1_000
 _AT_ONCE = 50
 _SHARE = 0.95
+_TWO_SIDED = 1.96
 _BINS = 10
 _STEPS = 10_000
 
@@ -82,6 +83,13 @@ class Ranking:
 def auc(scores: npt.NDArray[np.floating], labels: Labels) -> float:
     """Area under the ROC curve: how often a positive scores higher than a negative, ties counted half."""
     return float(Ranking(scores, labels).measure(np.ones((1, len(scores))))[0][0])
+
+
+def chance(labels: Labels) -> float:
+    """The AUC that scores which know nothing of the labels stay below 39 times of 40 (Mann and Whitney's test)."""
+    positives = float(labels.sum())
+    negatives = len(labels) - positives
+    return 0.5 + _TWO_SIDED * float(np.sqrt((positives + negatives + 1) / (12 * positives * negatives)))
 
 
 def average_precision(scores: npt.NDArray[np.floating], labels: Labels) -> float:

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import platt
-from models.measures import Labels, auc, average_precision, best_threshold, calibration, discrimination
+from models.measures import (
+    Labels,
+    auc,
+    average_precision,
+    best_threshold,
+    calibration,
+    chance,
+    discrimination,
+)
 
 # Few distinct scores, so that ties are many.
 claims = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=2, max_size=40).filter(
@@ -49,6 +57,13 @@ def test_intervals_hold_what_they_are_of_and_repeat(found: list[tuple[int, bool]
         assert 0 <= interval.low <= interval.value + 1e-9
         assert interval.value - 1e-9 <= interval.high <= 1 + 1e-9
     assert measured == discrimination(scores, labels, seed)
+
+
+def test_scores_that_know_nothing_reach_the_auc_of_chance_one_time_in_forty() -> None:
+    random = np.random.default_rng(5)
+    labels = (np.arange(300) < 40).astype(np.float32)
+    blind = [auc(random.random(300), labels) for _ in range(2_000)]
+    assert np.mean(np.array(blind) > chance(labels)) == pytest.approx(0.025, abs=0.01)
 
 
 def test_an_interval_is_as_wide_as_the_standard_error_says() -> None:

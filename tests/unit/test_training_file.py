@@ -7,13 +7,16 @@ import json
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from models import open_model
 from models.errors import ArtifactError
+from models.measures import Interval
 from stream.cli import main
+from stream.cli.models.train import _doubt
 from stream.publishing import load_claims, load_mapping
 
 MAPPING = """
@@ -173,6 +176,26 @@ def test_the_place_is_checked_before_the_training(
         code = train(*given) if data else main.run(["models", "train", "--claims", "1000", *given])
         assert (code, said in capsys.readouterr().err) == (2, True)
     assert digests(work / "there").keys() == {"manifest.json"}
+
+
+@pytest.mark.parametrize(("auc", "told"), [(0.48, True), (0.51, True), (0.62, False)])
+def test_a_model_that_learned_nothing_is_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    auc: float,
+    told: bool,
+) -> None:
+    made = SimpleNamespace(metrics={"auc": auc, "average_precision": 0.1})
+    monkeypatch.setattr("models.training.train", lambda *_: made)
+    monkeypatch.setattr("stream.cli.models.train._HELD_OUT", 1_000)
+    assert main.run(["models", "train", "--claims", "1000", "--output", str(tmp_path / "new")]) == 0
+    assert ("no better than chance: so few claims teach nothing" in capsys.readouterr().out) == told
+
+
+def test_the_interval_of_a_file_says_whether_anything_was_learned() -> None:
+    assert "no better than chance" in _doubt(Interval(0.56, 0.49, 0.63))
+    assert _doubt(Interval(0.56, 0.51, 0.61)) == ""
 
 
 def test_a_generated_training_takes_no_options_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from stream.errors import UsageError
 from stream.publishing.labels import LabelColumns
 
 if TYPE_CHECKING:
+    from models.measures import Interval
     from models.training import Labelled
 
 _HELD_OUT = 20_000
@@ -124,8 +125,16 @@ def _train_on_file(options: dict[str, Any], arguments: list[str]) -> None:
     found = learned.discrimination
     click.echo(
         f"{asked.folder}: AUC {found.auc}, AP {found.average_precision} on {len(learned.scores):,} later claims; "
-        f"see model_card.md there\npublish it: claimstream models push {asked.folder} --repository FOLDER"
+        f"see model_card.md there\n{_doubt(found.auc)}"
+        f"publish it: claimstream models push {asked.folder} --repository FOLDER"
     )
+
+
+def _doubt(auc: Interval) -> str:
+    """A line where it is not sure that anything was learned."""
+    if auc.low > 0.5:
+        return ""
+    return "perhaps no better than chance, an AUC of 0.5: give it more claims, or other columns\n"
 
 
 def _written(context: click.Context) -> list[str]:
@@ -156,6 +165,7 @@ def _train_generated(options: dict[str, Any]) -> None:
     # torch takes seconds to import, which the commands beside this one do not owe.
     from models.features import FeatureSpec
     from models.manifest import Architecture
+    from models.measures import chance
     from models.training import Recipe, train
 
     claims, epochs, seed = options["claims"] or _CLAIMS, options["epochs"] or _EPOCHS, options["seed"]
@@ -170,14 +180,19 @@ def _train_generated(options: dict[str, Any]) -> None:
         seed=seed,
         data=f"{claims} generated claims, seed {seed}; labels are the planted anomalies",
     )
+    data, held_out = labelled(claims, seed), labelled(_HELD_OUT, seed + 1)
     with progress("training", claims * epochs) as bar:
-        manifest = train(recipe, labelled(claims, seed), labelled(_HELD_OUT, seed + 1), output, bar.advance)
+        manifest = train(recipe, data, held_out, output, bar.advance)
     if options["as_json"]:
         emit_json(manifest.metrics)
         return
     click.echo(
         f"{output}: held-out AUC {manifest.metrics['auc']}, AP {manifest.metrics['average_precision']}"
     )
+    if manifest.metrics["auc"] <= chance(held_out.labels):
+        click.echo(
+            f"no better than chance: so few claims teach nothing; what ships learned of {_CLAIMS:,}, {_EPOCHS} times"
+        )
 
 
 def labelled(count: int, seed: int) -> Labelled:
