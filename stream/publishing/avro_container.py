@@ -76,10 +76,12 @@ class Container:
         for block in self.blocks():
             source = BytesIO(block.payload)
             for place in range(block.count):
+                start = source.tell()
                 try:
                     record: Any = fastavro.schemaless_reader(source, schema, None)
                 except Exception as error:  # fastavro's errors over bad bytes share no base
-                    raise self._damaged(block.first + place, f"{type(error).__name__}: {error}") from error
+                    source.seek(start)
+                    raise self._unreadable(source, block.first + place, error) from error
                 yield record
             if source.read(1):
                 raise self._damaged(
@@ -127,6 +129,19 @@ class Container:
         except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError, pa.ArrowException) as error:
             raise self._damaged(first, f"{self._codec}: {error}") from error
 
+    def _unreadable(self, source: IO[bytes], record: int, error: Exception) -> UsageError:
+        """Whole bytes may stand for what their type has not: a date beyond the year 9999, a UUID that is none."""
+        reason = f"{type(error).__name__}: {error}"
+        bare = json.loads(json.dumps(self.schema), object_hook=_without_logical_type)
+        try:
+            fastavro.schemaless_reader(source, fastavro.parse_schema(bare), None)
+        except Exception:  # noqa: BLE001 - as above; the first error says why
+            return self._damaged(record, reason)
+        return UsageError(
+            f"{self._path}: record {record} holds a date, time or other value that cannot be read ({reason}): "
+            "correct it or leave that record out"
+        )
+
     def _damaged(self, record: int, reason: str) -> UsageError:
         return UsageError(
             f"{self._path} is damaged or cut off at record {record} ({reason}): write or copy it again"
@@ -149,6 +164,10 @@ def _schema(path: Path, meta: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise UsageError(f"{path} holds no records: its schema is {str(schema)[:80]}")
     return dict(schema)
+
+
+def _without_logical_type(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "logicalType"}
 
 
 def _snappy(packed: bytes) -> bytes:

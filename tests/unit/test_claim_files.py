@@ -122,6 +122,19 @@ def test_a_text_that_is_not_utf8_costs_its_record(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_date_beyond_all_calendars_is_no_damage(tmp_path: Path) -> None:
+    table = claims(2)
+    place = table.schema.get_field_index("service_date")
+    days = pa.array([19_000, 10_000_000], pa.int32()).cast(pa.date32())
+    path = write_blocks(
+        tmp_path / "a.avro", [(2, b"".join(bare(table.set_column(place, table.field(place), days))))]
+    )
+    assert read(path)[1].column("service_date").cast(pa.int32()).to_pylist() == [19_000, 10_000_000]
+    said = r"a\.avro: record 2 holds a date.*out of range\): correct it or leave that record out"
+    with pytest.raises(UsageError, match=said):
+        open_claims(path, load_mapping("plain"))
+
+
 @pytest.mark.parametrize("cut", [1, 20, 100, 3_000])
 def test_a_container_that_is_cut_off_is_refused_before_the_first_claim(tmp_path: Path, cut: int) -> None:
     path = write_avro(tmp_path / "a.avro", records(claims(200)), block=2_000)
