@@ -41,7 +41,7 @@ def export_version(
     data: str,
     **fields: Any,
 ) -> Manifest:
-    """Write the version's folder: the network as an exported program, the vocabulary, the manifest.
+    """Write the version's folder, over what is there: the network as an exported program, vocabulary, manifest.
 
     `network(token, revenue, amount, number)`, on the CPU and in eval mode, gives logits (n,); a claim's score is
     sigmoid(logit). Inputs, of n claims and l tokens, 1 to `features.length`, are those that
