@@ -85,12 +85,15 @@ def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str
     return _Cluster(client).largest_records(names)
 
 
-def identity_of(client: Mapping[str, Any], name: str) -> Callable[[], str | None]:
-    """Asks what tells a topic from others of its name; None where there is none. Raises KafkaException."""
+def identity_of(client: Mapping[str, Any], name: str) -> Callable[[float], str | None]:
+    """Asks what tells a topic from others of its name; None where there is none.
+
+    Raises KafkaException where nobody answers within so many seconds.
+    """
     admin = AdminClient({"log_level": 0, **client})
 
-    def ask() -> str | None:
-        answer = admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_SECONDS)[name]
+    def ask(seconds: float) -> str | None:
+        answer = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name]
         try:
             return str(answer.result().topic_id)
         except KafkaException as error:
