@@ -15,7 +15,7 @@ from stream.topic_identity import TopicIdentity
 log = logging.getLogger(__name__)
 
 # Polls wait for the answer. Where nobody answers they go on for a while before it is asked again.
-_ANSWER_SECONDS = 0.5
+_ANSWER_SECONDS = 1.0
 _SILENCE_SECONDS = 2.0
 # While partitions are given away: what is not committed then is scored again.
 _LAST_ANSWER_SECONDS = 2.0

@@ -51,7 +51,7 @@ def test_where_nobody_answers_a_commit_is_put_off_and_polls_go_on() -> None:
         stage.run(1)
         stage.clock.advance(0.5)
     assert stage.consumer.commits == []
-    assert stage.patiences[asked:] == [0.5] * 3
+    assert stage.patiences[asked:] == [1.0] * 3
     assert stage.count("commits_total", "put off") == 3
     stage.identities = lambda: "first"
     delivered(stage, 10, start=50)

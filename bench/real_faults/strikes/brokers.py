@@ -92,7 +92,10 @@ def coordinator_dies(scene: Scene) -> None:
     group = f"group-{scene.topics.claims}"
 
     def ask(seconds: float) -> int:
-        answer = scene.admin.describe_consumer_groups([group], request_timeout=seconds)[group]
+        # A client goes on asking the broker that it found first, however often that one says that it is not the one.
+        # It has to live until it has answered.
+        admin = scene.new_admin()
+        answer = admin.describe_consumer_groups([group], request_timeout=seconds)[group]
         return int(answer.result(seconds + _GRACE).coordinator.id)
 
     _bounced(scene, patiently(ask, "who coordinates the group"))
