@@ -381,7 +381,7 @@ def _client_watch(
     reach = {
         "consumer": consumer.reaches_cluster,
         "producer": lambda: producer.reaches_cluster(topics.output),
-        "client that asks for the input topic": identity.answers,
+        "client that asks for the input topic": identity.reaches_cluster,
     }
     options = member_options(settings)
     anew = partial(cluster_answers, partial(surroundings.consumer, options), topics.input)

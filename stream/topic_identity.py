@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.clock import Clock
 from stream.errors import FatalError
@@ -56,10 +56,10 @@ class TopicIdentity:
             )
         self._sure_until = now + _SURE_SECONDS
 
-    def answers(self) -> bool:
-        """Whether somebody answers; from any thread."""
+    def reaches_cluster(self) -> bool:
+        """Whether whoever asks knows a broker; from any thread. An answer that comes late is on its way."""
         try:
             self._ask(_WATCH_SECONDS)
-        except KafkaException:
-            return False
+        except KafkaException as error:
+            return bool(error.args[0].code() != KafkaError._TRANSPORT)  # noqa: SLF001 - the client's only name for it
         return True

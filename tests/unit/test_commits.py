@@ -95,3 +95,15 @@ def test_nothing_is_read_until_it_is_known_of_which_topic(silent: bool) -> None:
     stage.identities = lambda: "first"
     stage.run()
     assert stage.consumer.commits[-1] == {0: 50}
+
+
+@pytest.mark.parametrize(("code", "reached"), [(KafkaError._TRANSPORT, False), (KafkaError._TIMED_OUT, True)])
+def test_whoever_asks_for_the_topic_is_lost_where_it_knows_no_broker(code: int, reached: bool) -> None:
+    stage = Stage()
+
+    def unanswered() -> str:
+        raise KafkaException(KafkaError(code))
+
+    assert stage.identity.reaches_cluster()
+    stage.identities = unanswered
+    assert stage.identity.reaches_cluster() == reached
