@@ -9,11 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, Producer
 
 import schemas
 from config import Settings
-from config.secrets import without_secrets
 from models import CPU, FeatureError, ModelError, SyncModelCacheManager, UnavailableError, UnknownModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
@@ -22,9 +20,10 @@ from stream.backpressure import Crowding, GateLimits, Pressure, ReadingGate
 from stream.batching import Batcher
 from stream.claim_schemas import claim_decoder
 from stream.client_watch import ClientWatch, cluster_answers, patience_for
-from stream.clients import begins_at_end, consumer_options
+from stream.clients import begins_at_end
 from stream.clock import Clock
 from stream.codec import Decoder, Encoder, samples
+from stream.commits import OffsetCommits
 from stream.committed import read_committed
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery, OutputTopics
@@ -139,9 +138,10 @@ def build_worker(
     surroundings = surroundings or Surroundings()
     limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
-    consumer = _consumer(settings, rooms, progress, surroundings, slot)
+    identity = _identity(settings, surroundings, clock)
+    consumer = _consumer(settings, rooms, progress, identity, surroundings, slot)
     watchdog = Watchdog(clock, surroundings.end)
-    producer = _producer(settings, rooms, consumer, shape, watchdog, surroundings, slot)
+    producer = _producer(settings, rooms, consumer, identity, shape, watchdog, surroundings, slot)
     pipeline = Pipeline(
         consumer=consumer,
         admission=_admission(settings, rooms),
@@ -174,7 +174,7 @@ def build_worker(
         metrics=rooms.metrics,
         backoff=Backoff(),
     )
-    watch = _client_watch(settings, consumer, producer, surroundings, clock)
+    watch = _client_watch(settings, consumer, producer, identity, surroundings, clock)
     worker = Worker(
         pipeline, consumer, producer, rooms.ledger, progress, clock, watchdog, watch, surroundings.make_loop
     )
@@ -284,24 +284,6 @@ def _preload(settings: Settings, cache: SyncModelCacheManager) -> None:
             log.warning("not preloaded: %s: %s", name, error)
 
 
-def check_clients(settings: Settings) -> None:
-    """Raises UsageError for an option that librdkafka does not know or cannot read; waits for no broker."""
-    kafka = settings.kafka
-    # The clients try to connect from their first moment; whether the broker answers is said elsewhere.
-    silent = logging.Logger("probe", level=logging.CRITICAL + 1)
-    try:
-        Consumer(
-            consumer_options(kafka.bootstrap_servers, kafka.group_id, kafka.client, kafka.consumer),
-            logger=silent,
-        ).close()
-        Producer(sender_options(settings, 1_000, 0), logger=silent)
-    except KafkaException as error:
-        reason = without_secrets(error.args[0].str())
-        raise UsageError(
-            f"kafka: the client refuses its options: {reason}; check client, consumer, producer"
-        ) from error
-
-
 def _check_reads(settings: Settings, rooms: Rooms, model: LoadedModel) -> None:
     """Raises FeatureError for a model that cannot read claims of the reader schema: none of them, now or later."""
     for claims in samples(rooms.decoder.arrow_schema, rooms.decoder.shape, _SAMPLES):
@@ -317,33 +299,43 @@ def _check_reads(settings: Settings, rooms: Rooms, model: LoadedModel) -> None:
             ) from error
 
 
+def _identity(settings: Settings, surroundings: Surroundings, clock: Clock) -> TopicIdentity:
+    name = settings.kafka.topics.input
+    return TopicIdentity(name, surroundings.identity(admin_options(settings), name), clock)
+
+
 def _consumer(
-    settings: Settings, rooms: Rooms, progress: Progress, surroundings: Surroundings, slot: int
+    settings: Settings,
+    rooms: Rooms,
+    progress: Progress,
+    identity: TopicIdentity,
+    surroundings: Surroundings,
+    slot: int,
 ) -> ClaimConsumer:
-    kafka = settings.kafka
+    kafka, ledger = settings.kafka, rooms.ledger
     options = member_options(settings, place(settings, slot) if kafka.static_membership else None)
-    # The client is made before the wrapper that its commit callback belongs to, so the callback looks it up late.
-    wrapped: list[ClaimConsumer] = []
-    options["on_commit"] = lambda error, offsets: wrapped[0].note_commit(error, offsets)
-    wrapped.append(
-        ClaimConsumer(
-            surroundings.consumer(options),
-            kafka.topics.input,
-            rooms.ledger,
-            rooms.metrics,
-            poll_limits(settings),
-            progress.drain,
-            commits=kafka.delivery == "at_least_once",
-            from_end=begins_at_end(options),
-        )
+    # The client is made before the object that its commit callback belongs to, so the callback looks it up late.
+    made: list[OffsetCommits] = []
+    options["on_commit"] = lambda error, offsets: made[0].note(error, offsets)
+    client = surroundings.consumer(options)
+    made.append(OffsetCommits(client, kafka.topics.input, identity, ledger, rooms.metrics))
+    return ClaimConsumer(
+        client,
+        kafka.topics.input,
+        ledger,
+        rooms.metrics,
+        poll_limits(settings),
+        progress.drain,
+        made[0] if kafka.delivery == "at_least_once" else None,
+        from_end=begins_at_end(options),
     )
-    return wrapped[0]
 
 
 def _producer(
     settings: Settings,
     rooms: Rooms,
     consumer: ClaimConsumer,
+    identity: TopicIdentity,
     shape: TopicShape,
     watchdog: Watchdog,
     surroundings: Surroundings,
@@ -360,7 +352,7 @@ def _producer(
     return TransactionalProducer(
         lambda: surroundings.producer(options),
         consumer,
-        TopicIdentity(input_topic, surroundings.identity(admin_options(settings), input_topic), rooms.clock),
+        identity,
         partial(
             read_committed,
             lambda: surroundings.consumer(member_options(settings)),
@@ -376,7 +368,12 @@ def _producer(
 
 
 def _client_watch(
-    settings: Settings, consumer: ClaimConsumer, producer: Sender, surroundings: Surroundings, clock: Clock
+    settings: Settings,
+    consumer: ClaimConsumer,
+    producer: Sender,
+    identity: TopicIdentity,
+    surroundings: Surroundings,
+    clock: Clock,
 ) -> ClientWatch | None:
     if not surroundings.watched:
         return None
@@ -384,6 +381,7 @@ def _client_watch(
     reach = {
         "consumer": consumer.reaches_cluster,
         "producer": lambda: producer.reaches_cluster(topics.output),
+        "client that asks for the input topic": identity.reaches_cluster,
     }
     options = member_options(settings)
     anew = partial(cluster_answers, partial(surroundings.consumer, options), topics.input)

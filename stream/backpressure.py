@@ -39,8 +39,10 @@ class GateLimits:
     """Fill is 0 to 1, the fullest of the bounded stores. The client is left alone for `patience` seconds at most.
 
     It has to be polled now and then, or it neither serves its group nor keeps its partitions. Where a store is full it
-    is paused for that. Where enough is ahead already it gives one record: a pause would discard what it has prefetched,
-    which would be fetched anew after each poll, as long as a backlog lasts.
+    is paused for that, also where the store filled a moment ago and something else had held before: what is ahead fills
+    no store, so that only an output that is blocked does so then, and that lasts. Where enough is ahead already it
+    gives one record: a pause would discard what it has prefetched, which would be fetched anew after each poll, as long
+    as a backlog lasts.
     """
 
     high: float = 0.9

@@ -76,11 +76,22 @@ class ClientWatch:
         self._answers = answers
         self._patience = patience
         self._clock = clock
+        self._left = list(reach)
+        self._lost: list[str] = []
         self._lost_since: dict[str, float] = {}
 
     def step(self, now: float) -> float:
-        """Ask them all, waiting for their answers; when to be called next. Raises FatalError."""
-        lost = [name for name, reaches in self._reach.items() if not reaches()]
+        """Ask the next of them, and a new one in the end; when to be called next. Raises FatalError.
+
+        Whoever waits for the end of a step waits for one answer at most.
+        """
+        if self._left:
+            name = self._left.pop(0)
+            if not self._reach[name]():
+                self._lost.append(name)
+            if self._left or self._lost:
+                return now
+        lost, self._left, self._lost = self._lost, list(self._reach), []
         if not lost or not self._answers():
             self._lost_since = {}
             return self._clock.now() + _EVERY

@@ -17,6 +17,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.client_watch import reaches_cluster
+from stream.commits import OffsetCommits, positions
 from stream.committed import runs
 from stream.consumer_errors import refuse_what_stays
 from stream.errors import FatalError
@@ -42,7 +43,7 @@ _NEWS_SECONDS = 0.5
 class ClaimConsumer:
     """A member of the consumer group. `drain` finishes what is in flight of partitions about to be given away.
 
-    `commits`: offsets are committed here; otherwise they go with the producer's transactions. `from_end`: the client
+    `commits`: how offsets are committed; without it they go with the producer's transactions. `from_end`: the client
     begins at the end of a partition without a commit.
     """
 
@@ -54,8 +55,8 @@ class ClaimConsumer:
         metrics: StageMetrics,
         limits: PollLimits,
         drain: Drain,
+        commits: OffsetCommits | None = None,
         *,
-        commits: bool = True,
         from_end: bool = False,
     ) -> None:
         self._client = client
@@ -77,7 +78,6 @@ class ClaimConsumer:
         self._patience = _FIRST_PATIENCE
         self._came: set[int] = set()
         self._moving = False
-        self._gone = False
 
     def join(self) -> None:
         """Subscribe; partitions arrive during later polls, and `joined` is set with the first of them, or none."""
@@ -91,7 +91,7 @@ class ClaimConsumer:
         The client's call waits for its own thread without letting the interpreter lock go, so it is made only now and
         then, and when there is a reason to. A membership that is out of date costs an aborted transaction, no more.
         """
-        if not self._commits and now >= self._renew_at:
+        if self._commits is None and now >= self._renew_at:
             # First, or a reason that comes meanwhile would be forgotten.
             self._renew_at = now + _RENEWAL
             self.membership = self._client.consumer_group_metadata()
@@ -131,10 +131,8 @@ class ClaimConsumer:
 
     def _get_ready(self) -> None:
         """Before each poll. Raises FatalError."""
-        if self._gone:
-            raise FatalError(
-                f"{self._topic!r} is gone, says the group's coordinator; a new worker waits for it"
-            )
+        if self._commits is not None and self._commits.gone:
+            raise FatalError(self._commits.gone)
         if self._moving:
             self._hasten()
         if self._unknown:
@@ -175,40 +173,14 @@ class ClaimConsumer:
             self._pauses.yielding = partitions
             self._apply_pauses()
 
-    def commit(self, standings: Mapping[int, Standing], *, wait: bool = False) -> None:
-        """Commit; without `wait` the answer comes through `note_commit` in a later poll."""
-        positions = self.positions(standings)
-        self._ledger.committed(standings)
-        try:
-            answers = self._client.commit(offsets=positions, asynchronous=not wait)
-        except KafkaException as error:
-            self.note_commit(error.args[0], positions)
-            return
-        if wait:
-            self.note_commit(None, answers)
+    def commit(self, standings: Mapping[int, Standing], now: float) -> None:
+        """Where offsets are committed here: begin to; the answer comes in a later poll."""
+        if self._commits is not None:
+            self._commits.begin(standings, now)
 
     def positions(self, standings: Mapping[int, Standing]) -> list[TopicPartition]:
         """Standings as the clients take them."""
-        return [
-            TopicPartition(self._topic, partition, standing.offset, metadata=standing.beyond)
-            for partition, standing in standings.items()
-        ]
-
-    def note_commit(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
-        """Count how a commit ended; one that failed is made good by the next, which covers it.
-
-        Where only some of its partitions failed there is no error but theirs.
-        """
-        failed = positions if error is not None else [each for each in positions if each.error is not None]
-        if failed:
-            reason = failed[0].error or error
-            log.warning("a commit failed: %s", reason)
-            self._ledger.uncommitted(position.partition for position in failed)
-            if reason is not None and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                # The commit must not be made again: a topic of the same name may come, and its claims be passed over.
-                self._forget(_numbers(failed))
-                self._gone = True
-        self._metrics.count("commits_total", 1, "failed" if failed else "done")
+        return positions(self._topic, standings)
 
     def lags(self) -> dict[int, int]:
         """Records of each partition that are still to be read, as far as the client knows without asking."""
@@ -297,10 +269,14 @@ class ClaimConsumer:
     def _learn(self, partitions: list[int]) -> None:
         """Ask what earlier owners completed beyond their last commit; a partition stays unknown until that is known.
 
+        And of which topic it is, where that has to be the same at a commit.
+
         Other partitions wait for the answer too, so each try is longer than the last, but the first is short.
         """
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
         try:
+            if self._commits is not None and not self._commits.knows_topic(self._patience):
+                return
             answers = self._client.committed(asked, self._patience)
         except KafkaException as error:
             before, self._patience = self._patience, min(2 * self._patience, _LONGEST_PATIENCE)
@@ -359,8 +335,8 @@ class ClaimConsumer:
         self.outdate()
         self.renew(0.0)
         self._drain(numbers)
-        if self._commits and (standings := self._ledger.committable(numbers)):
-            self.commit(standings, wait=True)
+        if self._commits is not None and (standings := self._ledger.committable(numbers)):
+            self._commits.finish(standings)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._let_leave(numbers)

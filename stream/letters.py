@@ -32,6 +32,7 @@ ask_for_headers = methodcaller("headers")
 
 _FIRST = f"{PREFIX}error-class"
 _LONGEST_MESSAGE = 2_000
+_CUT = "…"
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _MOST_ATTEMPTS = 1_000_000
 
@@ -78,7 +79,7 @@ class Reason:
         }
         if self.omitted:
             values["omitted"] = self.omitted
-        return [(f"{PREFIX}{name}", text.encode(errors="backslashreplace")) for name, text in values.items()]
+        return [(f"{PREFIX}{name}", _bytes(text)) for name, text in values.items()]
 
 
 def read(headers: Headers | None) -> tuple[Headers, Reason] | None:
@@ -141,7 +142,8 @@ def fitted(
 ) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of a letter; of a record that is too large for its topic, what fits into `limit` bytes.
 
-    The reason names what was left out then, and where the record lies.
+    The reason names what was left out then, and where the record lies. Where that is still too large its message is
+    cut; what is left fits into `LEAST_LETTER` bytes.
     """
     for omitted in ("", "value", "key,value,headers"):
         if omitted:
@@ -150,8 +152,14 @@ def fitted(
             key, headers = None, []
         whole = [*headers, *reason.headers()]
         if size(key, value, whole) <= limit:
-            break
-    return key, value, whole
+            return key, value, whole
+    return None, None, _with_message_cut(reason, limit).headers()
+
+
+def _with_message_cut(reason: Reason, limit: int) -> Reason:
+    room = limit - size(None, None, replace(reason, message=_CUT).headers())
+    start = _bytes(_shortened(reason.message))[: max(room, 0)]
+    return replace(reason, message=start.decode(errors="ignore") + _CUT)
 
 
 def _is_replayed(headers: Headers) -> bool:
@@ -168,4 +176,18 @@ def _number(text: Any) -> int | None:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}{_CUT}"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
+
+
+# Of names as long as a topic's and a folder's may be, without key, value and headers, of a message the end alone.
+LEAST_LETTER = size(
+    None,
+    None,
+    Reason(
+        "e" * 32, _CUT, "t" * 249, 2**31, 2**63, "m" * 255, "v" * 255, _MOST_ATTEMPTS, "key,value,headers"
+    ).headers(),
+)

@@ -15,6 +15,7 @@ from stream.batch_sizer import SizeLimits
 from stream.batching import BatchingRules
 from stream.clients import consumer_options, largest_message, producer_options, transactional_options
 from stream.errors import UsageError
+from stream.letters import LEAST_LETTER
 from stream.loader import Schedule
 from stream.rhythm import PollLimits
 from stream.topics import LEAST_RESULT, MAX_MESSAGE_BYTES
@@ -127,7 +128,7 @@ def place(settings: Settings, slot: int) -> str:
 def record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
     """Bytes of a result and of a dead letter that neither the topics nor the client refuse.
 
-    Raises UsageError where no result is so small.
+    Raises UsageError where no result, or not every dead letter, can be made so small.
     """
     own = largest_message(settings.kafka.client, settings.kafka.producer)
     if (most := min(shape.output_bytes, own)) < LEAST_RESULT:
@@ -135,7 +136,12 @@ def record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
             f"{settings.kafka.topics.output!r} takes records of {most:,} bytes, and the shortest result may need "
             f"{LEAST_RESULT}: raise its max.message.bytes"
         )
-    return most, min(shape.dead_letter_bytes, own)
+    if (letter := min(shape.dead_letter_bytes, own)) < LEAST_LETTER:
+        raise UsageError(
+            f"{settings.kafka.topics.dead_letters!r} takes records of {letter:,} bytes, and the shortest dead letter "
+            f"may need {LEAST_LETTER:,}: raise its max.message.bytes"
+        )
+    return most, letter
 
 
 def batching_rules(settings: Settings) -> BatchingRules:

@@ -359,7 +359,7 @@ class Pipeline:
         if now >= self._next_commit:
             self._next_commit = now + self.rhythm.commit
             if not self.producer.carries_offsets and (standings := self.ledger.committable()):
-                self.consumer.commit(standings)
+                self.consumer.commit(standings, now)
         if now >= self._next_gauges:
             self._next_gauges = now + self.rhythm.gauges
             self._read_gauges()

@@ -15,10 +15,10 @@ from config import Settings
 from models import Pool, Repository, UnavailableError, is_known, open_pool
 from stream import topics
 from stream.admin import AdminServer, CacheAction, application
-from stream.app import check_clients
 from stream.backoff import Backoff
 from stream.batching_view import batching_view, standing
 from stream.cache_view import instance_view
+from stream.client_check import check_clients
 from stream.clock import Clock
 from stream.errors import UsageError
 from stream.options import TopicShape, admin_options, cache_options, model_catalog, record_limits

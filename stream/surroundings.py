@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Producer
 
 from stream.loops import MakeLoop, StepLoop
 from stream.occupancy import Occupancy, SeesOccupancy
+from stream.topic_identity import Ask
 from stream.topics import identity_of
 from stream.watchdog import end_process
 from stream.worker import Moved
@@ -26,5 +27,5 @@ class Surroundings:
     moved: Callable[[], Moved] = threading.Event
     end: Callable[[str], None] = end_process
     occupancy: Callable[[str], SeesOccupancy] = Occupancy
-    identity: Callable[[Mapping[str, Any], str], Callable[[], str | None]] = identity_of
+    identity: Callable[[Mapping[str, Any], str], Ask] = identity_of
     watched: bool = True

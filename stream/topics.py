@@ -25,6 +25,7 @@ LEAST_RESULT = RECORD_OVERHEAD + 64
 _DEAD_LETTER_ROOM = 2 * 1_048_576
 
 _ANSWER_SECONDS = 5.0
+_LONGEST_SLICE = 1.0
 _VISIBLE_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.05
 _NOT_REACHED = (
@@ -98,20 +99,36 @@ def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str
     return _Cluster(client).largest_records(names)
 
 
-def identity_of(client: Mapping[str, Any], name: str) -> Callable[[], str | None]:
-    """Asks what tells a topic from others of its name; None where there is none. Raises KafkaException."""
+def identity_of(client: Mapping[str, Any], name: str) -> Callable[[float], str | None]:
+    """Asks what tells a topic from others of its name; None where there is none.
+
+    Raises KafkaException where nobody answers within so many seconds.
+    """
     admin = AdminClient({"log_level": 0, **client})
 
-    def ask() -> str | None:
-        answer = admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_SECONDS)[name]
-        try:
-            return str(answer.result().topic_id)
-        except KafkaException as error:
-            if _cause(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return None
-            raise
+    def ask(seconds: float) -> str | None:
+        deadline, part = time.monotonic() + seconds, min(seconds / 3, _LONGEST_SLICE)
+        while True:
+            try:
+                return _identity(admin, name, part)
+            except KafkaException as error:
+                if _cause(error).code() not in _NOT_REACHED or time.monotonic() + 2 * part > deadline:
+                    raise
+            # It waits for the controller that it knows of, also where that broker is gone. News of the cluster name one
+            # that is there.
+            admin.list_topics(timeout=part)
 
     return ask
+
+
+def _identity(admin: AdminClient, name: str, seconds: float) -> str | None:
+    answer = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name]
+    try:
+        return str(answer.result().topic_id)
+    except KafkaException as error:
+        if _cause(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
 
 
 def ensure_topics(client: Mapping[str, Any], topics: Sequence[TopicSpec]) -> list[str]:

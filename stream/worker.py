@@ -22,8 +22,9 @@ from stream.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _LOOK = 0.02
-# The intake itself waits.
-_NOT_WAITED_FOR = {"intake"}
+_WATCH = "client watch"
+# The intake itself waits; the watch of clients delivers nothing.
+_NOT_WAITED_FOR = {"intake", _WATCH}
 
 
 class Moved(Protocol):
@@ -116,7 +117,7 @@ class Worker:
         if producer.carries_offsets:
             steps |= {"transactions": pipeline.transactions, "watchdog": watchdog.step}
         if watch is not None:
-            steps["client watch"] = watch.step
+            steps[_WATCH] = watch.step
         self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
@@ -177,6 +178,9 @@ class Worker:
         Raises the error that ended a loop, if one did.
         """
         self._pipeline.closing = True
+        if (watch := self._loops.get(_WATCH)) is not None:
+            # In an outage a step of it waits for a time-out, which passes while the others drain.
+            watch.stop()
         if drain and self._error is None:
             self._progress.drain()
         for loop in self._loops.values():

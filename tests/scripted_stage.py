@@ -24,6 +24,7 @@ from stream.batch_sizer import SizeLimits
 from stream.batching import Batcher, BatchingRules
 from stream.clock import ManualClock
 from stream.codec import Decoder, Encoder
+from stream.commits import OffsetCommits
 from stream.consumer import ClaimConsumer
 from stream.delivery import Delivery, OutputTopics
 from stream.fairness import Fairness
@@ -42,6 +43,7 @@ from stream.rhythm import Bounds, PollLimits, Rhythm, Signals
 from stream.roster import Roster
 from stream.router import Router
 from stream.scoring import Scorer
+from stream.topic_identity import TopicIdentity
 from stream.turns import Turns
 from tests.unit.test_producer import RecordingClient
 
@@ -230,6 +232,10 @@ class Stage:
         self.models = ScriptedModels(self.model)
         loader = Loader(self.models, roster, lanes, self.clock, self.metrics)
         loader.open()
+        self.identities = lambda: "first"
+        self.patiences: list[float] = []
+        self.identity = TopicIdentity("claims", self.asked, self.clock)
+        self.offset_commits = OffsetCommits(self.consumer, "claims", self.identity, self.ledger, self.metrics)
         member = ClaimConsumer(
             self.consumer,
             "claims",
@@ -237,7 +243,7 @@ class Stage:
             self.metrics,
             PollLimits(200, 0.1, 0.005, 10_000_000),
             self.drain,
-            commits=self.commits,
+            self.offset_commits if self.commits else None,
         )
         encoder = Encoder(schemas.load("claim_score"))
         sender = self.sender(member)
@@ -300,6 +306,11 @@ class Stage:
         )
         member.join()
         self.assign(0, 1)
+
+    def asked(self, seconds: float) -> str | None:
+        """What the broker says of the topic."""
+        self.patiences.append(seconds)
+        return self.identities()
 
     def sender(self, member: ClaimConsumer) -> Sender:
         return ClaimProducer(self.producer, 10_000, 100_000_000)

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from stream.committed import read_committed
 from stream.consumer import ClaimConsumer
 from stream.producer import Sender
-from stream.topic_identity import TopicIdentity
 from stream.transaction_policy import CommitTimes, TransactionLimits
 from stream.transactions import TransactionalProducer
 from stream.watchdog import Watchdog
@@ -127,11 +126,10 @@ class TransactionalStage(Stage):
         self.consumer.close = lambda: None  # type: ignore[attr-defined]
         self.consumer.consumer_group_metadata = lambda: "generation 1"  # type: ignore[attr-defined]
         self.watchdog = Watchdog(self.clock, self.ended.append)
-        self.identities = lambda: "first"
         sender = TransactionalProducer(
             self.log.client,
             member,
-            TopicIdentity("claims", lambda: self.identities(), self.clock),
+            self.identity,
             partial(read_committed, lambda: self.consumer, "claims"),
             self.ledger,
             LIMITS,

@@ -103,6 +103,10 @@ class Scene:
     @cached_property
     def admin(self) -> AdminClient:
         """For what an operator does to topics and permissions."""
+        return self.new_admin()
+
+    def new_admin(self) -> AdminClient:
+        """One that remembers nothing of the cluster, such as who coordinated a group before a strike."""
         return AdminClient({**self.cluster.client, "log_level": 0})
 
     def set_up(self) -> None:

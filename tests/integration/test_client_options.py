@@ -10,7 +10,8 @@ import confluent_kafka
 import pytest
 
 from config.settings import Settings
-from stream import app
+from stream import client_check
+from stream.client_check import check_clients
 from stream.errors import UsageError
 
 
@@ -28,14 +29,12 @@ class SlowlyClosed:
 def test_the_probe_says_nothing_of_a_broker_that_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(app, "Consumer", SlowlyClosed)
+    monkeypatch.setattr(client_check, "Consumer", SlowlyClosed)
     with caplog.at_level(logging.DEBUG):
-        app.check_clients(Settings(kafka={"bootstrap_servers": "127.0.0.1:1"}))
+        check_clients(Settings(kafka={"bootstrap_servers": "127.0.0.1:1"}))
     assert (caplog.text, capfd.readouterr().err) == ("", "")
 
 
 def test_an_option_that_the_client_does_not_know_is_bad_usage() -> None:
     with pytest.raises(UsageError, match=r"no\.such\.option"):
-        app.check_clients(
-            Settings(kafka={"bootstrap_servers": "127.0.0.1:1", "consumer": {"no.such.option": 1}})
-        )
+        check_clients(Settings(kafka={"bootstrap_servers": "127.0.0.1:1", "consumer": {"no.such.option": 1}}))

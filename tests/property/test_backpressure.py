@@ -118,6 +118,24 @@ def test_the_client_is_never_left_alone_for_longer_than_patience(
         assert now - since <= LIMITS.patience
 
 
+@given(steps)
+def test_a_pause_comes_when_the_client_was_left_alone_for_its_patience_whatever_held_it(
+    taken: list[tuple[dict[str, float], float, float]],
+) -> None:
+    gate, now = ReadingGate(LIMITS), 0.0
+    alone = full = float("inf")
+    for stores, ahead, pause in taken:
+        now += pause
+        before = gate.reading.flow
+        flow = gate.decide(stores, ahead, now).flow
+        full = min(full, now) if max(stores.values()) >= LIMITS.high else float("inf")
+        alone = min(alone, now) if before is Flow.HOLD or flow is Flow.HOLD else float("inf")
+        # Never sooner, and never later than that store asks for it.
+        assert flow is not Flow.PAUSE or before is Flow.PAUSE or now - alone > LIMITS.patience
+        assert flow is Flow.PAUSE or now - full <= LIMITS.patience
+        alone = alone if flow is Flow.HOLD else float("inf")
+
+
 fills = st.dictionaries(
     st.sampled_from(["output", "delivery", "claims", "memory"]), st.floats(0, 2), min_size=1
 )

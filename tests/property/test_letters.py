@@ -87,4 +87,24 @@ def test_a_letter_that_is_too_large_says_what_it_leaves_out(
     assert replace(read[1], omitted="") == reason
     whole = letters.size(key, value, [*original, *reason.headers()])
     assert (read[1].omitted == "") == (whole <= limit)
-    assert letters.size(*sent) <= max(limit, letters.size(None, None, reason.headers()) + 100)
+    assert letters.size(*sent) <= limit
+
+
+@given(
+    original=HEADERS,
+    reason=REASONS,
+    message=st.builds(lambda text, length: (text * length)[:length], TEXTS, st.integers(500, 2_500)),
+    key=st.none() | st.binary(max_size=3_000),
+    limit=st.integers(letters.LEAST_LETTER, 8_000),
+)
+def test_what_is_left_of_the_largest_letter_fits_and_its_message_ends_where_it_was_cut(
+    original: letters.Headers, reason: Reason, message: str, key: bytes | None, limit: int
+) -> None:
+    reason = replace(reason, message=message, omitted="")
+    sent = letters.fitted(key, b"v" * 8_000, original, reason, limit)
+    assert letters.size(*sent) <= limit
+    _, found = letters.read(sent[2]) or ([], reason)
+    assert found.omitted in ("value", "key,value,headers")
+    assert replace(found, message="", omitted="") == replace(reason, message="")
+    whole = dict(reason.headers())[f"{PREFIX}error-message"].decode()
+    assert whole == found.message or (found.message[-1] == "…" and whole.startswith(found.message[:-1]))

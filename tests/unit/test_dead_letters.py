@@ -13,7 +13,7 @@ from stream import letters
 from stream.codec import Decoder, Encoder
 from stream.delivery import OutputTopics
 from stream.errors import StopError, UsageError
-from stream.letters import Reason
+from stream.letters import LEAST_LETTER, Reason
 from stream.options import TopicShape, record_limits
 from stream.producer import ANY_PARTITION
 from stream.publishing import generate
@@ -149,6 +149,14 @@ def test_a_topic_that_takes_no_result_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'small' takes records of 600 bytes.* may need 704: raise its max"):
         record_limits(settings, TopicShape(1, 1, output_bytes=600))
     assert record_limits(settings, TopicShape(1, 1, output_bytes=704))[0] == 704
+
+
+def test_a_topic_that_takes_no_dead_letter_is_refused_at_the_start() -> None:
+    settings = Settings.model_validate({})
+    with pytest.raises(UsageError, match="and the shortest dead letter may need 1,2"):
+        record_limits(settings, TopicShape(1, 1, dead_letter_bytes=LEAST_LETTER - 1))
+    shape = TopicShape(1, 1, dead_letter_bytes=LEAST_LETTER)
+    assert record_limits(settings, shape)[1] == LEAST_LETTER
 
 
 def test_a_trace_of_unreasonable_length_is_not_carried_over(sent: list[dict[str, Any]]) -> None:

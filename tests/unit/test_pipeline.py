@@ -258,7 +258,7 @@ def test_a_commit_that_failed_is_made_again_though_nothing_follows() -> None:
     stage.run()
     assert stage.consumer.commits == [{0: 50}]
     refused = KafkaError(KafkaError.ILLEGAL_GENERATION)
-    stage.pipeline.consumer.note_commit(refused, [TopicPartition("claims", 0, 50)])
+    stage.offset_commits.note(refused, [TopicPartition("claims", 0, 50)])
     stage.run()
     assert stage.consumer.commits == [{0: 50}, {0: 50}]
 
@@ -273,7 +273,7 @@ def test_a_commit_that_failed_for_one_of_its_partitions_is_made_again_for_that_o
         SimpleNamespace(partition=0, offset=50, error=None),
         SimpleNamespace(partition=1, offset=30, error=KafkaError(KafkaError.REQUEST_TIMED_OUT)),
     ]
-    stage.pipeline.consumer.note_commit(None, answers)  # type: ignore[arg-type]
+    stage.offset_commits.note(None, answers)  # type: ignore[arg-type]
     stage.run()
     assert stage.consumer.commits == [{0: 50, 1: 30}, {1: 30}]
 
@@ -361,8 +361,7 @@ def test_a_commit_for_a_topic_that_is_gone_is_not_made_again() -> None:
     stage = Stage()
     stage.publish(50)
     stage.run()
-    member = stage.pipeline.consumer
-    member.note_commit(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), [TopicPartition("claims", 0, 50)])
+    stage.offset_commits.note(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), [TopicPartition("claims", 0, 50)])
     stage.consumer.commits.clear()
     with pytest.raises(FatalError, match="'claims' is gone"):
         stage.run()
@@ -490,7 +489,7 @@ def test_a_commit_that_failed_is_made_again() -> None:
     stage.publish(50)
     stage.run()
     failed = [TopicPartition("claims", 0, 50)]
-    stage.pipeline.consumer.note_commit(KafkaError(KafkaError._TIMED_OUT), failed)
+    stage.offset_commits.note(KafkaError(KafkaError._TIMED_OUT), failed)
     stage.run()
     assert stage.consumer.commits == [{0: 50}, {0: 50}]
 

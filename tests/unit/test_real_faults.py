@@ -9,15 +9,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from bench.real_faults import soak
 from bench.real_faults.figures import figures
 from bench.real_faults.journal import Journal
 from bench.real_faults.levers import Lever, Levers
 from bench.real_faults.proxy import Api, KafkaProxy
+from bench.real_faults.questions import patiently
 from bench.real_faults.soak import Held
+from bench.real_faults.stage import NeverError
 from bench.real_faults.table import FAULTS
 from bench.real_faults.trial import Trial
+from stream.clock import ManualClock
 from stream.embedded.ports import free_ports
 
 
@@ -122,3 +126,52 @@ def test_the_proxy_loses_the_answer_that_it_is_told_to_and_the_connection_with_i
     finally:
         proxy.stop()
         server.close()
+
+
+class Asked:
+    """Gives one answer after the other, the last one for ever; each takes all the time that it may."""
+
+    def __init__(self, *answers: object) -> None:
+        self.clock = ManualClock()
+        self.times: list[float] = []
+        self._answers = list(answers)
+
+    def __call__(self, seconds: float) -> int | None:
+        self.times.append(seconds)
+        self.clock.advance(seconds)
+        answer = self._answers[0] if len(self._answers) == 1 else self._answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        assert answer is None or isinstance(answer, int)
+        return answer
+
+    def asked(self) -> int:
+        return patiently(self, "who leads", 20.0, self.clock.now, self.clock.advance)
+
+
+def refused(code: int) -> KafkaException:
+    return KafkaException(KafkaError(code))
+
+
+@pytest.mark.parametrize(
+    "first", [refused(KafkaError.NOT_COORDINATOR), refused(KafkaError._TRANSPORT), TimeoutError(), None]
+)
+def test_a_question_is_asked_again_until_the_cluster_has_found_itself(first: object) -> None:
+    assert Asked(first, first, 2).asked() == 2
+
+
+@pytest.mark.parametrize("answer", [refused(KafkaError.NOT_COORDINATOR), TimeoutError(), None])
+def test_a_question_that_nobody_answers_ends(answer: object) -> None:
+    asked = Asked(answer)
+    began = asked.clock.now()
+    with pytest.raises(NeverError, match="asked for 20 s in vain who leads"):
+        asked.asked()
+    assert asked.clock.now() - began <= 20.5
+    assert max(asked.times) <= 5.0
+
+
+def test_an_error_that_stays_is_told_at_once() -> None:
+    asked = Asked(refused(KafkaError.GROUP_AUTHORIZATION_FAILED), 2)
+    with pytest.raises(KafkaException):
+        asked.asked()
+    assert len(asked.times) == 1

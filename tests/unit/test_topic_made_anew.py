@@ -24,14 +24,14 @@ CLAIMS = 900
 class Scene:
     """One worker, and a topic of one partition into which claims come at 100 a second."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, mode: str) -> None:
         draw = random.Random(seed)
         self.clock = ManualClock()
         self.driver = Driver(draw, self.clock)
         self.kafka = SimulatedKafka(self.clock, Faults(), self.driver.run_for)
         for topic in ("claims", "scores", "dead"):
             self.kafka.create_topic(topic, 1)
-        stage = Stage(self.driver, self.kafka, settings(), Versions(list(SPEEDS)), SPEEDS, draw)
+        stage = Stage(self.driver, self.kafka, settings(mode), Versions(list(SPEEDS)), SPEEDS, draw)
         self.place = Place(0, stage)
         self.sound = pool()[Kind.SOUND]
 
@@ -52,13 +52,13 @@ class Scene:
         )
 
 
-def settings() -> Settings:
+def settings(mode: str) -> Settings:
     kafka = {
         "bootstrap_servers": "simulated",
         "group_id": "group",
         "topics": {"input": "claims", "output": "scores", "dead_letters": "dead"},
         "consumer": {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 300},
-        "delivery": "exactly_once",
+        "delivery": mode,
         "instance": "instance",
     }
     more = {"routes": {"*": ["slow"]}, "workers": {"preload_models": []}}
@@ -66,9 +66,10 @@ def settings() -> Settings:
 
 
 @pytest.mark.parametrize("gap", [0.06, 0.6])
-@pytest.mark.parametrize("seed", [17, 22])
-def test_claims_of_a_topic_made_anew_are_all_answered_once(seed: int, gap: float) -> None:
-    scene = Scene(seed)
+@pytest.mark.parametrize("seed", [2, 17, 22])
+@pytest.mark.parametrize("mode", ["at_least_once", "exactly_once"])
+def test_claims_of_a_topic_made_anew_are_all_answered(mode: str, seed: int, gap: float) -> None:
+    scene = Scene(seed, mode)
     start = scene.clock.now()
     gone = 3.5 + 0.013 * seed
     scene.driver.at(start, scene.place.start)
@@ -79,5 +80,5 @@ def test_claims_of_a_topic_made_anew_are_all_answered_once(seed: int, gap: float
     scene.driver.run_for(60.0)
     answers = scene.answers()
     assert sorted(answers) == list(range(CLAIMS))
-    assert set(answers.values()) == {1}
+    assert mode == "at_least_once" or set(answers.values()) == {1}
     assert scene.place.unexpected == []

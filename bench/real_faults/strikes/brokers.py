@@ -25,10 +25,11 @@ from bench.real_faults import ailments
 from bench.real_faults.levers import Lever
 from bench.real_faults.modes import EXACTLY_ONCE
 from bench.real_faults.proxy import Api, KafkaProxy
+from bench.real_faults.questions import patiently
 from bench.real_faults.scene import PARTITIONS, Scene
 from bench.real_faults.stage import await_that
 
-_ANSWER, _AT_HAND = 10.0, 1_500
+_ANSWER, _GRACE, _AT_HAND = 10.0, 1.0, 1_500
 
 
 def hard_bounce(scene: Scene) -> None:
@@ -89,21 +90,38 @@ def _has_lost(proxy: KafkaProxy, answers: int) -> bool:
 def coordinator_dies(scene: Scene) -> None:
     """The broker that coordinates the group is killed, and comes back later."""
     group = f"group-{scene.topics.claims}"
-    found = scene.admin.describe_consumer_groups([group])[group].result(_ANSWER)
-    _bounced(scene, found.coordinator.id)
+
+    def ask(seconds: float) -> int:
+        # A client goes on asking the broker that it found first, however often that one says that it is not the one.
+        # It has to live until it has answered.
+        admin = scene.new_admin()
+        answer = admin.describe_consumer_groups([group], request_timeout=seconds)[group]
+        return int(answer.result(seconds + _GRACE).coordinator.id)
+
+    _bounced(scene, patiently(ask, "who coordinates the group"))
 
 
 def transaction_coordinator_dies(scene: Scene) -> None:
     """The same of the coordinator of the worker's transactions."""
     name = f"group-{scene.topics.claims}-here-0"
-    log = scene.admin.list_topics("__transaction_state", timeout=_ANSWER).topics["__transaction_state"]
-    _bounced(scene, log.partitions[_java_hash(name) % len(log.partitions)].leader)
+    _bounced(scene, _leader(scene, "__transaction_state", lambda count: _java_hash(name) % count))
 
 
 def leader_dies(scene: Scene) -> None:
     """The leader of a partition of results is killed while a transaction writes to it, and comes back later."""
-    scores = scene.admin.list_topics(scene.topics.scores, timeout=_ANSWER).topics[scene.topics.scores]
-    _bounced(scene, scores.partitions[scene.random.randrange(PARTITIONS)].leader)
+    chosen = scene.random.randrange(PARTITIONS)
+    _bounced(scene, _leader(scene, scene.topics.scores, lambda _: chosen))
+
+
+def _leader(scene: Scene, topic: str, choose: Callable[[int], int]) -> int:
+    """The broker that leads one of a topic's partitions, chosen by how many there are."""
+
+    def ask(seconds: float) -> int | None:
+        partitions = scene.admin.list_topics(topic, timeout=seconds).topics[topic].partitions
+        leader = partitions[choose(len(partitions))].leader if partitions else -1
+        return leader if leader > 0 else None
+
+    return patiently(ask, f"who leads a partition of {topic}")
 
 
 def _bounced(scene: Scene, number: int) -> None:

@@ -31,7 +31,6 @@ G = TypeVar("G", bound=Group)
 
 LARGEST_RECORD = 1_048_588
 _NAP = 0.02
-_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ class SimulatedProcess:
         self._producers.append(SimulatedProducer(options, self))
         return self._producers[-1]
 
-    def identity(self, topic: str) -> str | None:
+    def identity(self, topic: str, seconds: float) -> str | None:
         """As `stream.topics.identity_of` asks for it."""
         answers: list[str | None] = []
 
@@ -230,7 +229,7 @@ class SimulatedProcess:
                 return False
             return True
 
-        if not self.wait(answered, _ANSWER_SECONDS):
+        if not self.wait(answered, seconds):
             raise failure(KafkaError._TIMED_OUT, "Local: Timed out")
         return answers[0]
 
