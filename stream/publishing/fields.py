@@ -14,9 +14,12 @@ import pyarrow as pa
 from stream.publishing.arrow_calls import Column, booleans, column, compute
 from stream.publishing.mapping import CodeSource, Source
 
-NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
-# Dollars before or behind the number, and what parts thousands.
-IGNORED = r"(?i)^usd|usd$|[$€£,\s]"
+NUMBER = r"^[+-]?\s*((\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
+# What Arrow reads as it stands: all of most columns.
+BARE_NUMBER = r"^-?\d{1,18}(\.\d+)?$"
+# Signs of currency stand before or behind a number, within brackets or outside.
+CURRENCY = ((r"(?i)^([(+-]?)\s*(usd|[$€£])\s*", r"\1"), (r"(?i)\s*(usd|[$€£])\s*(\)?)$", r"\2"))
+BRACKETS = (r"^\(\s*(.*?)\s*\)$", r"-\1")
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 EPOCH = date(1970, 1, 1).toordinal()
 
@@ -65,12 +68,9 @@ class Fields:
         return built
 
     def numbers(self, source: Source | None, key: str, missing: float) -> npt.NDArray[np.float64]:
-        """Float64 per row; signs of currency and thousands separators are ignored, (1.50) is negative."""
+        """Float64 per row, without signs of currency; commas part thousands, (1.50) is negative."""
         texts = self.texts(source, key)
-        bare = compute.replace_substring_regex(texts, pattern=IGNORED, replacement="")
-        bare = compute.replace_substring_regex(bare, pattern=r"^\((.*)\)$", replacement=r"-\1")
-        fits = compute.fill_null(compute.match_substring_regex(bare, pattern=NUMBER), False)
-        values = compute.if_else(fits, bare, pa.scalar(None, pa.string())).cast(pa.float64())
+        values = _as_numbers(texts)
         wrong = booleans(texts.is_valid()) & booleans(values.is_null())
         self.faults.add(wrong, lambda row: f"{key}: {texts[row].as_py()!r} is not a number")
         numbers: npt.NDArray[np.float64] = compute.fill_null(values, missing).to_numpy(zero_copy_only=False)
@@ -119,6 +119,22 @@ def _iso_day(text: str) -> int | None:
         return date.fromisoformat(text[:10]).toordinal() - EPOCH
     except ValueError:
         return None
+
+
+def _as_numbers(texts: Column) -> Column:
+    """Float64, null where a text is no finite number."""
+    plain: Column = compute.match_substring_regex(texts, pattern=BARE_NUMBER)
+    if compute.all(plain, min_count=0).as_py():
+        return texts.cast(pa.float64())
+    bare = texts
+    for pattern, kept in (*CURRENCY, BRACKETS):
+        bare = compute.replace_substring_regex(bare, pattern=pattern, replacement=kept)
+    fits = compute.match_substring_regex(bare, pattern=NUMBER)
+    digits = compute.replace_substring_regex(bare, pattern=r"[+,\s]", replacement="")
+    nothing = pa.scalar(None, pa.string())
+    values = compute.if_else(fits, digits, nothing).cast(pa.float64())
+    finite: Column = compute.if_else(compute.is_finite(values), values, pa.scalar(None, pa.float64()))
+    return finite
 
 
 def _in_case(texts: Column, case: str | None) -> Column:

@@ -76,6 +76,10 @@ def test_lines_of_a_claim_find_each_other_and_are_ordered(tmp_path: Path) -> Non
         (ROW.replace("2024-01-02", ""), "claim.service_date: nothing in DAY"),
         (ROW.replace("100.00", "1e999"), "line.charge: '1e999' is not a number"),
         (ROW.replace("100.00", "nan"), "line.charge: 'nan' is not a number"),
+        (ROW.replace("100.00", '"80,00"'), "line.charge: '80,00' is not a number"),
+        (ROW.replace("100.00", '"€ 1.234,50"'), "line.charge: '€ 1.234,50' is not a number"),
+        (ROW.replace("100.00", "1 2"), "line.charge: '1 2' is not a number"),
+        (ROW.replace("100.00", "9" * 400), f"line.charge: '{'9' * 400}' is not a number"),
         (ROW.replace("PRO", "dental"), "'dental' is not among the mapping's values"),
         (ROW.replace("M1", "  "), "claim.member_id: nothing in MEMBER"),
         (ROW.replace("A,1", ",1"), "claim.claim_id: nothing in ID"),
@@ -90,6 +94,16 @@ def test_a_bad_row_costs_itself_and_says_why(tmp_path: Path, row: str, reason: s
     (reject,) = loaded.rejects
     assert reject.row == 3
     assert reason in reject.reason
+
+
+def test_signs_of_currency_and_thousands_are_read(tmp_path: Path) -> None:
+    texts = ("$1,234,567.5", "-$5", "($ 1.50)", "(2 €)", "- 5 USD", "usd 7", "+.5", "1e2")
+    loaded = load(
+        tmp_path,
+        *(ROW.replace("A", f"C{place}").replace("100.00", f'"{text}"') for place, text in enumerate(texts)),
+    )
+    charges = [claim["lines"][0]["charge"] for claim in loaded.claims.to_pylist()]
+    assert charges == [1234567.5, -5.0, -1.5, -2.0, -5.0, 7.0, 0.5, 100.0]
 
 
 def test_a_claim_with_a_bad_line_is_rejected_whole(tmp_path: Path) -> None:
