@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from stream.publishing.plain_values import records_as_rows
 from stream.publishing.raw_rows import RawRows
 
 
-def read_avro_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
+def read_avro_rows(
+    path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers, identity: Sequence[str]
+) -> RawRows:
     """Dotted names reach into nested records. Raises UsageError for a damaged file or a missing field."""
     with container(path) as file:
         found = found_columns(path, list(_names(file.schema)), wanted, headers)
         records = list(file.records())
-    return records_as_rows(records, np.arange(1, len(records) + 1), found, (), layout)
+    return records_as_rows(records, np.arange(1, len(records) + 1), found, (), layout, identity)
 
 
 def _names(schema: Any, prefix: str = "") -> Iterator[str]:

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stream.publishing.arrow_calls import Column, booleans, column
+from stream.publishing.arrow_calls import Column, booleans, column, compute
 from stream.publishing.assembly import Assembly
 from stream.publishing.claim_source import BATCH_ROWS, Counts
 from stream.publishing.fields import Fields
 from stream.publishing.grouping import NO_CLAIM, Groups, claim_numbers, disagreeing, group, siblings_of
 from stream.publishing.joining import read_joined
 from stream.publishing.mapping import Mapping
-from stream.publishing.raw_rows import RawRows
+from stream.publishing.raw_rows import RawRows, text_column
 from stream.publishing.rejects import Reject
 
 REQUIRED = ("claim_type", "member_id")
@@ -61,6 +61,7 @@ class _Loading:
     def load(self) -> ClaimsFile:
         assembly = Assembly(self._mapping, self._fields, self._ids)
         self._fields.faults.add(self._numbers == NO_CLAIM, lambda _: self._absent("claim_id"))
+        self._reject_incomplete()
         self._reject_claims(assembly)
         self._reject_siblings()
         kept = self._rejected_rows()
@@ -87,6 +88,18 @@ class _Loading:
         for name, absent in lacking:
             for row in groups.rows[absent[groups.claims]]:
                 self._fields.faults.reasons.setdefault(int(row), self._absent(name))
+
+    def _reject_incomplete(self) -> None:
+        """Claims that a damaged row belongs to."""
+        source, lost = self._mapping.claim.claim_id, self._raw.lost
+        texts = text_column(list(lost))
+        ids = Fields(dict.fromkeys(source.columns, texts), len(lost)).texts(source, "claim.claim_id")
+        places = compute.fill_null(compute.index_in(self._ids, value_set=ids.drop_null()), NO_CLAIM)
+        said = [row for row, named in zip(lost.values(), ids.to_pylist(), strict=True) if named is not None]
+        place = places.to_numpy(zero_copy_only=False)
+        self._fields.faults.add(
+            place != NO_CLAIM, lambda row: f"{said[place[row]]} of the same claim is rejected"
+        )
 
     def _reject_siblings(self) -> None:
         faults = self._fields.faults

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -18,7 +18,7 @@ from stream.publishing.arrow_calls import Column, column
 from stream.publishing.file_kinds import open_bytes
 from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
-from stream.publishing.raw_rows import RawRows, settled
+from stream.publishing.raw_rows import RawRows, id_among, settled
 from stream.publishing.rejects import Reject
 
 BLOCK_BYTES = 8 << 20
@@ -48,18 +48,22 @@ class LineCounter(io.RawIOBase):
         return data
 
 
-def read_csv_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
+def read_csv_rows(
+    path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers, identity: Sequence[str]
+) -> RawRows:
     """The columns `wanted` (column: the mapping's key that asks for it) that the file has.
 
     Raises UsageError for a file that cannot be read to its end, or lacks a column.
     """
     try:
         with open_bytes(path) as file:
-            found = found_columns(path, _header(path, file, layout), wanted, headers)
+            header = _header(path, file, layout)
+            found = found_columns(path, header, wanted, headers)
             if not file.read(1):
                 raise UsageError(f"{path} has a header but no rows: there is nothing to publish")
         with open_bytes(path) as file:
-            return _read(path, file, found, layout)
+            ids = [found[name] for name in identity if name in found]
+            return _read(path, file, found, _Identity(header, ids, layout))
     except pa.ArrowInvalid as error:
         raise UsageError(f"{path} cannot be read as CSV: {error}") from error
 
@@ -75,10 +79,32 @@ def _header(path: Path, file: IO[bytes], layout: FileFormat) -> list[str]:
     return names
 
 
-def _read(path: Path, file: IO[bytes], found: Mapping[str, str], layout: FileFormat) -> RawRows:
+class _Identity:
+    """Reads of a damaged row which claim it belongs to, if that can be read."""
+
+    def __init__(self, header: Sequence[str], names: Sequence[str], layout: FileFormat) -> None:
+        self._places = [header.index(name) for name in names]
+        self._names = names
+        self.layout = layout
+
+    def of_line(self, text: str) -> str:
+        """Of a row that has too few values, or too many: those before the fault stand where they should."""
+        try:
+            values = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.layout.delimiter), [])
+        except csv.Error:
+            return ""
+        return id_among((values[place] for place in self._places if place < len(values)), self.layout)
+
+    def of_row(self, table: pa.Table, row: int) -> str:
+        cells = [table.column(name)[row].as_py() for name in self._names]
+        return id_among((cell.decode() for cell in cells if cell and _decodes(cell)), self.layout)
+
+
+def _read(path: Path, file: IO[bytes], found: Mapping[str, str], identity: _Identity) -> RawRows:
+    layout = identity.layout
     malformed: list[Reject] = []
     counter = LineCounter(file)
-    reader = _reader(counter, list(dict.fromkeys(found.values())), layout, malformed)
+    reader = _reader(counter, list(dict.fromkeys(found.values())), identity, malformed)
     table = reader.read_all().combine_chunks()
     total = table.num_rows + len(malformed)
     if counter.lines > total + 1 and not layout.line_breaks_in_values:
@@ -86,13 +112,13 @@ def _read(path: Path, file: IO[bytes], found: Mapping[str, str], layout: FileFor
             f"{path} has {counter.lines} lines but {total + 1} rows: a quote is left open, or values contain"
             " line breaks. Mend the file, or set format.line_breaks_in_values: true in the mapping."
         )
-    return _texts(table, found, malformed, layout)
+    return _texts(table, found, malformed, identity)
 
 
-def _reader(counter: LineCounter, names: list[str], layout: FileFormat, malformed: list[Reject]) -> Any:
+def _reader(counter: LineCounter, names: list[str], identity: _Identity, malformed: list[Reject]) -> Any:
     def skip(row: Any) -> Literal["skip"]:
         reason = f"{row.actual_columns} values where the header has {row.expected_columns}"
-        malformed.append(Reject(int(row.number), "", reason))
+        malformed.append(Reject(int(row.number), identity.of_line(row.text), reason))
         return "skip"
 
     open_csv: Any = pyarrow.csv.open_csv
@@ -101,7 +127,7 @@ def _reader(counter: LineCounter, names: list[str], layout: FileFormat, malforme
         # One thread: only then does a malformed row come with its number.
         read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=layout.delimiter,
+            delimiter=identity.layout.delimiter,
             newlines_in_values=True,
             ignore_empty_lines=False,
             invalid_row_handler=skip,
@@ -112,7 +138,9 @@ def _reader(counter: LineCounter, names: list[str], layout: FileFormat, malforme
     )
 
 
-def _texts(table: pa.Table, found: Mapping[str, str], malformed: list[Reject], layout: FileFormat) -> RawRows:
+def _texts(
+    table: pa.Table, found: Mapping[str, str], malformed: list[Reject], identity: _Identity
+) -> RawRows:
     total = table.num_rows + len(malformed)
     skipped = np.asarray([reject.row - 2 for reject in malformed], dtype=np.int64)
     numbers = np.setdiff1d(np.arange(total), skipped) + 2
@@ -120,10 +148,13 @@ def _texts(table: pa.Table, found: Mapping[str, str], malformed: list[Reject], l
     damaged = np.zeros(table.num_rows, dtype=np.bool_)
     for values in columns.values():
         damaged |= _not_utf8(values)
-    rejects = [*malformed, *(Reject(int(row), "", "not UTF-8 text") for row in numbers[damaged])]
+    unreadable = [
+        Reject(int(numbers[row]), identity.of_row(table, row), "not UTF-8 text")
+        for row in np.flatnonzero(damaged).tolist()
+    ]
     kept = column(~damaged)
     texts = {name: values.filter(kept).cast(pa.string()) for name, values in columns.items()}
-    return settled(texts, numbers[~damaged], rejects, layout, found)
+    return settled(texts, numbers[~damaged], [*malformed, *unreadable], identity.layout, found)
 
 
 def _chunk(table: pa.Table, name: str) -> Column:

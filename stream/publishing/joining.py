@@ -14,7 +14,7 @@ from stream.errors import UsageError
 from stream.publishing.arrow_calls import Column, booleans, column, compute
 from stream.publishing.file_kinds import SUFFIXES
 from stream.publishing.mapping import Headers, Mapping, Table
-from stream.publishing.raw_rows import Details, Numbers, RawRows
+from stream.publishing.raw_rows import Details, Numbers, RawRows, text_column
 from stream.publishing.rejects import Reject
 from stream.publishing.row_files import read_rows
 
@@ -29,7 +29,8 @@ def read_joined(path: Path, mapping: Mapping) -> RawRows:
     own = {name: key for name, key in wanted.items() if mapping.table_of(name) is None}
     for alias, table in mapping.tables.items():
         own.setdefault(table.matches, f"tables.{alias}.matches")
-    rows = read_rows(path, own, mapping.format, _headers(mapping, None))
+    identity = [name for name in mapping.claim.claim_id.columns if name in own]
+    rows = read_rows(path, own, mapping.format, _headers(mapping, None), identity)
     for alias, table in mapping.tables.items():
         rows = _Join(path, mapping, alias, table).applied(rows)
     return rows
@@ -83,14 +84,15 @@ class _Join:
         wanted.setdefault(self.table.key, f"tables.{self.alias}.key")
         for name in self.table.where:
             wanted.setdefault(name, f"tables.{self.alias}.where")
-        rows = read_rows(place, wanted, self.mapping.format, _headers(self.mapping, self.alias))
+        identity = (self.table.key,) if self.table.many else ()
+        rows = read_rows(place, wanted, self.mapping.format, _headers(self.mapping, self.alias), identity)
         rejects = tuple(replace(reject, reason=f"{place.name}: {reject.reason}") for reject in rows.rejects)
         kept = np.ones(len(rows.numbers), dtype=np.bool_)
         for name, values in self.table.where.items():
             allowed = column(list(values), pa.string())
             kept &= booleans(compute.is_in(rows.columns[name], value_set=allowed))
         columns = {name: values.filter(column(kept)) for name, values in rows.columns.items()}
-        return RawRows(columns, rows.numbers[kept], rejects)
+        return RawRows(columns, rows.numbers[kept], rejects, lost=rows.lost)
 
     def _with_many(self, rows: RawRows, found: RawRows, keys: Column, place: Path) -> RawRows:
         on = rows.columns[self.table.matches]
@@ -111,7 +113,18 @@ class _Join:
             numbers=rows.numbers[left],
             rejects=(*rows.rejects, *found.rejects, *orphans),
             details=Details(place.name, numbers),
+            lost={**self._lost(rows, found.lost, place), **rows.lost},
         )
+
+    def _lost(self, rows: RawRows, lost: Lookup[str, str], place: Path) -> dict[str, str]:
+        """The claims that damaged rows of the table belong to."""
+        names = [name for name in self.mapping.claim.claim_id.columns if name in rows.columns]
+        if not names:
+            return {}
+        ids = compute.coalesce(*(rows.columns[name] for name in names))
+        owners = compute.index_in(text_column(list(lost)), value_set=rows.columns[self.table.matches])
+        owned = zip(ids.take(owners).to_pylist(), lost.values(), strict=True)
+        return {named: f"{place.name} {row}" for named, row in owned if named is not None}
 
     def _taken(self, found: RawRows, places: Column) -> dict[str, Column]:
         return {f"{self.alias}.{name}": values.take(places) for name, values in found.columns.items()}

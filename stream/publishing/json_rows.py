@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ NUMBERS = json.JSONDecoder(parse_constant=_refused)
 DIGITS = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refused)
 
 
-def read_json_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
+def read_json_rows(
+    path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers, identity: Sequence[str]
+) -> RawRows:
     """Numbers keep the digits that the file has. Raises UsageError for a file that lacks a column."""
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
@@ -44,7 +46,7 @@ def read_json_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, he
     if not records:
         raise UsageError(f"{path} has no line that is a JSON object: {_first(rejects)}")
     found = found_columns(path, list(names), wanted, headers)
-    return records_as_rows(records, np.asarray(numbers, dtype=np.int64), found, rejects, layout)
+    return records_as_rows(records, np.asarray(numbers, dtype=np.int64), found, rejects, layout, identity)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,13 @@ from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.raw_rows import RawRows, settled
 
 
-def read_parquet_rows(path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers) -> RawRows:
-    """Dates and times become ISO 8601. Raises UsageError for a column that holds lists or records."""
+def read_parquet_rows(
+    path: Path, wanted: Mapping[str, str], layout: FileFormat, headers: Headers, _identity: Sequence[str]
+) -> RawRows:
+    """Dates and times become ISO 8601; no row is damaged alone.
+
+    Raises UsageError for a column that holds lists or records.
+    """
     with parquet(path) as file:
         found = found_columns(path, file.schema_arrow.names, wanted, headers)
         table: Any = file.read(columns=list(dict.fromkeys(found.values())))

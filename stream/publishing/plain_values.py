@@ -10,7 +10,7 @@ import numpy as np
 
 from stream.publishing.arrow_calls import Column
 from stream.publishing.mapping import FileFormat
-from stream.publishing.raw_rows import Numbers, RawRows, settled, text_column
+from stream.publishing.raw_rows import Numbers, RawRows, id_among, settled, text_column
 from stream.publishing.rejects import Reject
 
 
@@ -24,6 +24,7 @@ def records_as_rows(
     found: Mapping[str, str],
     rejects: Sequence[Reject],
     layout: FileFormat,
+    identity: Sequence[str],
 ) -> RawRows:
     """`found` is the record's name of each column; a record with a list where a value should be is rejected."""
     kept: list[int] = []
@@ -33,13 +34,21 @@ def records_as_rows(
         try:
             cells = [as_text(value_at(record, own), own) for own in found.values()]
         except NotSingleError as error:
-            wrong.append(Reject(number, "", str(error)))
+            cells = [_single(record, found[name]) for name in identity if name in found]
+            wrong.append(Reject(number, id_among(cells, layout), str(error)))
             continue
         kept.append(number)
         for name, cell in zip(found, cells, strict=True):
             texts[name].append(cell)
     columns: dict[str, Column] = {name: text_column(values) for name, values in texts.items()}
     return settled(columns, np.asarray(kept, dtype=np.int64), wrong, layout)
+
+
+def _single(record: Mapping[str, Any], name: str) -> str | None:
+    try:
+        return as_text(value_at(record, name), name)
+    except NotSingleError:
+        return None
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:

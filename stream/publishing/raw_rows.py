@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,14 @@ class RawRows:
     """Trimmed texts of the well-formed rows, null where empty, and the rows that are not well-formed.
 
     `numbers` are the rows' lines (CSV counts from 1, header included; JSON lines from 1) or, of Avro and Parquet,
-    their places from 1.
+    their places from 1. `lost` are the ids of claims that a damaged row belongs to, each with that row.
     """
 
     columns: Mapping[str, Column]
     numbers: Numbers
     rejects: tuple[Reject, ...]
     details: Details | None = None
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -69,13 +70,21 @@ def settled(
         *(Reject(int(row), "", "blank row") for row in numbers[blank]),
         *(Reject(int(row), "", "the header again") for row in numbers[repeated]),
     ]
+    lost = {reject.claim_id: f"row {reject.row}" for reject in reversed(rejects) if reject.claim_id}
     kept = ~(blank | repeated)
     filled = column(kept)
     return RawRows(
         columns={name: values.filter(filled) for name, values in trimmed.items()},
         numbers=numbers[kept],
         rejects=tuple(sorted(found, key=lambda reject: reject.row)),
+        lost=lost,
     )
+
+
+def id_among(cells: Iterable[str | None], layout: FileFormat) -> str:
+    """The first cell of a damaged row that is filled, of those that may hold its claim's id; empty where none is."""
+    texts = ((cell or "").strip() for cell in cells)
+    return next((text for text in texts if text and text not in layout.nulls), "")
 
 
 def text_column(values: Sequence[str | None]) -> Column:

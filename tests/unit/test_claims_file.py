@@ -113,6 +113,21 @@ def test_a_claim_with_a_bad_line_is_rejected_whole(tmp_path: Path) -> None:
     assert loaded.rejects[0].reason == "row 4 of the same claim is rejected"
 
 
+def test_a_damaged_line_costs_its_claim(tmp_path: Path) -> None:
+    other = "B,1,PRO,M1,2024-01-02,,,,,,,"
+    loaded = load(tmp_path, ROW, other, ROW.replace("100.00", "100,00"), ROW.replace("A,1", " A ,2"))
+    assert only(loaded)["claim_id"] == "B"
+    assert [(reject.row, reject.claim_id) for reject in loaded.rejects] == [(2, "A"), (4, "A"), (5, "A")]
+    assert loaded.rejects[0].reason == "row 4 of the same claim is rejected"
+    damaged = "\n".join((HEADER, ROW, other, ROW.replace("M1", "M\udcff"))).encode(errors="surrogateescape")
+    (tmp_path / "claims.csv").write_bytes(damaged)
+    loaded = load_claims(tmp_path / "claims.csv", parse_mapping(MAPPING, "test.yaml"))
+    assert only(loaded)["claim_id"] == "B"
+    cased = MAPPING.replace("claim_id: ID", "claim_id: {columns: [OLD, ID], case: lower}")
+    cased += "headers: {optional: [OLD]}\n"
+    assert only(load(tmp_path, ROW, other, ROW + ",extra", mapping=cased))["claim_id"] == "b"
+
+
 def test_lines_of_one_claim_cannot_belong_to_two_members(tmp_path: Path) -> None:
     loaded = load(tmp_path, ROW, ROW.replace("M1", "M2"), "B,1,PRO,M1,2024-01-02,,,,,,,")
     assert only(loaded)["claim_id"] == "B"
@@ -128,7 +143,8 @@ def test_what_one_line_leaves_out_another_may_give(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_cost_their_row(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_bytes(
-        f"{HEADER}\n{ROW}\n".encode() + ROW.replace("M1", "M\udcff").encode(errors="surrogateescape")
+        f"{HEADER}\n{ROW}\n".encode()
+        + ROW.replace("A,1", "B,1").replace("M1", "M\udcff").encode(errors="surrogateescape")
     )
     loaded = load_claims(path, parse_mapping(MAPPING, "test.yaml"))
     assert (loaded.counts.claims, loaded.counts.rejected) == (1, 1)

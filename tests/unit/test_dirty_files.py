@@ -161,6 +161,16 @@ def test_a_bad_line_of_a_table_is_told_with_its_place(tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_line_of_a_table_costs_its_claim(tmp_path: Path) -> None:
+    loaded = load_tables(tmp_path, claims_transactions=TRANSACTIONS.replace("20.5", "20,5"))
+    assert loaded.claims.column("claim_id").to_pylist() == ["C2"]
+    assert (
+        2,
+        "claims_transactions.csv row 2 of the same claim is rejected (claims_transactions.csv row 3)",
+    ) in (told(loaded))
+    assert (2, "C1") in [(reject.row, reject.claim_id) for reject in loaded.rejects]
+
+
 def test_a_table_is_found_in_any_kind_and_missed_by_name(tmp_path: Path) -> None:
     load_tables(tmp_path)
     (tmp_path / "payers.csv").unlink()
@@ -251,6 +261,9 @@ def test_a_list_where_a_mapping_reads_one_value(tmp_path: Path) -> None:
     rows = [*ROWS[:1], {**ROWS[0], "id": [1]}]
     loaded = load_claims(write_json(tmp_path / "a.jsonl", rows), mapping)
     assert told(loaded) == [(2, "id: list is no single value")]
+    lost = load_claims(write_json(tmp_path / "c.jsonl", [*ROWS, {**ROWS[0], "cost": [1]}]), mapping)
+    assert lost.claims.column("claim_id").to_pylist() == ["9"]
+    assert (1, "row 4 of the same claim is rejected") in told(lost)
     listed = pa.table({"id": [[1]], "who.member": ["M"], "day": ["2024-01-02"], "cost": [1.0]})
     with pytest.raises(UsageError, match=r"column id holds list.*single values"):
         load_claims(write_parquet(tmp_path / "a.parquet", listed), mapping)
