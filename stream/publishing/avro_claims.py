@@ -31,6 +31,7 @@ from stream.publishing.claim_source import BATCH_ROWS, ClaimRows
 from stream.publishing.file_kinds import Kind
 from stream.publishing.headers import check_claim_fields
 from stream.publishing.rejects import Reject
+from stream.publishing.unread import claim_names, names_of_shape, unread_names
 
 _STAMP = b"claims!\x3f"
 
@@ -47,9 +48,9 @@ class AvroClaims:
             schema = file.schema
         names = [field["name"] for field in schema["fields"]]
         check_claim_fields(path, names)
-        self.ignored = tuple(name for name in names if name not in claim_schema().names)
         try:
             self._reader = _Blocks(schema)
+            self.ignored = tuple(unread_names(names_of_shape(parse(schema)), claim_names()))
         except UsageError as error:
             raise UsageError(f"the schema of {path} cannot be read as claims: {error}") from error
 

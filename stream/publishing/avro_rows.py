@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.plain_values import records_as_rows
 from stream.publishing.raw_rows import RawRows
+from stream.publishing.unread import unread_columns
 
 
 def read_avro_rows(
@@ -20,9 +22,11 @@ def read_avro_rows(
 ) -> RawRows:
     """Dotted names reach into nested records. Raises UsageError for a damaged file or a missing field."""
     with container(path) as file:
-        found = found_columns(path, list(_names(file.schema)), wanted, headers)
+        names = list(_names(file.schema))
+        found = found_columns(path, names, wanted, headers)
         records = list(file.records())
-    return records_as_rows(records, np.arange(1, len(records) + 1), found, (), layout, identity)
+    rows = records_as_rows(records, np.arange(1, len(records) + 1), found, (), layout, identity)
+    return replace(rows, unread=unread_columns(names, found))
 
 
 def _names(schema: Any, prefix: str = "") -> Iterator[str]:

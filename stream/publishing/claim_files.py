@@ -41,7 +41,10 @@ class MappedClaims:
 
     kind: Kind
     loaded: ClaimsFile
-    ignored: tuple[str, ...] = ()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.loaded.ignored
 
     @property
     def expected(self) -> int:

@@ -19,17 +19,12 @@ class ClaimValues:
 
     def __init__(self) -> None:
         schema = schemas.load("claim_event")
-        self._fields = frozenset(field["name"] for field in schema["fields"])
         self._convert = _record(schema)
 
     def read(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """The claim. Raises ValueError that names the field and what is wrong with it."""
         claim: dict[str, Any] = self._convert(value, "")
         return claim
-
-    def unknown(self, value: Mapping[str, Any]) -> set[str]:
-        """Names that are no field of a claim."""
-        return value.keys() - self._fields
 
 
 def _conversion(schema: Any) -> Convert:

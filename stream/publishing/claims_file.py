@@ -30,12 +30,16 @@ REQUIRED = ("claim_type", "member_id")
 
 @dataclass(frozen=True, slots=True)
 class ClaimsFile:
-    """Everything of one file: `claims` is one batch of any length, `rows` where each began in the file."""
+    """Everything of one file: `claims` is one batch of any length, `rows` where each began in the file.
+
+    `ignored` are the file's columns that nothing is read from, its outcomes aside.
+    """
 
     claims: pa.RecordBatch
     rows: npt.NDArray[np.int64]
     counts: Counts
     rejects: tuple[Reject, ...]
+    ignored: tuple[str, ...] = ()
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         for start in range(0, self.claims.num_rows, rows):
@@ -73,7 +77,7 @@ class _Loading:
             rejected=len(rejects),
             merged=len(groups.rows) - groups.count,
         )
-        return ClaimsFile(assembly.build(groups), self._beginnings(groups), counts, rejects)
+        return ClaimsFile(assembly.build(groups), self._beginnings(groups), counts, rejects, self._raw.unread)
 
     def _reject_claims(self, assembly: Assembly) -> None:
         """Faults that show only when a claim's rows are seen together."""

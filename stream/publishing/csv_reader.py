@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -20,6 +21,7 @@ from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.raw_rows import RawRows, id_among, settled
 from stream.publishing.rejects import Reject
+from stream.publishing.unread import unread_columns
 
 BLOCK_BYTES = 8 << 20
 LONGEST_HEADER = 1 << 20
@@ -63,7 +65,8 @@ def read_csv_rows(
                 raise UsageError(f"{path} has a header but no rows: there is nothing to publish")
         with open_bytes(path) as file:
             ids = [found[name] for name in identity if name in found]
-            return _read(path, file, found, _Identity(header, ids, layout))
+            rows = _read(path, file, found, _Identity(header, ids, layout))
+            return replace(rows, unread=unread_columns(header, found))
     except pa.ArrowInvalid as error:
         raise UsageError(f"{path} cannot be read as CSV: {error}") from error
 

@@ -22,7 +22,7 @@ def found_columns(
     found: dict[str, str] = {}
     missing: list[str] = []
     for name in wanted:
-        matches = _matches(name, header, headers)
+        matches = matching(name, header, headers)
         if len(matches) > 1:
             raise UsageError(
                 f"{path} has the column {name} twice ({' and '.join(matches)}): rename one of them"
@@ -38,7 +38,7 @@ def found_columns(
     return found
 
 
-def _matches(name: str, header: Sequence[str], headers: Headers) -> list[str]:
+def matching(name: str, header: Sequence[str], headers: Headers) -> list[str]:
     """Columns of the first way to say `name` that the header knows: itself, then its other names."""
     for said in (name, *headers.also.get(name, ())):
         matches = [column for column in header if column == said]

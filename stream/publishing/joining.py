@@ -13,6 +13,7 @@ import pyarrow as pa
 from stream.errors import UsageError
 from stream.publishing.arrow_calls import Column, booleans, column, compute
 from stream.publishing.file_kinds import SUFFIXES
+from stream.publishing.headers import matching
 from stream.publishing.mapping import Headers, Mapping, Table
 from stream.publishing.raw_rows import Details, Numbers, RawRows, text_column
 from stream.publishing.rejects import Reject
@@ -31,6 +32,8 @@ def read_joined(path: Path, mapping: Mapping) -> RawRows:
         own.setdefault(table.matches, f"tables.{alias}.matches")
     identity = [name for name in mapping.claim.claim_id.columns if name in own]
     rows = read_rows(path, own, mapping.format, _headers(mapping, None), identity)
+    outcomes = {match for name in mapping.outcomes for match in matching(name, rows.unread, mapping.headers)}
+    rows = replace(rows, unread=tuple(name for name in rows.unread if name not in outcomes))
     for alias, table in mapping.tables.items():
         rows = _Join(path, mapping, alias, table).applied(rows)
     return rows
@@ -114,6 +117,7 @@ class _Join:
             rejects=(*rows.rejects, *found.rejects, *orphans),
             details=Details(place.name, numbers),
             lost={**self._lost(rows, found.lost, place), **rows.lost},
+            unread=rows.unread,
         )
 
     def _lost(self, rows: RawRows, lost: Lookup[str, str], place: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from stream.publishing.claim_values import ClaimValues
 from stream.publishing.file_kinds import Kind
 from stream.publishing.json_rows import json_lines, parsed
 from stream.publishing.rejects import Reject
+from stream.publishing.unread import claim_names, unread_values
 
 
 class JsonClaims:
@@ -60,7 +61,7 @@ class JsonClaims:
         value = parsed(line)
         if isinstance(value, str):
             return Reject(number, "", value)
-        self._ignored |= self._values.unknown(value)
+        self._ignored.update(unread_values(value, claim_names()))
         try:
             return self._values.read(value)
         except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.plain_values import records_as_rows
 from stream.publishing.raw_rows import RawRows
 from stream.publishing.rejects import Reject
+from stream.publishing.unread import unread_columns
 
 LONGEST_LINE = 64 << 20
 
@@ -46,7 +48,8 @@ def read_json_rows(
     if not records:
         raise UsageError(f"{path} has no line that is a JSON object: {_first(rejects)}")
     found = found_columns(path, list(names), wanted, headers)
-    return records_as_rows(records, np.asarray(numbers, dtype=np.int64), found, rejects, layout, identity)
+    rows = records_as_rows(records, np.asarray(numbers, dtype=np.int64), found, rejects, layout, identity)
+    return replace(rows, unread=unread_columns(list(names), found))
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -24,6 +24,7 @@ from stream.publishing.file_kinds import Kind
 from stream.publishing.headers import check_claim_fields
 from stream.publishing.parquet_rows import parquet
 from stream.publishing.rejects import Reject
+from stream.publishing.unread import claim_names, names_of_type, unread_names
 
 
 class ParquetClaims:
@@ -40,8 +41,9 @@ class ParquetClaims:
             self.expected: int = file.metadata.num_rows
             names = file.schema_arrow.names
             fields = [field for field in file.schema_arrow if field.name in self._schema.names]
+            written = {field.name: names_of_type(field.type) for field in file.schema_arrow}
         self._present = [field.name for field in fields]
-        self.ignored = tuple(name for name in names if name not in self._schema.names)
+        self.ignored = tuple(unread_names(written, claim_names()))
         check_claim_fields(path, names)
         self._cast(pa.RecordBatch.from_pylist([], schema=pa.schema(fields)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stream.publishing.arrow_calls import Column
 from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.raw_rows import RawRows, settled
+from stream.publishing.unread import unread_columns
 
 
 def read_parquet_rows(
@@ -26,10 +28,12 @@ def read_parquet_rows(
     Raises UsageError for a column that holds lists or records.
     """
     with parquet(path) as file:
-        found = found_columns(path, file.schema_arrow.names, wanted, headers)
+        names = file.schema_arrow.names
+        found = found_columns(path, names, wanted, headers)
         table: Any = file.read(columns=list(dict.fromkeys(found.values())))
     columns = {name: _text(path, own, table.column(own)) for name, own in found.items()}
-    return settled(columns, np.arange(1, table.num_rows + 1), (), layout)
+    rows = settled(columns, np.arange(1, table.num_rows + 1), (), layout)
+    return replace(rows, unread=unread_columns(names, found))
 
 
 @contextmanager

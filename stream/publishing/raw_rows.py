@@ -30,6 +30,7 @@ class RawRows:
 
     `numbers` are the rows' lines (CSV counts from 1, header included; JSON lines from 1) or, of Avro and Parquet,
     their places from 1. `lost` are the ids of claims that a damaged row belongs to, each with that row.
+    `unread` are the file's columns that are not among `columns`.
     """
 
     columns: Mapping[str, Column]
@@ -37,6 +38,7 @@ class RawRows:
     rejects: tuple[Reject, ...]
     details: Details | None = None
     lost: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:

@@ -16,6 +16,7 @@ import schemas
 from stream.codec import Encoder
 from stream.errors import UsageError
 from stream.publishing import ClaimSource, Kind, load_claims, load_mapping, open_claims
+from stream.publishing.mapping import Source
 from tests.claim_files import (
     bare,
     claims,
@@ -95,6 +96,40 @@ def test_an_older_schema_is_resolved_and_what_is_no_part_of_a_claim_is_named(tmp
     source, table, _ = read(write_parquet(tmp_path / "a.parquet", claims(20).drop(["lines", "provider_id"])))
     assert table.column("lines").to_pylist() == [[]] * 20
     assert open_claims(write_json(tmp_path / "a.jsonl", rows)).ignored == ("label",)
+
+
+def test_what_is_no_part_of_a_line_is_named(tmp_path: Path) -> None:
+    rows = records(claims(3))
+    line = {**rows[0]["lines"][0], "charge_amount": 80.0}
+    odd = [*rows[:2], {**rows[2], "lines": [line]}]
+    assert open_claims(write_json(tmp_path / "a.jsonl", odd)).ignored == ("lines.charge_amount",)
+    assert open_claims(write_parquet(tmp_path / "a.parquet", _with_modifier())).ignored == ("lines.modifier",)
+    schema = json.loads(json.dumps(schemas.load("claim_event")))
+    (lines,) = (field for field in schema["fields"] if field["name"] == "lines")
+    lines["type"]["items"]["fields"].append({"name": "modifier", "type": "string", "default": ""})
+    assert open_claims(write_avro(tmp_path / "a.avro", rows, schema)).ignored == ("lines.modifier",)
+
+
+def _with_modifier() -> pa.Table:
+    schema = claims(3).schema
+    line = schema.field("lines").type.value_type
+    wider = pa.list_(pa.struct([*line, pa.field("modifier", pa.string())]))
+    wide = schema.set(schema.get_field_index("lines"), pa.field("lines", wider, nullable=False))
+    return pa.Table.from_pylist(claims(3).to_pylist(), wide)
+
+
+def test_columns_that_a_mapping_does_not_read_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    header = "claim_id,claim_type,member_id,service_date,charges,paid"
+    path.write_text(f"{header}\nA,dental,M,2024-01-02,80.00,70.00\n")
+    mapping = load_mapping("plain")
+    assert open_claims(path, mapping).ignored == ("charges", "paid")
+    paid = mapping.model_copy(update={"outcomes": ("PAID",)})
+    assert open_claims(path, paid).ignored == ("charges",)
+    rows = [{**GOOD, "more": {"a": 1, "b": 2}, "lines": 3}]
+    nested = mapping.model_copy(update={"attributes": {"a": Source(columns=("more.a",))}})
+    assert open_claims(write_json(tmp_path / "a.jsonl", rows), nested).ignored == ("more.b", "lines")
+    assert open_claims(write_json(tmp_path / "a.jsonl", rows), mapping).ignored == ("more", "lines")
 
 
 def test_blocks_that_are_not_in_the_shortest_form_are_read_record_by_record(tmp_path: Path) -> None:
