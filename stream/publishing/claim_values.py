@@ -77,7 +77,8 @@ def _array(part: Convert) -> Convert:
 def _map(part: Convert) -> Convert:
     def convert(value: Any, place: str) -> list[tuple[str, Any]]:
         pairs = list(value.items()) if isinstance(value, Mapping) else value
-        if not isinstance(pairs, list):
+        # Arrow gives a map as a list of pairs, which JSON has not.
+        if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
             raise _wrong(value, place, "an object")
         return [(_text(key, place), part(item, f"{place}.{key}")) for key, item in pairs]
 
