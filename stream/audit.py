@@ -258,7 +258,7 @@ def _origin(message: Message, *, keep: bool) -> Origin:
 def _claim_id(message: Message) -> str | None:
     try:
         return str(_decoded(message, "claim_event")["claim_id"])
-    except (ValueError, LookupError, EOFError, TypeError, OverflowError):
+    except ValueError:
         return None
 
 
@@ -307,10 +307,14 @@ def _own_headers(letter: Message) -> int:
 
 
 def _decoded(message: Message, schema: str) -> Claim:
+    """Raises ValueError for what is none, or is cut off."""
     value = message.value()
-    if value is None or not value.startswith(SINGLE_OBJECT):
-        raise ValueError(f"{_name(message)} is not single-object Avro")
-    record: Any = fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), _parsed(schema), None)
+    if value is None or value[:HEADER_BYTES] != SINGLE_OBJECT + _fingerprint(schema):
+        raise ValueError(f"{_name(message)} is no {schema} in single-object Avro")
+    try:
+        record: Any = fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), _parsed(schema), None)
+    except (LookupError, EOFError, TypeError, OverflowError) as error:
+        raise ValueError(f"{_name(message)} is no whole {schema}: {error!r}") from error
     claim: Claim = record
     return claim
 

@@ -194,7 +194,7 @@ def test_answers_to_records_that_are_gone_are_not_judged(judge: Bench) -> None:
 class Read:
     """A record as the client gives it."""
 
-    def __init__(self, offset: int, key: bytes | None, value: bytes, stamp: int = 0) -> None:
+    def __init__(self, offset: int, key: bytes | None, value: bytes | None, stamp: int = 0) -> None:
         self._of = {"topic": "in", "partition": 0, "offset": offset, "key": key, "value": value}
         self._of |= {"headers": None, "timestamp": (1, stamp)}
 
@@ -218,6 +218,12 @@ def test_claims_of_other_schemas_are_told_apart_from_broken_ones(
     ledger = Ledger(Topics("in", "out", "dead"), {(0, 3): origin}, {0: (0, 4)}, None)
     answer = Read(0, None, result("in", 3, {"input_timestamp": stamp}))
     assert ledger.compare([(answer, _decoded(answer, "claim_score"))], [], None).wrong_lineage == wrong
+
+
+def test_a_record_that_is_no_score_is_said_to_be_none() -> None:
+    for value in (claim(3), result("in", 3, {})[:-4], b"", None):
+        with pytest.raises(ValueError, match=r"in\[0\]@3 is no .*claim_score"):
+            _decoded(Read(3, None, value), "claim_score")
 
 
 def test_the_command_says_it_by_its_exit_code(judge: Bench) -> None:
