@@ -151,7 +151,7 @@ class Ledger:
                 self._note("wrong_lineage", f"{_name(message)}: {reason}")
         for message in letters:
             if self._is_judged(place := _sender(message)):
-                answered[place] += 1
+                answered[place] += _origin_topic(message) == self._topics.claims
                 self._check_letter(message, place)
         self._check_order(judged)
         self._check_answers(answered)
@@ -189,7 +189,7 @@ class Ledger:
 
     def _check_letter(self, letter: Message, place: Place) -> None:
         headers = dict(letter.headers())
-        if headers.get("claimstream-topic", b"").decode() != self._topics.claims:
+        if _origin_topic(letter) != self._topics.claims:
             self._note("wrong_lineage", f"{_name(letter)}: of another topic")
         elif (origin := self._inputs.get(place)) is None:
             self._note("wrong_lineage", f"{_name(letter)}: there is no {self._input(place)}")
@@ -298,6 +298,11 @@ def _is_letter(message: Message) -> bool:
 def _sender(letter: Message) -> Place:
     headers = dict(letter.headers())
     return int(headers["claimstream-partition"]), int(headers["claimstream-offset"])
+
+
+def _origin_topic(letter: Message) -> str:
+    topic: bytes = dict(letter.headers()).get("claimstream-topic", b"")
+    return topic.decode()
 
 
 def _own_headers(letter: Message) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream.errors import UsageError
+
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS, _QUIET_SECONDS = 0.2, 30.0
 
@@ -40,13 +42,22 @@ def spans(client: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
 
 
 def committed(client: Mapping[str, Any], topic: str, group: str) -> dict[int, int]:
+    """The offset of each partition that has one. Raises UsageError where none has: the group is no reader of it."""
     consumer = _consumer({**client, "group.id": group})
     try:
         partitions = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions
         places = [TopicPartition(topic, number) for number in partitions]
-        return {each.partition: max(each.offset, 0) for each in consumer.committed(places, _ANSWER_SECONDS)}
+        found = consumer.committed(places, _ANSWER_SECONDS)
     finally:
         consumer.close()
+    if error := next((each.error for each in found if each.error is not None), None):
+        raise KafkaException(error)
+    done = {each.partition: each.offset for each in found if each.offset >= 0}
+    if not done:
+        raise UsageError(
+            f"the group {group!r} committed nothing of {topic!r}: name that of the stage, or leave --group out"
+        )
+    return done
 
 
 def _consumer(client: Mapping[str, Any], isolation: str = "read_committed") -> Consumer:

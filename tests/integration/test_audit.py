@@ -7,7 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import fastavro
@@ -96,6 +96,11 @@ class Bench:
             **more,
         )
 
+    def commit(self, group: str, offset: int) -> None:
+        member = Consumer({**self.client, "group.id": group, "enable.auto.commit": False})
+        member.commit(offsets=[TopicPartition(self.topics.claims, 0, offset)], asynchronous=False)
+        member.close()
+
     def letter(self, number: int, value: bytes, key: bytes | None) -> None:
         headers = letter_headers(self.topics.claims, number)
         self.producer.produce(self.topics.dead_letters, value, key=key, headers=headers)
@@ -173,11 +178,15 @@ def test_a_dead_letter_that_is_not_its_record_is_counted(judge: Bench) -> None:
     assert (finding.altered, finding.dead_letters, finding.lost, finding.sound) == (1, 2, 0, False)
 
 
+def test_a_letter_of_another_topic_answers_nothing(judge: Bench) -> None:
+    judge.producer.produce(judge.topics.dead_letters, claim(4), headers=letter_headers("other", 4))
+    finding = judge(answers(0, 1, 2, 3, 5))
+    assert (finding.lost, finding.wrong_lineage) == (1, 1)
+
+
 def test_what_the_group_of_a_running_stage_did_not_commit_is_waiting_not_lost(judge: Bench) -> None:
     group = f"group-{judge.topics.claims}"
-    member = Consumer({**judge.client, "group.id": group, "enable.auto.commit": False})
-    member.commit(offsets=[TopicPartition(judge.topics.claims, 0, 4)], asynchronous=False)
-    member.close()
+    judge.commit(group, 4)
     finding = judge(answers(0, 1, 2), group=group)
     assert (finding.lost, finding.waiting) == (1, 2)
 
@@ -230,12 +239,18 @@ def test_the_command_says_it_by_its_exit_code(judge: Bench) -> None:
     judge(answers(0, 1, 2, 3, 4))
     names = [judge.topics.claims, judge.topics.scores, "--dead-letters", judge.topics.dead_letters]
     command = ["audit", *names, "--bootstrap", judge.client["bootstrap.servers"]]
-    for more, code, lost in (([], 1, 1), (["--group", "nobody", "--json"], 0, 0)):
+    group = f"group-{judge.topics.claims}"
+    judge.commit(group, 0)
+    for more, lost in (([], 1), (["--group", group, "--json"], 0)):
         out = io.StringIO()
         with redirect_stdout(out):
-            assert run([*command, *more]) == code
+            assert run([*command, *more]) == lost
         if "--json" in more:
             assert json.loads(out.getvalue())["lost"] == lost
         else:
             assert f"lost: {judge.topics.claims}[0]@5" in out.getvalue()
+    err = io.StringIO()
+    with redirect_stderr(err):
+        assert run([*command, "--group", "nobody"]) == 2
+    assert f"the group 'nobody' committed nothing of '{judge.topics.claims}'" in err.getvalue()
     assert run(["audit", "absent", "absent", *command[5:]]) == 2
