@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import schemas
 from stream.errors import UsageError
-from stream.publishing.mapping import Headers
+from stream.publishing.mapping import Headers, folded
 
 
 def found_columns(
@@ -43,15 +42,10 @@ def matching(name: str, header: Sequence[str], headers: Headers) -> list[str]:
     for said in (name, *headers.also.get(name, ())):
         matches = [column for column in header if column == said]
         if not matches and headers.match == "loose":
-            matches = [column for column in header if _folded(column) == _folded(said)]
+            matches = [column for column in header if folded(column) == folded(said)]
         if matches:
             return matches
     return []
-
-
-def _folded(name: str) -> str:
-    """The name without what a loose match does not look at."""
-    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def _missing(path: Path, header: Sequence[str], wanted: Mapping[str, str], missing: Sequence[str]) -> str:

@@ -30,6 +30,11 @@ def expand(pattern: str) -> tuple[str, ...]:
     return tuple(pattern[: span.start()] + str(number) + pattern[span.end() :] for number in numbers)
 
 
+def folded(name: str) -> str:
+    """The name without what a loose match does not look at."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
 def _expanded(value: Any) -> Any:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -173,11 +178,12 @@ class Mapping(MappingModel):
     @model_validator(mode="after")
     def _known_columns(self) -> Mapping:
         columns = self.columns()
-        for name in self.outcomes:
-            if name in columns:
+        told = {said: name for name in self.outcomes for said in self._ways(name)}
+        for name, key in columns.items():
+            if outcome := next((told[said] for said in self._ways(name) if said in told), None):
                 raise ValueError(
-                    f"{columns[name]} is read from {name}, which is among the outcomes: a claim must not carry"
-                    " what became of it. Take it from one of the two"
+                    f"{key} is read from {name}, which is among the outcomes{self._as(outcome, name)}: a claim must"
+                    " not carry what became of it. Take it from one of the two"
                 )
         for name in (*self.headers.also, *self.headers.optional):
             if name not in columns and name not in self.outcomes:
@@ -191,6 +197,17 @@ class Mapping(MappingModel):
         if len([alias for alias, table in self.tables.items() if table.many]) > 1:
             raise ValueError("more than one of the tables has `many`: lines come from one table")
         return self
+
+    def _ways(self, name: str) -> set[str]:
+        """How a file may name the column, as it is compared."""
+        table = self.table_of(name)
+        others = self.headers.also.get(name, ())
+        said = {name, *(other if table is None else f"{table}.{other}" for other in others)}
+        return set(map(folded, said)) if self.headers.match == "loose" else said
+
+    @staticmethod
+    def _as(outcome: str, name: str) -> str:
+        return "" if outcome == name else f" as {outcome}"
 
     def table_of(self, column: str) -> str | None:
         """The table whose column it is, if it is not the claims' own: `encounter` of encounter.Id."""

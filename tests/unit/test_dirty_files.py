@@ -73,6 +73,22 @@ def test_nothing_of_an_outcome_travels_with_a_claim(tmp_path: Path) -> None:
         parse_mapping(bad + "outcomes: [P]\n", "mine.yaml")
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "headers"),
+    [
+        ("[Paid Amount]", "{match: loose}"),
+        ("[SETTLED]", "{also: {paid_amount: [SETTLED]}}"),
+        ("[PAID]", "{also: {PAID: [paid_amount]}}"),
+    ],
+)
+def test_an_outcome_is_known_by_all_its_names(outcomes: str, headers: str) -> None:
+    fields = "claim: {claim_id: A, claim_type: B, member_id: C, service_date: D}\n"
+    read = fields + f"attributes: {{x: paid_amount}}\nheaders: {headers}\noutcomes: "
+    name = outcomes.strip("[]")
+    with pytest.raises(UsageError, match=f"attributes.x is read from paid_amount, .* outcomes as {name}:"):
+        parse_mapping(read + outcomes, "mine.yaml")
+
+
 def test_a_file_of_another_year_is_read_under_its_own_headers(tmp_path: Path) -> None:
     header = TSA_HEADER
     for name, other in ALIKE.items():
