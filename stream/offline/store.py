@@ -26,6 +26,7 @@ from stream.offline.identity import Identity, difference_of
 from stream.offline.portions import Portion
 from stream.offline.scorer import Scored
 from stream.publishing import Reject
+from stream.publishing.file_kinds import mode_of
 
 _SEGMENT = re.compile(r"(\d{12})-(\d{12})\.arrow")
 _RUN, _FINISHED, _LOCK = "run.json", "finished", "lock"
@@ -53,8 +54,8 @@ class Store:
         """
         suffix_of(output)
         folder = folder_of(output)
-        if not folder.exists():
-            if output.exists():
+        if mode_of(folder) is None:
+            if mode_of(output) is not None:
                 raise _is_there(output)
             _create(folder, identity)
         _check_ours(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,10 +65,15 @@ def kind_of(path: Path) -> Kind:
 
 def check_file(path: Path) -> None:
     """Raises UsageError for what is no readable, non-empty file, or is not gzip though its name says so."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a CSV file in it, or one of another kind")
-    if not path.exists():
+    mode = mode_of(path)
+    if mode is None:
         raise UsageError(f"no file {path}{_nearest_file(path)}")
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{path} is a directory: name a CSV file in it, or one of another kind")
+    if not stat.S_ISREG(mode):
+        raise UsageError(
+            f"{path} is no regular file, which is read more than once: write what it gives to one"
+        )
     try:
         with path.open("rb") as file:
             start = file.read(2)
@@ -79,6 +85,16 @@ def check_file(path: Path) -> None:
         raise UsageError(
             f"{path} is not a gzip file: unpack or rename it to end in {_suffix(path) or '.csv'}"
         )
+
+
+def mode_of(path: Path) -> int | None:
+    """Of what is there; None where nothing is. Raises UsageError where that cannot be found out."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def is_gzip(path: Path) -> bool:
@@ -104,5 +120,9 @@ def _suffix(path: Path) -> str:
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f": there is no folder {path.parent}"
-    nearest = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(path.name, names, n=1)
     return f": did you mean {path.with_name(nearest[0])}?" if nearest else ""

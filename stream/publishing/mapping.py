@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stream.errors import UsageError
+from stream.publishing.file_kinds import mode_of
 
 SPAN = re.compile(r"\{(\d+)\.\.(\d+)\}")
 DATE_FORMATS = ("%Y-%m-%d",)
@@ -246,7 +248,7 @@ def load_mapping(name_or_path: str) -> Mapping:
     if name_or_path in shipped_mappings():
         resource = files(__package__).joinpath("mappings", f"{name_or_path}.yaml")
         return parse_mapping(resource.read_text(encoding="utf-8"), f"mapping {name_or_path}")
-    if path.is_file():
+    if (mode := mode_of(path)) is not None and stat.S_ISREG(mode):
         return parse_mapping(_text(path), name_or_path)
     shipped = ", ".join(shipped_mappings())
     nearest = difflib.get_close_matches(name_or_path, shipped_mappings(), n=1)

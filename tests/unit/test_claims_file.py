@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from stream.errors import UsageError
 from stream.publishing import ClaimsFile, load_claims, write_rejects
-from stream.publishing.mapping import parse_mapping
+from stream.publishing.mapping import load_mapping, parse_mapping
 from stream.publishing.supply import from_file
 
 MAPPING = """
@@ -213,6 +214,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content:
 
 def test_a_directory_and_a_missing_file_are_named(tmp_path: Path) -> None:
     mapping = parse_mapping(MAPPING, "test.yaml")
+    with pytest.raises(UsageError, match=r"cannot read .*: File name too long"):
+        load_claims(tmp_path / ("x" * 300), parse_mapping(MAPPING, "test.yaml"))
+    with pytest.raises(UsageError, match=r"cannot read .*: File name too long"):
+        load_mapping("x" * 300)
+    os.mkfifo(tmp_path / "claims.jsonl")
+    with pytest.raises(UsageError, match="no regular file"):
+        load_claims(tmp_path / "claims.jsonl", parse_mapping(MAPPING, "test.yaml"))
     with pytest.raises(UsageError, match="is a directory"):
         load_claims(tmp_path, mapping)
     _file(tmp_path, "claims.csv", b"x")
