@@ -132,15 +132,18 @@ class Publisher:
     def send(self, records: list[Record]) -> None:
         """Hand records to the client in order. Raises DeliveryError when the client is broken for good."""
         self._given += len(records)
-        while records:
-            taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
-            self._queued += taken
-            self._producer.poll(0)
-            if taken == len(records):
-                return
-            records = self._refused(records)
-            if records:
-                self._producer.poll(FULL_QUEUE_SECONDS)
+        try:
+            while records:
+                taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
+                self._queued += taken
+                self._producer.poll(0)
+                records = [] if taken == len(records) else self._refused(records)
+                if records:
+                    self._producer.poll(FULL_QUEUE_SECONDS)
+        except KeyboardInterrupt:
+            # Those for which the client had no room yet are not lost: they were never sent.
+            self._given -= len(records)
+            raise
 
     def wait(self, seconds: float) -> None:
         """Serve delivery reports for about that long."""
@@ -153,7 +156,7 @@ class Publisher:
         while self._producer.flush(POLL_SECONDS) and self._clock.now() < deadline:
             pass
         lost = self._given - self.acknowledged
-        if lost:
+        if lost > 0:
             reason = self._reason or f"no acknowledgement within {seconds:.0f} s"
             raise DeliveryError(
                 f"{lost} of {self._given} claims were not delivered to {self._topic}: {reason}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -81,6 +82,35 @@ def test_a_claim_that_the_client_refuses_is_counted(bootstrap: str) -> None:
     with pytest.raises(DeliveryError, match="1 of 3 claims were not delivered to claims"):
         publisher.flush()
     assert (publisher.acknowledged, publisher.given) == (2, 3)
+
+
+def test_claims_that_found_no_room_before_the_keyboard_stopped_them_were_not_given(bootstrap: str) -> None:
+    class Stopped:
+        """A client whose queue takes one claim more, before somebody presses Ctrl-C."""
+
+        def __init__(self, client: Any) -> None:
+            self._client = client
+            self._polls = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def __len__(self) -> int:
+            return len(self._client)
+
+        def poll(self, seconds: float) -> None:
+            self._polls += 1
+            if self._polls == 2:
+                raise KeyboardInterrupt
+            self._client.poll(seconds)
+
+    options = {"bootstrap.servers": bootstrap, "queue.buffering.max.messages": 1, "linger.ms": 50}
+    publisher = Publisher(options, "stopped", Plain())
+    publisher._producer = Stopped(publisher._producer)
+    with pytest.raises(KeyboardInterrupt):
+        publisher.publish(next(generate(10, 1)))
+    publisher.flush()
+    assert publisher.given == publisher.acknowledged == 1
 
 
 def test_claims_that_no_broker_takes_are_counted_as_failed() -> None:
