@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +61,7 @@ class Container:
             raise UsageError(f"{path} is packed with {self._codec}; what can be read is {known}")
         self._sync = header["sync"]
         self._start = file.tell()
+        self._end = file.seek(0, SEEK_END)
 
     def count(self) -> int:
         """Records of the whole file; reads no more than the heads of its blocks, and looks at every sync marker."""
@@ -106,6 +107,8 @@ class Container:
             size, used = self._number(head, used, first)
             if count < 0 or size < 0:
                 raise self._damaged(first, f"a block of {count} records in {size} bytes")
+            if size > self._end - at - used:
+                raise self._damaged(first, f"a block of {size} bytes, more than the file has left")
             self._file.seek(at + used if keep else at + used + size)
             packed = self._file.read(size) if keep else b""
             if (keep and len(packed) < size) or self._file.read(SYNC_BYTES) != self._sync:

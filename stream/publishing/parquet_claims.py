@@ -15,7 +15,7 @@ from stream.codec.encoder import check_nulls
 from stream.codec.plain import plain_rows
 from stream.codec.shapes import parse
 from stream.errors import UsageError
-from stream.publishing.arrow_calls import Column
+from stream.publishing.arrow_calls import Column, column
 from stream.publishing.claim_checks import accepted
 from stream.publishing.claim_schema import claim_schema
 from stream.publishing.claim_source import BATCH_ROWS, ClaimRows
@@ -57,7 +57,7 @@ class ParquetClaims:
     def _claims(self, written: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> ClaimRows:
         columns = self._cast(written)
         if not self._is_whole(columns):
-            return self._one_by_one(pa.RecordBatch.from_pydict(columns), rows)
+            return self._one_by_one(self._plain(columns, written), rows)
         claims = pa.RecordBatch.from_arrays(
             [columns[name] for name in self._schema.names], schema=self._schema
         )
@@ -92,12 +92,20 @@ class ParquetClaims:
             return False
         return True
 
-    def _one_by_one(self, written: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> ClaimRows:
+    def _plain(self, columns: dict[str, Column], written: pa.RecordBatch) -> list[dict[str, Any]]:
+        """Rows as Python's values. Where one does not fit its column's type, the others still do."""
+        if all(values.type == self._schema.field(name).type for name, values in columns.items()):
+            return plain_rows(pa.RecordBatch.from_pydict(columns))
+        # Taken, not sliced: a cast looks at all that lies under a slice of lists.
+        alone = [self._cast(written.take(column([place]))) for place in range(written.num_rows)]
+        return [plain_rows(pa.RecordBatch.from_pydict(row))[0] for row in alone]
+
+    def _one_by_one(self, plain: list[dict[str, Any]], rows: npt.NDArray[np.int64]) -> ClaimRows:
         """Where values are missing: each row completed with the schema's defaults, or rejected."""
         claims: list[dict[str, Any]] = []
         kept: list[int] = []
         rejects: list[Reject] = []
-        for number, row in zip(rows.tolist(), plain_rows(written), strict=True):
+        for number, row in zip(rows.tolist(), plain, strict=True):
             try:
                 claims.append(self._values.read(row))
                 kept.append(number)

@@ -132,6 +132,27 @@ def test_columns_that_a_mapping_does_not_read_are_named(tmp_path: Path) -> None:
     assert open_claims(write_json(tmp_path / "a.jsonl", rows), mapping).ignored == ("more", "lines")
 
 
+def test_a_text_that_is_no_number_costs_its_claim_alone(tmp_path: Path) -> None:
+    lines = [[{"charge": text}] for text in ("80.00", "n/a", "12.5")]
+    table = pa.Table.from_pylist(
+        [{**GOOD, "claim_id": name, "lines": own} for name, own in zip("ABC", lines, strict=True)]
+    )
+    _, claimed, rejects = read(write_parquet(tmp_path / "a.parquet", table))
+    assert [(claim["claim_id"], claim["lines"][0]["charge"]) for claim in claimed.to_pylist()] == [
+        ("A", 80.0),
+        ("C", 12.5),
+    ]
+    assert [(each.row, each.reason) for each in rejects] == [(2, "lines[0].charge: 'n/a' is not a number")]
+
+
+def test_a_block_larger_than_its_file_is_damage_for_a_mapping_too(tmp_path: Path) -> None:
+    whole = write_blocks(tmp_path / "a.avro", []).read_bytes()
+    for size in (1 << 40, (1 << 62) - 1):
+        (tmp_path / "a.avro").write_bytes(whole + varint(1) + varint(size) + b"x")
+        with pytest.raises(UsageError, match=r"a\.avro is damaged or cut off at record 1"):
+            open_claims(tmp_path / "a.avro", load_mapping("plain"))
+
+
 def test_blocks_that_are_not_in_the_shortest_form_are_read_record_by_record(tmp_path: Path) -> None:
     """An array whose block says its size, and one in two blocks: allowed by Avro, seldom written."""
     one, two = bare(claims(2))
