@@ -7,8 +7,6 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream.errors import UsageError
-
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS, _QUIET_SECONDS = 0.2, 30.0
 
@@ -42,7 +40,7 @@ def spans(client: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
 
 
 def committed(client: Mapping[str, Any], topic: str, group: str) -> dict[int, int]:
-    """The offset of each partition that has one. Raises UsageError where none has: the group is no reader of it."""
+    """The offset of each partition that has one. Raises LookupError where none has: the group is no reader of it."""
     consumer = _consumer({**client, "group.id": group})
     try:
         partitions = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions
@@ -54,7 +52,7 @@ def committed(client: Mapping[str, Any], topic: str, group: str) -> dict[int, in
         raise KafkaException(error)
     done = {each.partition: each.offset for each in found if each.offset >= 0}
     if not done:
-        raise UsageError(
+        raise LookupError(
             f"the group {group!r} committed nothing of {topic!r}: name that of the stage, or leave --group out"
         )
     return done

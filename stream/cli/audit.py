@@ -14,7 +14,7 @@ from stream.cli.examples import example
 from stream.cli.kafka_options import configured_client
 from stream.cli.output import emit_json, progress, table
 from stream.cli.topic_check import partitions_of
-from stream.errors import FatalError
+from stream.errors import FatalError, UsageError
 
 _MEANINGS = {
     "lost": "records without result and dead letter",
@@ -82,6 +82,8 @@ def _audited(config: dict[str, str], topics: Topics, group: str | None) -> Findi
         raise FatalError(f"the audit could not read on: {error.args[0].str()}") from error
     except TimeoutError as error:
         raise FatalError(str(error)) from error
+    except LookupError as error:
+        raise UsageError(str(error)) from error
     except ValueError as error:
         raise FatalError(f"{error}; OUTPUT is to be a topic of scores") from error
 
