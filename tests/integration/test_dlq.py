@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 import schemas
 from config import load_settings
@@ -171,6 +173,36 @@ def test_a_letter_whose_topic_is_gone_holds_no_other_back(dlq: Desk) -> None:
     document = dlq("replay", "--all", "--json", code=1)
     assert (document["replayed"], document["without_topic"]) == (4, 1)
     assert "1 came from topics that are not there" in dlq("replay", "--all", code=1)
+
+
+def test_a_letter_that_its_topic_does_not_take_holds_no_other_back(dlq: Desk) -> None:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, dlq.claims)
+    entry = ConfigEntry("max.message.bytes", "4000", incremental_operation=AlterConfigOpType.SET)
+    resource.add_incremental_config(entry)
+    admin = AdminClient(dlq.client)
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(10)
+    producer = Producer(dlq.client)
+    headers = Reason("OversizeError", "wrong", dlq.claims, 0, 9).headers()
+    producer.produce(dlq.letters, random.Random(1).randbytes(9_000), partition=0, headers=headers)
+    producer.produce(dlq.letters, b"{}" * 9_000, partition=0, headers=headers)
+    assert producer.flush(10) == 0
+    document = dlq("replay", "--all", "--json", code=1)
+    assert (document["replayed"], document["refused"]) == (5, 1)
+    assert len(dlq.sent_back()) == 5
+    assert "1 are larger than their topic takes" in dlq("replay", "--all", code=1)
+
+
+def test_a_replay_opens_a_transaction_only_to_send(dlq: Desk) -> None:
+    sender = Replayer(dlq.client, dlq.letters, topics.partitions(dlq.client))
+    (letter,) = [each for each in _letters(dlq) if each.reason.offset == 4]
+    sender.send(letter)
+    producer = Producer(dlq.client)
+    producer.produce(dlq.claims, b"new", partition=0)
+    assert producer.flush(10) == 0
+    assert [message.value() for message in dlq.sent_back()] == [b"new"]
+    sender.finish()
+    assert len(dlq.sent_back()) == 2
 
 
 def _letters(dlq: Desk) -> list[Any]:

@@ -11,7 +11,7 @@ same time fences the first, which fails without having sent anything that the se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,12 @@ from stream.topics import partitions
 _ANSWER_SECONDS = 30.0
 _LETTERS = 500
 _BYTES = 4_194_304
+_TRANSACTION_MS = 10_000
 _ANY_PARTITION = -1
-_OUTCOMES = ("replayed", "already", "incomplete", "without_topic")
+_OUTCOMES = ("replayed", "already", "incomplete", "without_topic", "refused")
+_NOT_DONE = ("incomplete", "without_topic", "refused")
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - their only names
+_OF_ONE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
 
 
 @click.command(
@@ -85,8 +89,10 @@ def replay(
             sender.send(letter)
     if sender is not None:
         sender.finish()
+        counts["refused"] = len(sender.refused)
+        counts["replayed"] -= len(sender.refused)
     _report(name, counts, missing, dry_run=dry_run, as_json=as_json)
-    return 1 if missing or counts["incomplete"] or counts["without_topic"] else 0
+    return 1 if missing or any(counts[outcome] for outcome in _NOT_DONE) else 0
 
 
 def _topics(config: Mapping[str, str]) -> dict[str, int]:
@@ -125,6 +131,8 @@ def _report(
             f"{homeless:,} came from topics that are not there any more; create these and call it again",
             err=True,
         )
+    if refused := counts.get("refused", 0):
+        click.echo(f"{refused:,} are larger than their topic takes, or otherwise refused by it", err=True)
     if absent:
         click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
 
@@ -132,59 +140,86 @@ def _report(
 class Replayer:
     """Sends letters and their notes in transactions of some hundred. Opening it fences every other replay.
 
-    Whether a commit that failed was applied after all need not be known: the next replay sees it by the notes.
+    A transaction is open only while letters are on their way: readers of the input topic wait for its end. Whether a
+    commit that failed was applied after all need not be known: the next replay sees it by the notes. `refused` are the
+    letters that their topic does not take, whatever is sent with them.
     """
 
     def __init__(self, config: Mapping[str, str], topic: str, topics: Mapping[str, int]) -> None:
-        """`topics`: how many partitions each topic of the cluster has, known before a transaction is open."""
+        """`topics`: how many partitions each topic of the cluster has."""
+        self.refused: list[str] = []
         self._config = config
         self._topic = topic
         self._partitions = topics
-        self._open = 0
+        self._waiting: list[Letter] = []
         self._bytes = 0
-        self._refusal = ""
+        self._refusal: KafkaError | None = None
         self._client = self._connected()
 
     def send(self, letter: Letter) -> None:
         """Its topic is to be one of those that are there. Raises FatalError when the cluster refuses."""
-        reason = letter.reason
-        headers = letters.replayed(
-            letter.headers, reason, f"{self._topic}[{letter.partition}]@{letter.offset}"
-        )
-        try:
-            if not self._open:
-                self._client.begin_transaction()
-            self._client.produce(
-                reason.topic,
-                letter.value,
-                letter.key,
-                partition=self._partition(reason.topic, reason.partition),
-                headers=headers,
-                on_delivery=self._note,
-            )
-            self._client.produce(
-                self._topic, None, None, partition=letter.partition, headers=letters.marker(letter.offset)
-            )
-        except (KafkaException, BufferError) as error:
-            raise self._given_up(error) from error
-        self._open += 1
-        self._bytes += letters.size(letter.key, letter.value, headers)
-        if self._open >= _LETTERS or self._bytes >= _BYTES:
+        self._waiting.append(letter)
+        self._bytes += letters.size(letter.key, letter.value, letter.headers)
+        if len(self._waiting) >= _LETTERS or self._bytes >= _BYTES:
             self.finish()
 
     def finish(self) -> None:
-        """Commit what is open."""
-        if not self._open:
+        """Send what waits. Raises FatalError when the cluster refuses."""
+        batch, self._waiting, self._bytes = self._waiting, [], 0
+        if not batch or self._is_taken(batch):
             return
+        alone = batch if len(batch) > 1 else []
+        taken = {letter.place for letter in alone if self._is_taken([letter])}
+        self.refused += [letter.name for letter in batch if letter.place not in taken]
+
+    def _is_taken(self, batch: Sequence[Letter]) -> bool:
+        """Send them in one transaction; False where that failed by a record that its topic takes not."""
+        self._refusal = None
         try:
+            self._transact(batch)
+        except (KafkaException, BufferError) as error:
+            own = error.args[0] if isinstance(error, KafkaException) else None
+            causes = [cause for cause in (self._refusal, own) if cause is not None]
+            if any(cause.code() in _OF_ONE_RECORD for cause in causes):
+                return False
+            reason = causes[0].str() if causes else str(error)
+            raise FatalError(
+                f"the replay stopped: {reason};"
+                " call it again: it goes on with the letters that are not noted as replayed"
+            ) from error
+        return True
+
+    def _transact(self, batch: Sequence[Letter]) -> None:
+        try:
+            self._client.begin_transaction()
+            for letter in batch:
+                self._produce(letter)
             self._client.commit_transaction(_ANSWER_SECONDS)
-        except KafkaException as error:
-            raise self._given_up(error) from error
-        self._open = self._bytes = 0
+        except BaseException:
+            with suppress(KafkaException):
+                self._client.abort_transaction(_ANSWER_SECONDS)
+            raise
+
+    def _produce(self, letter: Letter) -> None:
+        reason, name = letter.reason, f"{self._topic}[{letter.partition}]@{letter.offset}"
+        self._client.produce(
+            reason.topic,
+            letter.value,
+            letter.key,
+            partition=self._partition(reason.topic, reason.partition),
+            headers=letters.replayed(letter.headers, reason, name),
+            on_delivery=self._note,
+        )
+        self._client.produce(
+            self._topic, None, None, partition=letter.partition, headers=letters.marker(letter.offset)
+        )
 
     def _connected(self) -> Producer:
         options = {
+            # What its producer had packed may be too large as it is.
+            "compression.type": "zstd",
             **self._config,
+            "transaction.timeout.ms": _TRANSACTION_MS,
             "transactional.id": f"claimstream-dlq-{self._topic}",
             "partitioner": "murmur2_random",
             "message.max.bytes": 2 * _BYTES,
@@ -207,14 +242,7 @@ class Replayer:
         """The one that the record was in: that keeps it among its key's. By key where there are fewer now."""
         return wanted if wanted < self._partitions[topic] else _ANY_PARTITION
 
-    def _note(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and not self._refusal:
-            self._refusal = f"{message.topic()!r} took a record not: {error.str()}"
-
-    def _given_up(self, error: Exception) -> FatalError:
-        with suppress(KafkaException):
-            self._client.abort_transaction(_ANSWER_SECONDS)
-        reason = self._refusal or (error.args[0].str() if isinstance(error, KafkaException) else str(error))
-        return FatalError(
-            f"the replay stopped: {reason}; call it again: it goes on with the letters that are not noted as replayed"
-        )
+    def _note(self, error: KafkaError | None, _message: Message) -> None:
+        """Of one refused record others of its transaction are told as purged, before it or behind it."""
+        if error is not None and error.code() not in _PURGED:
+            self._refusal = self._refusal or error
