@@ -172,7 +172,7 @@ class Replayer:
         taken = {letter.place for letter in alone if self._is_taken([letter])}
         self.refused += [letter.name for letter in batch if letter.place not in taken]
 
-    def _is_taken(self, batch: Sequence[Letter]) -> bool:
+    def _is_taken(self, batch: Sequence[Letter], tries: int = 2) -> bool:
         """Send them in one transaction; False where that failed by a record that its topic takes not."""
         self._refusal = None
         try:
@@ -182,6 +182,9 @@ class Replayer:
             causes = [cause for cause in (self._refusal, own) if cause is not None]
             if any(cause.code() in _OF_ONE_RECORD for cause in causes):
                 return False
+            # The client still counts the record that was refused; ending this transaction makes it begin anew.
+            if tries > 1 and any(cause.code() == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER for cause in causes):
+                return self._is_taken(batch, tries - 1)
             reason = causes[0].str() if causes else str(error)
             raise FatalError(
                 f"the replay stopped: {reason};"
