@@ -42,7 +42,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
         assembly = assemble(settings, shape, clock, slot)
         _tell(connection, Joining())
         assembly.worker.start()
-        Correspondence(assembly, connection, clock, _patience(settings)).until_stop()
+        Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
         unfinished = assembly.worker.stop()
         assembly.speeds.remember(assembly.batcher.speeds())
@@ -66,7 +66,7 @@ def _exit_code(error: Exception) -> int:
     return error.exit_code if isinstance(error, ClaimstreamError) else FatalError.exit_code
 
 
-def _patience(settings: Settings) -> float:
+def patience(settings: Settings) -> float:
     """Seconds after which a step counts as hung. A poll may have to drain within itself."""
     return max(settings.limits.step_timeout_s, 2 * settings.latency.drain_timeout_s)
 

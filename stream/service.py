@@ -23,7 +23,7 @@ from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.errors import UsageError
 from stream.options import TopicShape, admin_options, cache_options, model_catalog, record_limits
-from stream.process import LEAVE_SECONDS, configure_logging, spawner
+from stream.process import LEAVE_SECONDS, configure_logging, patience, spawner
 from stream.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -92,9 +92,11 @@ class Service:
             return 0 if shape is None else self._serve(shape)
 
     def _serve(self, shape: TopicShape) -> int:
-        supervisor = Supervisor(spawner(self._settings, shape), self._settings.workers.processes, self._clock)
+        settings, http = self._settings, self._settings.http
+        supervisor = Supervisor(
+            spawner(settings, shape), settings.workers.processes, self._clock, patience(settings)
+        )
         self.supervisor = supervisor
-        http = self._settings.http
         app = application(
             supervisor.snapshot,
             lambda: supervisor.unready,

@@ -79,30 +79,41 @@ class _Slot:
     number: int
     process: BaseProcess | None = None
     connection: Connection | None = None
-    joining: bool = False
+    # When its process joined the group.
+    joined: float | None = None
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
     batching: BatchingStatus | None = None
-    started: float = 0.0
     start_at: float | None = None
     ended: Ended | None = None
     # Claims that its last worker left when it failed.
     left: int = 0
     backoff: Backoff = field(default_factory=Backoff)
 
-    def loops(self, now: float) -> bool:
-        """Whether it keeps ending soon after its start."""
-        steady = self.process is not None and now - self.started >= _STEADY
-        return self.backoff.failures >= _LOOP and not steady
+    @property
+    def joining(self) -> bool:
+        """Whether its process may hold claims."""
+        return self.joined is not None
+
+    def steady(self, now: float, seconds: float) -> bool:
+        """Whether its process has been in the group for so long."""
+        return self.joined is not None and now - self.joined >= seconds
 
 
 class Supervisor:
-    """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection."""
+    """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection.
 
-    def __init__(self, spawn: Spawn, workers: int, clock: Clock, draw: Draw = by_chance) -> None:
+    `patience`: seconds after which a worker takes a step of its own for hung.
+    """
+
+    def __init__(
+        self, spawn: Spawn, workers: int, clock: Clock, patience: float, draw: Draw = by_chance
+    ) -> None:
         self._spawn = spawn
         self._clock = clock
+        # Longer than any hang goes unseen, or hangs in a row would not count as such.
+        self._steady = _STEADY + patience
         self._draw = draw
         self._slots = [self._slot(number) for number in range(workers)]
         self._departed = Snapshot()
@@ -135,7 +146,7 @@ class Supervisor:
         if self._stopping:
             return "workers are stopping"
         now = self._clock.now()
-        if looping := [slot for slot in self._slots if slot.loops(now)]:
+        if looping := [slot for slot in self._slots if self._loops(slot, now)]:
             slot = looping[0]
             why = f": {self.errors[-1]}" if self.errors else ""
             return f"worker {slot.number} ended {slot.backoff.failures} times in a row{why}"
@@ -168,7 +179,7 @@ class Supervisor:
                 total.add(slot.latest)
         total.numbers["worker_restarts_total", ()] = self._restarts
         now = self._clock.now()
-        total.numbers["workers_crash_looping", ()] = sum(slot.loops(now) for slot in self._slots)
+        total.numbers["workers_crash_looping", ()] = sum(self._loops(slot, now) for slot in self._slots)
         return total
 
     def caches(self) -> list[CacheStatus]:
@@ -253,8 +264,8 @@ class Supervisor:
             self._note_error(f"{type(error).__name__}: {error}")
             log.error("worker %d cannot be started: %s; next try in %.1f s", slot.number, error, wait)  # noqa: TRY400
             return
-        slot.started, slot.start_at = now, None
-        slot.joining, slot.ready, slot.ended = False, False, None
+        slot.start_at = slot.joined = slot.ended = None
+        slot.ready = False
 
     def _spawned(self, number: int) -> tuple[BaseProcess, Connection]:
         """Raises OSError."""
@@ -314,14 +325,16 @@ class Supervisor:
         elif isinstance(report, BatchingStatus):
             slot.batching = report
         elif isinstance(report, Joining):
-            slot.joining = True
+            slot.joined = self._clock.now()
             self._forget_left()
         elif isinstance(report, Ready):
-            slot.joining = slot.ready = True
+            slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
             asked.set_result(report)
 
     def _ended(self, slot: _Slot) -> None:
+        now = self._clock.now()
+        steady = slot.steady(now, self._steady)
         code = self._bury(slot)
         if self._stopping:
             if slot.ended is None:
@@ -329,8 +342,7 @@ class Supervisor:
                 self.exit_code = self.exit_code or 1
                 self.uncounted = True
             return
-        now = self._clock.now()
-        if now - slot.started >= _STEADY:
+        if steady:
             slot.backoff.succeeded()
         self._restarts += 1
         wait = slot.backoff.failed()
@@ -341,8 +353,12 @@ class Supervisor:
             code,
             slot.backoff.failures,
             wait,
-            "; the stage is not ready while it goes on like this" if slot.loops(now) else "",
+            "; the stage is not ready while it goes on like this" if self._loops(slot, now) else "",
         )
+
+    def _loops(self, slot: _Slot, now: float) -> bool:
+        """Whether it keeps ending soon after it joined, or before."""
+        return slot.backoff.failures >= _LOOP and not slot.steady(now, self._steady)
 
     def _slot(self, number: int) -> _Slot:
         return _Slot(number, start_at=0.0, backoff=Backoff(draw=self._draw))
@@ -361,7 +377,7 @@ class Supervisor:
             self._departed.add(slot.latest.without_gauges())
             slot.latest = Snapshot()
         slot.process, slot.connection = None, None
-        slot.joining = slot.ready = False
+        slot.joined, slot.ready = None, False
         slot.cache = slot.batching = None
         for place in [place for place in list(self._asked) if place[0] == slot.number]:
             gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)

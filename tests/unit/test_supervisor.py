@@ -16,6 +16,8 @@ from stream.clock import ManualClock
 from stream.metrics import Snapshot, StageMetrics
 from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
 
+PATIENCE = 120.0
+
 
 class PretendProcess:
     """Stands where a process would; the test holds its end of the pipe."""
@@ -60,7 +62,7 @@ def total(supervisor: Supervisor, name: str) -> float:
 
 
 def test_is_ready_when_every_worker_is(fleet: Fleet) -> None:
-    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     for _, process in fleet.spawned:
         assert not supervisor.ready
@@ -71,7 +73,7 @@ def test_is_ready_when_every_worker_is(fleet: Fleet) -> None:
 
 def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     supervisor.step(0.0)
     for count, (_, process) in zip((3, 4), fleet.spawned, strict=True):
         process.connection.send(scored(count))
@@ -84,7 +86,7 @@ def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None
 
 
 def test_a_scrape_beside_the_end_of_a_worker_counts_it_once(fleet: Fleet) -> None:
-    supervisor = Supervisor(fleet, 1, ManualClock())
+    supervisor = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     seen: list[float] = []
 
     class Scraped(Snapshot):
@@ -107,7 +109,7 @@ def test_a_scrape_beside_the_end_of_a_worker_counts_it_once(fleet: Fleet) -> Non
 
 def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE, draw=lambda: 0.0)
     pauses = []
     for crash in range(1, 8):
         supervisor.step(0.0)
@@ -129,14 +131,14 @@ def test_waits_though_no_worker_is_there(fleet: Fleet, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "multiprocessing.connection.wait", lambda busy, patience: waits.append((len(busy), patience)) or []
     )
-    supervisor = Supervisor(fleet, 0, ManualClock())
+    supervisor = Supervisor(fleet, 0, ManualClock(), PATIENCE)
     supervisor.step(0.1)
     assert waits == [(0, 0.1)]
 
 
 def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     supervisor.step(0.0)
     worker = fleet.spawned[0][1].connection
     worker.send(Ended(3, "the topic is gone"))
@@ -149,12 +151,18 @@ def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     assert len(fleet.spawned) == 1
 
 
+def join(supervisor: Supervisor, fleet: Fleet) -> None:
+    """The latest worker joins the group."""
+    for report in (Joining(), Ready()):
+        fleet.spawned[-1][1].connection.send(report)
+        supervisor.step(0.0)
+
+
 def crash(supervisor: Supervisor, fleet: Fleet, clock: ManualClock, error: str) -> None:
     """The latest worker starts, gets ready and ends with an error; the pause is over after that."""
     supervisor.step(0.0)
     worker = fleet.spawned[-1][1].connection
-    worker.send(Ready())
-    supervisor.step(0.0)
+    join(supervisor, fleet)
     worker.send(Ended(0, error, 1))
     supervisor.step(0.0)
     worker.close()
@@ -164,26 +172,26 @@ def crash(supervisor: Supervisor, fleet: Fleet, clock: ManualClock, error: str) 
 
 def test_a_crash_loop_is_reported_and_ends_when_a_worker_stays(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     for number in (1, 2, 3):
         assert total(supervisor, "workers_crash_looping") == 0
         crash(supervisor, fleet, clock, f"no luck {number}")
     assert total(supervisor, "workers_crash_looping") == 1
     assert total(supervisor, "worker_restarts_total") == 3
     supervisor.step(0.0)
-    fleet.spawned[-1][1].connection.send(Ready())
-    supervisor.step(0.0)
+    join(supervisor, fleet)
     assert supervisor.unready == "worker 0 ended 3 times in a row: no luck 3"
-    clock.advance(60.0)
+    clock.advance(PATIENCE + 60.0)
     assert (supervisor.ready, total(supervisor, "workers_crash_looping")) == (True, 0)
 
 
 def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     for _ in range(6):
         supervisor.step(0.0)
-        clock.advance(61.0)
+        join(supervisor, fleet)
+        clock.advance(PATIENCE + 61.0)
         fleet.spawned[-1][1].connection.close()
         supervisor.step(0.0)
         clock.advance(1.0)
@@ -191,9 +199,27 @@ def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
     assert total(supervisor, "workers_crash_looping") == 0
 
 
+@pytest.mark.parametrize("loading", [1.0, 90.0])
+def test_a_step_that_hangs_each_time_is_a_loop_though_it_is_seen_late(fleet: Fleet, loading: float) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
+    for _ in range(3):
+        supervisor.step(0.0)
+        clock.advance(loading)
+        join(supervisor, fleet)
+        clock.advance(PATIENCE + 10.0)
+        fleet.spawned[-1][1].connection.send(Ended(1, "a step of scoring has not come back", 1))
+        supervisor.step(0.0)
+        fleet.spawned[-1][1].connection.close()
+        supervisor.step(0.0)
+        clock.advance(31.0)
+    assert total(supervisor, "workers_crash_looping") == 1
+    assert "3 times in a row" in supervisor.unready
+
+
 @pytest.mark.parametrize("code", [2, 3])
 def test_what_every_worker_would_meet_ends_the_stage(fleet: Fleet, code: int) -> None:
-    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     fleet.spawned[1][1].connection.send(Ended(0, "StopError: look", code))
     supervisor.step(0.0)
@@ -201,17 +227,17 @@ def test_what_every_worker_would_meet_ends_the_stage(fleet: Fleet, code: int) ->
 
 
 def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(fleet: Fleet) -> None:
-    hanging = Supervisor(fleet, 1, ManualClock())
+    hanging = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     hanging.step(0.0)
     hanging.kill()
     assert hanging.exit_code == 1
-    silent = Supervisor(fleet, 1, ManualClock())
+    silent = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     silent.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.close()
     silent.stop(1.0)
     assert silent.exit_code == 1
-    failing = Supervisor(fleet, 1, ManualClock())
+    failing = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     failing.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     failing.step(0.0)
@@ -219,7 +245,7 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     fleet.spawned[-1][1].connection.send(Ended(0, "no commit", 1))
     failing.step(0.0)
     assert failing.exit_code == 1
-    good = Supervisor(fleet, 1, ManualClock())
+    good = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     good.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.send(Ended(0))
@@ -238,7 +264,7 @@ def test_what_one_worker_meets_with_the_system_leaves_the_others_alone(fleet: Fl
             raise refusals.pop()
         return fleet(slot, connection)
 
-    supervisor = Supervisor(spawn, 2, clock, draw=lambda: 0.0)
+    supervisor = Supervisor(spawn, 2, clock, PATIENCE, draw=lambda: 0.0)
     supervisor.step(0.0)
     if what == "report":
         broken = fleet.spawned[1][1].connection
@@ -255,7 +281,7 @@ def test_what_one_worker_meets_with_the_system_leaves_the_others_alone(fleet: Fl
 
 def test_what_a_worker_left_counts_where_nobody_scored_it_since(fleet: Fleet) -> None:
     clock = ManualClock()
-    replaced = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
+    replaced = Supervisor(fleet, 1, clock, PATIENCE, draw=lambda: 0.0)
     replaced.step(0.0)
     fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
     replaced.step(0.0)
@@ -269,7 +295,7 @@ def test_what_a_worker_left_counts_where_nobody_scored_it_since(fleet: Fleet) ->
     worker.close()
     replaced.stop(1.0)
     assert (replaced.unfinished, replaced.uncounted, replaced.exit_code) == (0, False, 0)
-    alone = Supervisor(fleet, 1, clock)
+    alone = Supervisor(fleet, 1, clock, PATIENCE)
     alone.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
@@ -284,7 +310,7 @@ def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
     fleet: Fleet, successor: str, code: int
 ) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     crash(supervisor, fleet, clock, "no luck")
     if successor != "waits":
         supervisor.step(0.0)
@@ -299,7 +325,7 @@ def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
 
 def test_what_a_failed_worker_left_is_a_matter_of_those_who_are_there(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     crash(supervisor, fleet, clock, "no luck")
     other = fleet.spawned[0][1].connection
     other.send(Joining())
@@ -312,7 +338,7 @@ def test_what_a_failed_worker_left_is_a_matter_of_those_who_are_there(fleet: Fle
 
 def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     supervisor.step(0.0)
     joined = fleet.spawned[0][1].connection
     joined.send(Joining())
@@ -324,7 +350,7 @@ def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: 
 
 def asked_of(fleet: Fleet, count: int) -> tuple[Supervisor, list[Future[CacheAnswer]], CacheCommand]:
     """A supervisor whose ready workers were told to load a model."""
-    supervisor = Supervisor(fleet, count, ManualClock())
+    supervisor = Supervisor(fleet, count, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     for _, process in fleet.spawned:
         process.connection.send(Ready())
