@@ -11,64 +11,24 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Literal
 
 from models import CacheStatus
 from stream.backoff import Backoff, Draw, by_chance
 from stream.clock import Clock
 from stream.decisions import BatchingStatus
 from stream.metrics import Snapshot
+from stream.reports import STOP, CacheAction, CacheAnswer, CacheCommand, Ended, Joining, Ready, Told
 
 log = logging.getLogger(__name__)
 
-STOP = "stop"
-
 _STEADY = 60.0
+# A worker that can still say what hangs says it first.
+_GRACE = 10.0
+_LONGEST_LOOK = 1.0
 _LOOP = 3
 _ERRORS_KEPT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """A worker has its models warm and joins the group: from now on it may hold claims."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker has its models warm and has joined the group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A worker left; `unfinished` claims stay uncommitted. `error` is empty after a clean end.
-
-    An `exit_code` other than 0 and 1 is that of an error which the next worker would meet as well.
-    """
-
-    unfinished: int
-    error: str = ""
-    exit_code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CacheCommand:
-    """Asks a worker to load models, or to let them go; `number` comes back with the answer."""
-
-    number: int
-    action: Literal["preload", "evict"]
-    models: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheAnswer:
-    """What became of a command, one line a model; `failed` when any of it did not happen."""
-
-    number: int
-    lines: tuple[str, ...]
-    failed: bool
-
-
-Report = Joining | Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -81,6 +41,8 @@ class _Slot:
     connection: Connection | None = None
     # When its process joined the group.
     joined: float | None = None
+    # Seconds without a report.
+    silent: float = 0.0
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
@@ -104,7 +66,8 @@ class _Slot:
 class Supervisor:
     """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection.
 
-    `patience`: seconds after which a worker takes a step of its own for hung.
+    `patience`: seconds after which a worker takes a step of its own for hung. One that has joined and says nothing for
+    longer can be told nothing either, and is ended by force.
     """
 
     def __init__(
@@ -112,6 +75,8 @@ class Supervisor:
     ) -> None:
         self._spawn = spawn
         self._clock = clock
+        self._silence = patience + _GRACE
+        self._looked = clock.now()
         # Longer than any hang goes unseen, or hangs in a row would not count as such.
         self._steady = _STEADY + patience
         self._draw = draw
@@ -190,7 +155,7 @@ class Supervisor:
         """The latest batching of each worker, by its number."""
         return {slot.number: slot.batching for slot in self._slots if slot.batching is not None}
 
-    def ask(self, action: Literal["preload", "evict"], models: Sequence[str]) -> list[Future[CacheAnswer]]:
+    def ask(self, action: CacheAction, models: Sequence[str]) -> list[Future[CacheAnswer]]:
         """Have every worker do something with models; one answer each, from any thread but that of `step`."""
         command = CacheCommand(next(self._numbers), action, tuple(models))
         asked = []
@@ -214,6 +179,8 @@ class Supervisor:
         busy = {slot.connection: slot for slot in self._slots if slot.connection is not None}
         for connection in multiprocessing.connection.wait(list(busy), patience):
             self._receive(busy[connection])  # type: ignore[index]
+        if not self._stopping:
+            self._end_silent()
 
     def stop(self, timeout: float) -> None:
         """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
@@ -278,6 +245,21 @@ class Supervisor:
         finally:
             theirs.close()
 
+    def _end_silent(self) -> None:
+        """The end of such a worker is heard of like that of any other.
+
+        Time in which this process stood still itself, perhaps with its workers, is nobody's silence.
+        """
+        now = self._clock.now()
+        passed, self._looked = min(now - self._looked, _LONGEST_LOOK), now
+        for slot in self._slots:
+            slot.silent += passed
+            if slot.process is not None and slot.joining and not slot.ended and slot.silent > self._silence:
+                error = f"nothing was heard of it for {slot.silent:.0f} s; it is ended by force"
+                self._note_end(slot, Ended(0, error, 1))
+                slot.ready = False
+                slot.process.kill()
+
     def _receive(self, slot: _Slot) -> None:
         if slot.connection is None:
             return
@@ -287,6 +269,7 @@ class Supervisor:
             # Plain OSError where it died within a report.
             self._ended(slot)
             return
+        slot.silent = 0.0
         if isinstance(report, Ended):
             self._note_end(slot, report)
         else:
@@ -315,9 +298,7 @@ class Supervisor:
     def _note_error(self, error: str) -> None:
         self.errors = [*self.errors[1 - _ERRORS_KEPT :], error]
 
-    def _take(
-        self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
-    ) -> None:
+    def _take(self, slot: _Slot, report: Told) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
         elif isinstance(report, CacheStatus):

@@ -22,6 +22,8 @@ from stream.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _LOOK = 0.02
+# It serves the others, which go on with the models that are there.
+_LOADER = "loader"
 # The intake itself waits.
 _NOT_WAITED_FOR = {"intake"}
 
@@ -54,7 +56,7 @@ class Progress:
             lambda: self._wake("scoring"),
             lambda: self._wake("slow scoring"),
             lambda: self._wake("output"),
-            lambda: self._wake("loader"),
+            lambda: self._wake(_LOADER),
             self._moved.set,
             lambda: self._wake("transactions"),
         )
@@ -106,12 +108,13 @@ class Worker:
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._left: int | None = None
+        self._loader_hangs = False
         steps = {
             "intake": pipeline.intake,
             "scoring": pipeline.scoring,
             "slow scoring": pipeline.slow_scoring,
             "output": pipeline.output,
-            "loader": pipeline.loading,
+            _LOADER: pipeline.loading,
         }
         if producer.carries_offsets:
             steps |= {"transactions": pipeline.transactions, "watchdog": watchdog.step}
@@ -156,11 +159,18 @@ class Worker:
     def check(self, limit: float) -> None:
         """Raises FatalError when a step has not come back for `limit` seconds: it hangs, and would for ever."""
         now = self._clock.now()
-        for loop in self._loops.values():
-            if (seconds := loop.stuck(now)) > limit:
-                raise FatalError(
-                    f"a step of {loop.name} has not come back for {seconds:.0f} s, limits.step_timeout_s is {limit:g}"
-                )
+        stuck = {name: seconds for name, loop in self._loops.items() if (seconds := loop.stuck(now)) > limit}
+        self._note_loader(stuck.pop(_LOADER, 0.0))
+        for name, seconds in stuck.items():
+            raise FatalError(
+                f"a step of {name} has not come back for {seconds:.0f} s, the limit is {limit:g} s"
+            )
+
+    def _note_loader(self, stuck: float) -> None:
+        """Another worker could not even start while the repository hangs."""
+        if stuck and not self._loader_hangs:
+            log.error("the loader has not come back for %.0f s; what is loaded is served", stuck)
+        self._loader_hangs = stuck > 0.0
 
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""
@@ -181,12 +191,15 @@ class Worker:
             self._progress.drain()
         for loop in self._loops.values():
             loop.stop()
-        for loop in self._loops.values():
-            loop.join()
+        for name, loop in self._loops.items():
+            if name != _LOADER:
+                loop.join()
         # Giving the partitions away forgets them.
         self._left = unfinished = self._pipeline.unfinished()
         self._producer.close()
         self._consumer.close()
+        # Last, because what it waits for may hang, and nothing that is committed waits for it.
+        self._loops[_LOADER].join()
         if self._error is not None:
             raise self._error
         return unfinished

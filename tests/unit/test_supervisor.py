@@ -14,7 +14,8 @@ import pytest
 from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import Snapshot, StageMetrics
-from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
+from stream.reports import CacheAnswer, CacheCommand, Ended, Joining, Ready
+from stream.supervisor import Supervisor
 
 PATIENCE = 120.0
 
@@ -23,13 +24,15 @@ class PretendProcess:
     """Stands where a process would; the test holds its end of the pipe."""
 
     exitcode = 1
+    killed = False
 
     def __init__(self, connection: Connection) -> None:
         self.connection = Connection(os.dup(connection.fileno()))
 
     def join(self, _: float) -> None: ...
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        self.killed = True
 
 
 class Fleet:
@@ -215,6 +218,43 @@ def test_a_step_that_hangs_each_time_is_a_loop_though_it_is_seen_late(fleet: Fle
         clock.advance(31.0)
     assert total(supervisor, "workers_crash_looping") == 1
     assert "3 times in a row" in supervisor.unready
+
+
+def pass_by(supervisor: Supervisor, clock: ManualClock, seconds: float) -> None:
+    """So much time, looked at every second."""
+    for _ in range(int(seconds)):
+        clock.advance(1.0)
+        supervisor.step(0.0)
+
+
+def test_a_member_that_falls_silent_is_ended_and_replaced(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    (_, loading), (_, member) = fleet.spawned
+    for _ in range(2):
+        pass_by(supervisor, clock, PATIENCE)
+        member.connection.send(scored(1))
+    pass_by(supervisor, clock, PATIENCE + 10.0)
+    assert not member.killed
+    pass_by(supervisor, clock, 2.0)
+    assert (member.killed, supervisor.ready) == (True, False)
+    assert not loading.killed, "a worker that loads its models says nothing meanwhile"
+    assert supervisor.errors == ["nothing was heard of it for 131 s; it is ended by force"]
+    member.connection.close()
+    pass_by(supervisor, clock, 3.0)
+    assert [slot for slot, _ in fleet.spawned] == [0, 1, 1]
+
+
+def test_a_supervisor_that_stood_still_itself_gives_its_workers_time(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    clock.advance(10 * PATIENCE)
+    pass_by(supervisor, clock, PATIENCE)
+    assert (fleet.spawned[0][1].killed, supervisor.ready) == (False, True)
 
 
 @pytest.mark.parametrize("code", [2, 3])
