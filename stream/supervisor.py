@@ -16,6 +16,7 @@ from models import CacheStatus
 from stream.backoff import Backoff, Draw, by_chance
 from stream.clock import Clock
 from stream.decisions import BatchingStatus
+from stream.errors import UsageError
 from stream.metrics import Snapshot
 from stream.reports import STOP, CacheAction, CacheAnswer, CacheCommand, Ended, Joining, Ready, Told
 
@@ -83,6 +84,8 @@ class Supervisor:
         self._slots = [self._slot(number) for number in range(workers)]
         self._departed = Snapshot()
         self._stopping = False
+        # Whether any worker ever joined.
+        self._served = False
         self._numbers = itertools.count()
         self._asked: dict[tuple[int, int], Future[CacheAnswer]] = {}
         self._sending = threading.Lock()
@@ -284,7 +287,9 @@ class Supervisor:
         if report.error:
             self._note_error(report.error)
             log.error("worker %d: %s", slot.number, report.error)
-        if report.exit_code > 1 and not self.hopeless:
+        # Such as a file that was changed since the others read theirs, who go on with what they have.
+        of_its_start = self._served and not slot.joining and report.exit_code == UsageError.exit_code
+        if report.exit_code > 1 and not self.hopeless and not of_its_start:
             self.exit_code = report.exit_code
             self.uncounted = True
         elif report.error and self._stopping:
@@ -307,6 +312,7 @@ class Supervisor:
             slot.batching = report
         elif isinstance(report, Joining):
             slot.joined = self._clock.now()
+            self._served = True
             self._forget_left()
         elif isinstance(report, Ready):
             slot.ready = True

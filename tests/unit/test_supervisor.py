@@ -266,6 +266,30 @@ def test_what_every_worker_would_meet_ends_the_stage(fleet: Fleet, code: int) ->
     assert (supervisor.hopeless, supervisor.exit_code, supervisor.errors) == (True, code, ["StopError: look"])
 
 
+@pytest.mark.parametrize(("code", "hopeless"), [(2, False), (3, True)])
+def test_what_only_a_new_worker_cannot_read_leaves_those_that_serve_alone(
+    fleet: Fleet, code: int, hopeless: bool
+) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    successor = fleet.spawned[0][1].connection
+    successor.send(Ended(0, "UsageError: no such field", code))
+    supervisor.step(0.0)
+    successor.close()
+    supervisor.step(0.0)
+    assert (supervisor.hopeless, supervisor.alive) == (hopeless, 1)
+
+
+def test_what_a_worker_in_the_group_finds_wrong_with_its_settings_ends_the_stage(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 1, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    fleet.spawned[0][1].connection.send(Ended(0, "UsageError: the budget is too short", 2))
+    supervisor.step(0.0)
+    assert supervisor.exit_code == 2
+
+
 def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(fleet: Fleet) -> None:
     hanging = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     hanging.step(0.0)
