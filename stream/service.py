@@ -119,7 +119,7 @@ class Service:
             while not self._stop.is_set() and not supervisor.hopeless:
                 supervisor.step(0.1)
             if supervisor.hopeless:
-                log.error("the stage stops: %s", supervisor.errors[-1])
+                log.error("the stage stops: %s", supervisor.fatal)
             supervisor.stop(self._settings.latency.drain_timeout_s + LEAVE_SECONDS)
         finally:
             supervisor.kill()

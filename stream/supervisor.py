@@ -50,6 +50,8 @@ class _Slot:
     batching: BatchingStatus | None = None
     start_at: float | None = None
     ended: Ended | None = None
+    # Why a process of it ended last.
+    error: str = ""
     # Claims that its last worker left when it failed.
     left: int = 0
     backoff: Backoff = field(default_factory=Backoff)
@@ -96,6 +98,8 @@ class Supervisor:
         # Whether a worker left without saying how many.
         self.uncounted = False
         self.errors: list[str] = []
+        # What all workers would meet.
+        self.fatal = ""
         # Of the stage: 1 when a worker failed to drain or was killed, 2 or 3 when one said that all are to end.
         self.exit_code = 0
 
@@ -116,8 +120,7 @@ class Supervisor:
         now = self._clock.now()
         if looping := [slot for slot in self._slots if self._loops(slot, now)]:
             slot = looping[0]
-            why = f": {self.errors[-1]}" if self.errors else ""
-            return f"worker {slot.number} ended {slot.backoff.failures} times in a row{why}"
+            return f"worker {slot.number} ended {slot.backoff.failures} times in a row: {slot.error}"
         return "" if all(slot.ready for slot in self._slots) else "workers are starting"
 
     @property
@@ -231,7 +234,7 @@ class Supervisor:
             # Such as no memory, or no more processes, for now.
             wait = slot.backoff.failed()
             slot.start_at = now + wait
-            self._note_error(f"{type(error).__name__}: {error}")
+            self._note_error(slot, f"{type(error).__name__}: {error}")
             log.error("worker %d cannot be started: %s; next try in %.1f s", slot.number, error, wait)  # noqa: TRY400
             return
         slot.start_at = slot.joined = slot.ended = None
@@ -285,12 +288,12 @@ class Supervisor:
         else:
             slot.left = report.unfinished
         if report.error:
-            self._note_error(report.error)
+            self._note_error(slot, report.error)
             log.error("worker %d: %s", slot.number, report.error)
         # Such as a file that was changed since the others read theirs, who go on with what they have.
         of_its_start = self._served and not slot.joining and report.exit_code == UsageError.exit_code
         if report.exit_code > 1 and not self.hopeless and not of_its_start:
-            self.exit_code = report.exit_code
+            self.exit_code, self.fatal = report.exit_code, report.error
             self.uncounted = True
         elif report.error and self._stopping:
             self.exit_code = self.exit_code or 1
@@ -300,7 +303,8 @@ class Supervisor:
         for slot in self._slots:
             slot.left = 0
 
-    def _note_error(self, error: str) -> None:
+    def _note_error(self, slot: _Slot, error: str) -> None:
+        slot.error = error
         self.errors = [*self.errors[1 - _ERRORS_KEPT :], error]
 
     def _take(self, slot: _Slot, report: Told) -> None:
@@ -329,6 +333,8 @@ class Supervisor:
                 self.exit_code = self.exit_code or 1
                 self.uncounted = True
             return
+        if slot.ended is None:
+            self._note_error(slot, f"ended with code {code} without a word")
         if steady:
             slot.backoff.succeeded()
         self._restarts += 1

@@ -202,6 +202,30 @@ def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
     assert total(supervisor, "workers_crash_looping") == 0
 
 
+def test_a_worker_that_dies_without_a_word_is_not_given_anothers_error(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE, draw=lambda: 0.0)
+    supervisor.step(0.0)
+    fleet.spawned[1][1].connection.send(Ended(0, "of another", 1))
+    supervisor.step(0.0)
+    for pause in (1.0, 2.0, 4.0):
+        [process for slot, process in fleet.spawned if slot == 0][-1].connection.close()
+        supervisor.step(0.0)
+        clock.advance(pause)
+        supervisor.step(0.0)
+    assert supervisor.unready == "worker 0 ended 3 times in a row: ended with code 1 without a word"
+
+
+def test_the_stage_ends_by_the_error_of_the_worker_that_said_so(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    fleet.spawned[0][1].connection.send(Ended(0, "StopError: look", 3))
+    supervisor.step(0.0)
+    fleet.spawned[1][1].connection.send(Ended(0, "of another", 1))
+    supervisor.step(0.0)
+    assert supervisor.fatal == "StopError: look"
+
+
 @pytest.mark.parametrize("loading", [1.0, 90.0])
 def test_a_step_that_hangs_each_time_is_a_loop_though_it_is_seen_late(fleet: Fleet, loading: float) -> None:
     clock = ManualClock()
