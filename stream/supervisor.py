@@ -169,6 +169,8 @@ class Supervisor:
             if slot.ready:
                 asked.append(self._asked.setdefault((slot.number, command.number), Future()))
                 self._tell(slot, command)
+                if slot.connection is None:
+                    self._answer_for(slot)
         return asked
 
     def step(self, patience: float) -> None:
@@ -372,16 +374,22 @@ class Supervisor:
         slot.process, slot.connection = None, None
         slot.joined, slot.ready = None, False
         slot.cache = slot.batching = None
-        for place in [place for place in list(self._asked) if place[0] == slot.number]:
-            gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
-            self._asked.pop(place).set_result(gone)
+        self._answer_for(slot)
         return code
 
+    def _answer_for(self, slot: _Slot) -> None:
+        """A worker that is gone answers nothing; from the thread of `step` or of `ask`."""
+        for place in [place for place in list(self._asked) if place[0] == slot.number]:
+            gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
+            if (asked := self._asked.pop(place, None)) is not None:
+                asked.set_result(gone)
+
     def _tell(self, slot: _Slot, word: str | CacheCommand) -> None:
-        if slot.connection is None:
+        # Another thread may take it away meanwhile.
+        if (connection := slot.connection) is None:
             return
         try:
             with self._sending:
-                slot.connection.send(word)
+                connection.send(word)
         except (BrokenPipeError, OSError) as error:
             log.warning("worker %d could not be told to %s: %s", slot.number, word, error)

@@ -467,6 +467,15 @@ def test_a_worker_that_ends_leaves_no_order_open(fleet: Fleet) -> None:
     assert asked.result(0.0).lines == ("worker 0 ended meanwhile",)
 
 
+def test_an_order_that_comes_while_a_worker_is_buried_is_answered(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor, _, _ = asked_of(fleet, 1)
+    monkeypatch.setattr(supervisor, "_tell", lambda slot, _: setattr(slot, "connection", None))
+    (asked,) = supervisor.ask("evict", ["a"])
+    assert asked.result(0.0).failed
+
+
 def test_the_caches_are_those_of_the_workers_that_live(fleet: Fleet) -> None:
     supervisor, _, _ = asked_of(fleet, 1)
     status = CacheStatus((), 1.0, None, 1.0, (), 0)
