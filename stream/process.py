@@ -40,8 +40,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     assembly: Assembly | None = None
     try:
         assembly = assemble(settings, shape, clock, slot)
-        _tell(connection, Joining())
-        assembly.worker.start()
+        assembly.worker.start(lambda: _tell(connection, Joining()))
         Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
         unfinished = assembly.worker.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stream.client_watch import ClientWatch
@@ -123,8 +123,8 @@ class Worker:
         self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
-    def start(self) -> None:
-        """Join the group and begin to score.
+    def start(self, joining: Callable[[], object] = lambda: None) -> None:
+        """Join the group and begin to score; `joining` is called before the group may give it claims.
 
         The producer opens before that: it ends what a predecessor left open, which the group's offsets would wait for.
         Whoever watches its calls is there first.
@@ -132,6 +132,7 @@ class Worker:
         if (watchdog := self._loops.get("watchdog")) is not None:
             watchdog.start()
         self._producer.open()
+        joining()
         self._consumer.join()
         for loop in self._loops.values():
             if loop is not watchdog:

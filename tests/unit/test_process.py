@@ -175,8 +175,8 @@ def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:
         _producer=SimpleNamespace(open=lambda: begun.append("open")),
         _consumer=SimpleNamespace(join=lambda: begun.append("join")),
     )
-    Worker.start(worker)  # type: ignore[arg-type]
-    assert begun == ["watchdog", "open", "join", "intake"]
+    Worker.start(worker, partial(begun.append, "joining"))  # type: ignore[arg-type]
+    assert begun == ["watchdog", "open", "joining", "join", "intake"]
 
 
 def test_a_worker_that_cannot_leave_is_ended_by_force() -> None:
