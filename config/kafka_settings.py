@@ -24,6 +24,7 @@ OWN_OPTIONS = (
     "transactional.id",
     "transaction.timeout.ms",
     "message.timeout.ms",
+    "delivery.report.only.error",
     "delivery.timeout.ms",
     "metadata.broker.list",
     "request.required.acks",

@@ -55,7 +55,8 @@ class Latency(Section):
     drain_timeout_s: float = Field(
         default=20.0,
         gt=0,
-        description="Seconds to finish claims in flight when partitions move or the stage stops.",
+        description="Seconds to finish claims in flight when partitions move or the stage stops. Shorter than the "
+        "consumer's max.poll.interval.ms (300 s), or a member that drains is taken for dead.",
     )
 
 
@@ -105,7 +106,7 @@ class Limits(Section):
     )
     bytes_in_flight_mb: float = Field(
         default=256.0,
-        gt=0,
+        ge=1,
         description="Megabytes (10^6 bytes) of keys, values and headers that those claims retain; as much again "
         "may wait for the broker, and a quarter of it (without headers) for room in a commit.",
     )
@@ -126,6 +127,7 @@ class Limits(Section):
     dead_letter_window: int = Field(
         default=1_000,
         ge=1,
+        le=1_000_000,
         description="Records, of each worker, over which dead_letter_share counts; fewer stop nothing.",
     )
     step_timeout_s: float = Field(
@@ -212,6 +214,14 @@ class Workers(Section):
         description="GPUs, which the workers take in turn; empty for the CPU. One that was set and is not there is an "
         "error; of the default, whatever is there is taken.",
     )
+
+    @field_validator("gpu_device_ids")
+    @classmethod
+    def _count_from_zero(cls, numbers: list[int]) -> list[int]:
+        if any(number < 0 for number in numbers):
+            raise refusal(None, f"{numbers}: GPUs are numbered from 0; an empty list stands for the CPU")
+        return numbers
+
     async_inference: bool = Field(
         default=True, description="Let the next micro-batch be gathered while one is scored. No effect yet."
     )
@@ -239,6 +249,13 @@ class Http(Section):
         min_length=8,
         description="Bearer token of the endpoints that change something; without it none does.",
     )
+
+    @field_validator("token")
+    @classmethod
+    def _travels_in_a_header(cls, token: str | None) -> str | None:
+        if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise refusal(None, "a header cannot carry it: printable ASCII, no space at either end")
+        return token
 
 
 class Logging(Section):

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from stream.errors import UsageError
-from stream.http_guard import BODY_BYTES, BodyTooLargeError, body_of, limits
+from stream.http_guard import BODY_BYTES, BodyTooLargeError, body_of, guard_options
 from stream.metrics import Snapshot, SnapshotCollector
 
 CacheAction = Literal["preload", "evict"]
@@ -104,7 +104,7 @@ class AdminServer:
     def __init__(self, app: Starlette, host: str, port: int) -> None:
         self._socket = _bound(host, port)
         self.address = f"http://{host}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **limits())
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **guard_options())
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
 

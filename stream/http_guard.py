@@ -32,7 +32,7 @@ async def body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def limits() -> Mapping[str, Any]:
+def guard_options() -> Mapping[str, Any]:
     """Options of uvicorn; past CONNECTIONS it answers 503."""
     return {
         "http": GuardedProtocol,
@@ -53,32 +53,51 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch(waiting=True)
+        self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._watch(waiting=False)
+        self._go_on()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        cycle = self.cycle
-        self._watch(waiting=cycle is None or cycle.response_complete or cycle.more_body)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._look()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(waiting=True)
+        self._look()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._watch(waiting=False)
+        # What is left of the answer has its own time.
+        self._go_on()
+        self._look()
 
-    def _watch(self, *, waiting: bool) -> None:
+    def _look(self) -> None:
+        if self._waits():
+            self._begin_waiting()
+        else:
+            self._go_on()
+
+    def _waits(self) -> bool:
+        """Whether it is the client's turn: to send a request or the rest of it, or to take an answer."""
+        if self.transport.is_closing() or self.flow.write_paused:
+            return True
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def _begin_waiting(self) -> None:
         """The time runs from when the waiting began, not from the last byte."""
-        if not waiting and self._cut is not None:
+        if self._cut is None:
+            self._cut = self.loop.call_later(PATIENCE_SECONDS, self._abort)
+
+    def _go_on(self) -> None:
+        if self._cut is not None:
             self._cut.cancel()
             self._cut = None
-        elif waiting and self._cut is None:
-            self._cut = self.loop.call_later(PATIENCE_SECONDS, self._abort)
 
     def _abort(self) -> None:
         log.debug("a client was cut off: it took more than %g s", PATIENCE_SECONDS)

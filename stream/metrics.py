@@ -135,7 +135,7 @@ DEFINITIONS = {
     "output_queue_claims": Definition("Scored claims that wait for the output.", gauge=True),
     "worker_restarts_total": Definition("Worker processes that ended by themselves and were started again."),
     "workers_crash_looping": Definition(
-        "Workers that ended three times or more, each time within a minute of their start.", gauge=True
+        "Workers that ended three times or more, each time soon after they joined.", gauge=True
     ),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_giving_way": Definition("Partitions read in turns, for the others' sake.", gauge=True),

@@ -14,13 +14,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from config import ConfigurationError, Settings
-from models import ModelError
+from models import CacheStatus, ModelError
 from stream.allocator import keep_freed_memory
 from stream.app import Assembly, assemble
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
 from stream.options import TopicShape
-from stream.supervisor import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
+from stream.reports import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 from stream.turns import hand_over_quickly
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,8 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     assembly: Assembly | None = None
     try:
         assembly = assemble(settings, shape, clock, slot)
-        _tell(connection, Joining())
-        assembly.worker.start()
-        Correspondence(assembly, connection, clock, _patience(settings)).until_stop()
+        assembly.worker.start(lambda: _tell(connection, Joining()))
+        Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
         unfinished = assembly.worker.stop()
         assembly.speeds.remember(assembly.batcher.speeds())
@@ -66,7 +65,7 @@ def _exit_code(error: Exception) -> int:
     return error.exit_code if isinstance(error, ClaimstreamError) else FatalError.exit_code
 
 
-def _patience(settings: Settings) -> float:
+def patience(settings: Settings) -> float:
     """Seconds after which a step counts as hung. A poll may have to drain within itself."""
     return max(settings.limits.step_timeout_s, 2 * settings.latency.drain_timeout_s)
 
@@ -124,7 +123,9 @@ class Correspondence:
         self._connection = connection
         self._clock = clock
         self._patience = patience
-        self._answers: queue.SimpleQueue[CacheAnswer] = queue.SimpleQueue()
+        # Found in other threads, told in this one.
+        self._found: queue.SimpleQueue[CacheAnswer | CacheStatus] = queue.SimpleQueue()
+        self._look: threading.Thread | None = None
         self._told_ready = False
         self._next_status = 0.0
 
@@ -149,27 +150,34 @@ class Correspondence:
         """False when nobody listens any more."""
         if not self._told_ready and self._assembly.worker.joined:
             self._told_ready = _tell(self._connection, Ready())
-        while not self._answers.empty():
-            _tell(self._connection, self._answers.get())
+        while not self._found.empty():
+            _tell(self._connection, self._found.get())
         if self._clock.now() >= self._next_status:
             self._next_status = self._clock.now() + _STATUS_INTERVAL
-            self._tell_of_cache()
+            self._look_at_cache()
             _tell(self._connection, self._assembly.worker.batching())
         return _tell(self._connection, self._assembly.metrics.snapshot())
 
-    def _tell_of_cache(self) -> None:
+    def _look_at_cache(self) -> None:
+        """In a thread of its own: a repository that hangs must not silence the worker. The next look waits for it."""
+        if self._look is None or not self._look.is_alive():
+            self._look = threading.Thread(target=self._see_cache, name="cache status", daemon=True)
+            self._look.start()
+
+    def _see_cache(self) -> None:
         metrics = self._assembly.metrics
         try:
             status = self._assembly.cache.status()
-        except (ModelError, OSError) as error:
-            log.warning("the state of the cache cannot be told now: %s", error)
+        except Exception as error:
+            defect = not isinstance(error, ModelError | OSError)
+            log.warning("the state of the cache cannot be told now: %s", error, exc_info=defect)
             return
         for tier in status.tiers:
             metrics.set("model_lookups_total", tier.served, tier.tier)
             metrics.set("model_bytes_loaded_total", tier.bytes_loaded, tier.tier)
         metrics.set("model_device_bytes", status.tiers[0].used)
         metrics.set("model_uncached_bytes", status.uncached_bytes)
-        _tell(self._connection, status)
+        self._found.put(status)
 
     def _obey(self, command: CacheCommand) -> None:
         """Load models or let them go; every name gets its line."""
@@ -182,7 +190,7 @@ class Correspondence:
                     log.exception("%s: %s failed", name, command.action)
                 lines.append(f"{name}: {error}")
                 failed = True
-        self._answers.put(CacheAnswer(command.number, tuple(lines), failed))
+        self._found.put(CacheAnswer(command.number, tuple(lines), failed))
 
     def _changed(self, action: str, name: str) -> str:
         if action == "preload":

@@ -22,7 +22,7 @@ from stream.client_check import check_clients
 from stream.clock import Clock
 from stream.errors import UsageError
 from stream.options import TopicShape, admin_options, cache_options, model_catalog, record_limits
-from stream.process import LEAVE_SECONDS, configure_logging, spawner
+from stream.process import LEAVE_SECONDS, configure_logging, patience, spawner
 from stream.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,11 @@ class Service:
             return 0 if shape is None else self._serve(shape)
 
     def _serve(self, shape: TopicShape) -> int:
-        supervisor = Supervisor(spawner(self._settings, shape), self._settings.workers.processes, self._clock)
+        settings, http = self._settings, self._settings.http
+        supervisor = Supervisor(
+            spawner(settings, shape), settings.workers.processes, self._clock, patience(settings)
+        )
         self.supervisor = supervisor
-        http = self._settings.http
         app = application(
             supervisor.snapshot,
             lambda: supervisor.unready,
@@ -116,7 +118,7 @@ class Service:
             while not self._stop.is_set() and not supervisor.hopeless:
                 supervisor.step(0.1)
             if supervisor.hopeless:
-                log.error("the stage stops: %s", supervisor.errors[-1])
+                log.error("the stage stops: %s", supervisor.fatal)
             supervisor.stop(self._settings.latency.drain_timeout_s + LEAVE_SECONDS)
         finally:
             supervisor.kill()

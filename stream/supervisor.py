@@ -11,64 +11,25 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Literal
 
 from models import CacheStatus
 from stream.backoff import Backoff, Draw, by_chance
 from stream.clock import Clock
 from stream.decisions import BatchingStatus
+from stream.errors import UsageError
 from stream.metrics import Snapshot
+from stream.reports import STOP, CacheAction, CacheAnswer, CacheCommand, Ended, Joining, Ready, Told
 
 log = logging.getLogger(__name__)
 
-STOP = "stop"
-
 _STEADY = 60.0
+# A worker that can still say what hangs says it first.
+_GRACE = 10.0
+_LONGEST_LOOK = 1.0
 _LOOP = 3
 _ERRORS_KEPT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """A worker has its models warm and joins the group: from now on it may hold claims."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker has its models warm and has joined the group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A worker left; `unfinished` claims stay uncommitted. `error` is empty after a clean end.
-
-    An `exit_code` other than 0 and 1 is that of an error which the next worker would meet as well.
-    """
-
-    unfinished: int
-    error: str = ""
-    exit_code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CacheCommand:
-    """Asks a worker to load models, or to let them go; `number` comes back with the answer."""
-
-    number: int
-    action: Literal["preload", "evict"]
-    models: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheAnswer:
-    """What became of a command, one line a model; `failed` when any of it did not happen."""
-
-    number: int
-    lines: tuple[str, ...]
-    failed: bool
-
-
-Report = Joining | Ready | Ended | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
 Spawn = Callable[[int, Connection], BaseProcess]
 
 
@@ -79,34 +40,54 @@ class _Slot:
     number: int
     process: BaseProcess | None = None
     connection: Connection | None = None
-    joining: bool = False
+    # When its process joined the group.
+    joined: float | None = None
+    # Seconds without a report.
+    silent: float = 0.0
     ready: bool = False
     latest: Snapshot = field(default_factory=Snapshot)
     cache: CacheStatus | None = None
     batching: BatchingStatus | None = None
-    started: float = 0.0
     start_at: float | None = None
     ended: Ended | None = None
+    # Why a process of it ended last.
+    error: str = ""
     # Claims that its last worker left when it failed.
     left: int = 0
     backoff: Backoff = field(default_factory=Backoff)
 
-    def loops(self, now: float) -> bool:
-        """Whether it keeps ending soon after its start."""
-        steady = self.process is not None and now - self.started >= _STEADY
-        return self.backoff.failures >= _LOOP and not steady
+    @property
+    def joining(self) -> bool:
+        """Whether its process may hold claims."""
+        return self.joined is not None
+
+    def steady(self, now: float, seconds: float) -> bool:
+        """Whether its process has been in the group for so long."""
+        return self.joined is not None and now - self.joined >= seconds
 
 
 class Supervisor:
-    """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection."""
+    """Keeps `workers` processes alive. `spawn(slot, connection)` starts one that reports over the connection.
 
-    def __init__(self, spawn: Spawn, workers: int, clock: Clock, draw: Draw = by_chance) -> None:
+    `patience`: seconds after which a worker takes a step of its own for hung. One that has joined and says nothing for
+    longer can be told nothing either, and is ended by force.
+    """
+
+    def __init__(
+        self, spawn: Spawn, workers: int, clock: Clock, patience: float, draw: Draw = by_chance
+    ) -> None:
         self._spawn = spawn
         self._clock = clock
+        self._silence = patience + _GRACE
+        self._looked = clock.now()
+        # Longer than any hang goes unseen, or hangs in a row would not count as such.
+        self._steady = _STEADY + patience
         self._draw = draw
         self._slots = [self._slot(number) for number in range(workers)]
         self._departed = Snapshot()
         self._stopping = False
+        # Whether any worker ever joined.
+        self._served = False
         self._numbers = itertools.count()
         self._asked: dict[tuple[int, int], Future[CacheAnswer]] = {}
         self._sending = threading.Lock()
@@ -117,6 +98,8 @@ class Supervisor:
         # Whether a worker left without saying how many.
         self.uncounted = False
         self.errors: list[str] = []
+        # What all workers would meet.
+        self.fatal = ""
         # Of the stage: 1 when a worker failed to drain or was killed, 2 or 3 when one said that all are to end.
         self.exit_code = 0
 
@@ -135,10 +118,9 @@ class Supervisor:
         if self._stopping:
             return "workers are stopping"
         now = self._clock.now()
-        if looping := [slot for slot in self._slots if slot.loops(now)]:
+        if looping := [slot for slot in self._slots if self._loops(slot, now)]:
             slot = looping[0]
-            why = f": {self.errors[-1]}" if self.errors else ""
-            return f"worker {slot.number} ended {slot.backoff.failures} times in a row{why}"
+            return f"worker {slot.number} ended {slot.backoff.failures} times in a row: {slot.error}"
         return "" if all(slot.ready for slot in self._slots) else "workers are starting"
 
     @property
@@ -168,7 +150,7 @@ class Supervisor:
                 total.add(slot.latest)
         total.numbers["worker_restarts_total", ()] = self._restarts
         now = self._clock.now()
-        total.numbers["workers_crash_looping", ()] = sum(slot.loops(now) for slot in self._slots)
+        total.numbers["workers_crash_looping", ()] = sum(self._loops(slot, now) for slot in self._slots)
         return total
 
     def caches(self) -> list[CacheStatus]:
@@ -179,7 +161,7 @@ class Supervisor:
         """The latest batching of each worker, by its number."""
         return {slot.number: slot.batching for slot in self._slots if slot.batching is not None}
 
-    def ask(self, action: Literal["preload", "evict"], models: Sequence[str]) -> list[Future[CacheAnswer]]:
+    def ask(self, action: CacheAction, models: Sequence[str]) -> list[Future[CacheAnswer]]:
         """Have every worker do something with models; one answer each, from any thread but that of `step`."""
         command = CacheCommand(next(self._numbers), action, tuple(models))
         asked = []
@@ -187,6 +169,8 @@ class Supervisor:
             if slot.ready:
                 asked.append(self._asked.setdefault((slot.number, command.number), Future()))
                 self._tell(slot, command)
+                if slot.connection is None:
+                    self._answer_for(slot)
         return asked
 
     def step(self, patience: float) -> None:
@@ -203,6 +187,8 @@ class Supervisor:
         busy = {slot.connection: slot for slot in self._slots if slot.connection is not None}
         for connection in multiprocessing.connection.wait(list(busy), patience):
             self._receive(busy[connection])  # type: ignore[index]
+        if not self._stopping:
+            self._end_silent()
 
     def stop(self, timeout: float) -> None:
         """Ask every worker to drain and leave; end those that have not after `timeout` seconds.
@@ -250,11 +236,11 @@ class Supervisor:
             # Such as no memory, or no more processes, for now.
             wait = slot.backoff.failed()
             slot.start_at = now + wait
-            self._note_error(f"{type(error).__name__}: {error}")
+            self._note_error(slot, f"{type(error).__name__}: {error}")
             log.error("worker %d cannot be started: %s; next try in %.1f s", slot.number, error, wait)  # noqa: TRY400
             return
-        slot.started, slot.start_at = now, None
-        slot.joining, slot.ready, slot.ended = False, False, None
+        slot.start_at = slot.joined = slot.ended = None
+        slot.ready = False
 
     def _spawned(self, number: int) -> tuple[BaseProcess, Connection]:
         """Raises OSError."""
@@ -267,6 +253,21 @@ class Supervisor:
         finally:
             theirs.close()
 
+    def _end_silent(self) -> None:
+        """The end of such a worker is heard of like that of any other.
+
+        Time in which this process stood still itself, perhaps with its workers, is nobody's silence.
+        """
+        now = self._clock.now()
+        passed, self._looked = min(now - self._looked, _LONGEST_LOOK), now
+        for slot in self._slots:
+            slot.silent += passed
+            if slot.process is not None and slot.joining and not slot.ended and slot.silent > self._silence:
+                error = f"nothing was heard of it for {slot.silent:.0f} s; it is ended by force"
+                self._note_end(slot, Ended(0, error, 1))
+                slot.ready = False
+                slot.process.kill()
+
     def _receive(self, slot: _Slot) -> None:
         if slot.connection is None:
             return
@@ -276,6 +277,7 @@ class Supervisor:
             # Plain OSError where it died within a report.
             self._ended(slot)
             return
+        slot.silent = 0.0
         if isinstance(report, Ended):
             self._note_end(slot, report)
         else:
@@ -288,10 +290,12 @@ class Supervisor:
         else:
             slot.left = report.unfinished
         if report.error:
-            self._note_error(report.error)
+            self._note_error(slot, report.error)
             log.error("worker %d: %s", slot.number, report.error)
-        if report.exit_code > 1 and not self.hopeless:
-            self.exit_code = report.exit_code
+        # Such as a file that was changed since the others read theirs, who go on with what they have.
+        of_its_start = self._served and not slot.joining and report.exit_code == UsageError.exit_code
+        if report.exit_code > 1 and not self.hopeless and not of_its_start:
+            self.exit_code, self.fatal = report.exit_code, report.error
             self.uncounted = True
         elif report.error and self._stopping:
             self.exit_code = self.exit_code or 1
@@ -301,12 +305,11 @@ class Supervisor:
         for slot in self._slots:
             slot.left = 0
 
-    def _note_error(self, error: str) -> None:
+    def _note_error(self, slot: _Slot, error: str) -> None:
+        slot.error = error
         self.errors = [*self.errors[1 - _ERRORS_KEPT :], error]
 
-    def _take(
-        self, slot: _Slot, report: Joining | Ready | Snapshot | CacheStatus | BatchingStatus | CacheAnswer
-    ) -> None:
+    def _take(self, slot: _Slot, report: Told) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
         elif isinstance(report, CacheStatus):
@@ -314,14 +317,17 @@ class Supervisor:
         elif isinstance(report, BatchingStatus):
             slot.batching = report
         elif isinstance(report, Joining):
-            slot.joining = True
+            slot.joined = self._clock.now()
+            self._served = True
             self._forget_left()
         elif isinstance(report, Ready):
-            slot.joining = slot.ready = True
+            slot.ready = True
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
             asked.set_result(report)
 
     def _ended(self, slot: _Slot) -> None:
+        now = self._clock.now()
+        steady = slot.steady(now, self._steady)
         code = self._bury(slot)
         if self._stopping:
             if slot.ended is None:
@@ -329,8 +335,9 @@ class Supervisor:
                 self.exit_code = self.exit_code or 1
                 self.uncounted = True
             return
-        now = self._clock.now()
-        if now - slot.started >= _STEADY:
+        if slot.ended is None:
+            self._note_error(slot, f"ended with code {code} without a word")
+        if steady:
             slot.backoff.succeeded()
         self._restarts += 1
         wait = slot.backoff.failed()
@@ -341,8 +348,12 @@ class Supervisor:
             code,
             slot.backoff.failures,
             wait,
-            "; the stage is not ready while it goes on like this" if slot.loops(now) else "",
+            "; the stage is not ready while it goes on like this" if self._loops(slot, now) else "",
         )
+
+    def _loops(self, slot: _Slot, now: float) -> bool:
+        """Whether it keeps ending soon after it joined, or before."""
+        return slot.backoff.failures >= _LOOP and not slot.steady(now, self._steady)
 
     def _slot(self, number: int) -> _Slot:
         return _Slot(number, start_at=0.0, backoff=Backoff(draw=self._draw))
@@ -361,18 +372,24 @@ class Supervisor:
             self._departed.add(slot.latest.without_gauges())
             slot.latest = Snapshot()
         slot.process, slot.connection = None, None
-        slot.joining = slot.ready = False
+        slot.joined, slot.ready = None, False
         slot.cache = slot.batching = None
-        for place in [place for place in list(self._asked) if place[0] == slot.number]:
-            gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
-            self._asked.pop(place).set_result(gone)
+        self._answer_for(slot)
         return code
 
+    def _answer_for(self, slot: _Slot) -> None:
+        """A worker that is gone answers nothing; from the thread of `step` or of `ask`."""
+        for place in [place for place in list(self._asked) if place[0] == slot.number]:
+            gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
+            if (asked := self._asked.pop(place, None)) is not None:
+                asked.set_result(gone)
+
     def _tell(self, slot: _Slot, word: str | CacheCommand) -> None:
-        if slot.connection is None:
+        # Another thread may take it away meanwhile.
+        if (connection := slot.connection) is None:
             return
         try:
             with self._sending:
-                slot.connection.send(word)
+                connection.send(word)
         except (BrokenPipeError, OSError) as error:
             log.warning("worker %d could not be told to %s: %s", slot.number, word, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stream.client_watch import ClientWatch
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _LOOK = 0.02
 _WATCH = "client watch"
+# It serves the others, which go on with the models that are there.
+_LOADER = "loader"
 # The intake itself waits; the watch of clients delivers nothing.
 _NOT_WAITED_FOR = {"intake", _WATCH}
 
@@ -55,7 +57,7 @@ class Progress:
             lambda: self._wake("scoring"),
             lambda: self._wake("slow scoring"),
             lambda: self._wake("output"),
-            lambda: self._wake("loader"),
+            lambda: self._wake(_LOADER),
             self._moved.set,
             lambda: self._wake("transactions"),
         )
@@ -107,12 +109,13 @@ class Worker:
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._left: int | None = None
+        self._loader_hangs = False
         steps = {
             "intake": pipeline.intake,
             "scoring": pipeline.scoring,
             "slow scoring": pipeline.slow_scoring,
             "output": pipeline.output,
-            "loader": pipeline.loading,
+            _LOADER: pipeline.loading,
         }
         if producer.carries_offsets:
             steps |= {"transactions": pipeline.transactions, "watchdog": watchdog.step}
@@ -121,8 +124,8 @@ class Worker:
         self._loops = {name: make_loop(name, step, clock, self._fail) for name, step in steps.items()}
         progress.connect(pipeline, self._loops)
 
-    def start(self) -> None:
-        """Join the group and begin to score.
+    def start(self, joining: Callable[[], object] = lambda: None) -> None:
+        """Join the group and begin to score; `joining` is called before the group may give it claims.
 
         The producer opens before that: it ends what a predecessor left open, which the group's offsets would wait for.
         Whoever watches its calls is there first.
@@ -130,6 +133,7 @@ class Worker:
         if (watchdog := self._loops.get("watchdog")) is not None:
             watchdog.start()
         self._producer.open()
+        joining()
         self._consumer.join()
         for loop in self._loops.values():
             if loop is not watchdog:
@@ -157,11 +161,18 @@ class Worker:
     def check(self, limit: float) -> None:
         """Raises FatalError when a step has not come back for `limit` seconds: it hangs, and would for ever."""
         now = self._clock.now()
-        for loop in self._loops.values():
-            if (seconds := loop.stuck(now)) > limit:
-                raise FatalError(
-                    f"a step of {loop.name} has not come back for {seconds:.0f} s, limits.step_timeout_s is {limit:g}"
-                )
+        stuck = {name: seconds for name, loop in self._loops.items() if (seconds := loop.stuck(now)) > limit}
+        self._note_loader(stuck.pop(_LOADER, 0.0))
+        for name, seconds in stuck.items():
+            raise FatalError(
+                f"a step of {name} has not come back for {seconds:.0f} s, the limit is {limit:g} s"
+            )
+
+    def _note_loader(self, stuck: float) -> None:
+        """Another worker could not even start while the repository hangs."""
+        if stuck and not self._loader_hangs:
+            log.error("the loader has not come back for %.0f s; what is loaded is served", stuck)
+        self._loader_hangs = stuck > 0.0
 
     def wait(self, timeout: float) -> bool:
         """Whether the worker has ended by itself, which it does only after an error."""
@@ -185,12 +196,15 @@ class Worker:
             self._progress.drain()
         for loop in self._loops.values():
             loop.stop()
-        for loop in self._loops.values():
-            loop.join()
+        for name, loop in self._loops.items():
+            if name != _LOADER:
+                loop.join()
         # Giving the partitions away forgets them.
         self._left = unfinished = self._pipeline.unfinished()
         self._producer.close()
         self._consumer.close()
+        # Last, because what it waits for may hang, and nothing that is committed waits for it.
+        self._loops[_LOADER].join()
         if self._error is not None:
             raise self._error
         return unfinished

@@ -42,7 +42,10 @@ def test_a_crash_loop_shows_in_metrics_readiness_and_log(kafka: Any, topics: Top
             os.kill(workers(running)[0], signal.SIGKILL)
             await_that(lambda crashes=crash: number(running, "worker_restarts_total") == crashes)
         assert number(running, "workers_crash_looping") == 1
-        assert running.get("/readyz") == (503, "worker 0 ended 3 times in a row\n")
+        assert running.get("/readyz") == (
+            503,
+            "worker 0 ended 3 times in a row: ended with code -9 without a word\n",
+        )
         await_that(lambda: check(kafka, topics).lost == 0 and number(running, "partitions_owned") == 2)
         assert running.get("/readyz")[0] == 503
         assert running.stop() == 0

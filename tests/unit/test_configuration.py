@@ -266,6 +266,23 @@ def test_an_option_that_would_have_no_effect_is_refused() -> None:
         assert {name for name in options if merged[name] != "theirs"} <= set(OWN_OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("limits:\n  bytes_in_flight_mb: 0.0000001\n", "limits.bytes_in_flight_mb"),
+        ("limits:\n  dead_letter_window: 1000000000\n", "limits.dead_letter_window"),
+        ("workers:\n  gpu_device_ids: [-1]\n", "an empty list stands for the CPU"),
+        ("http:\n  token: 'paßwort-für-alle'\n", "a header cannot carry it"),
+        ("http:\n  token: ' a-long-token'\n", "a header cannot carry it"),
+    ],
+)
+def test_values_that_would_only_fail_later_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    message = refused(tmp_path, text)
+    assert reason in message
+    assert "token'" not in message
+    assert "alle" not in message
+
+
 def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "kafka:\n  topics:\n  client:\nlatency:\n")
     assert settings.model_dump() == Settings().model_dump()

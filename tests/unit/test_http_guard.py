@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -102,6 +103,32 @@ def test_who_does_not_take_the_answer_is_cut_off(port: int) -> None:
             while part := client.recv(1_000_000):
                 taken += len(part)
         assert taken < 30_000_000
+
+
+def test_who_asks_on_and_takes_no_answer_is_cut_off(port: int) -> None:
+    request = b"GET /ml/cache/status HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(port) as client:
+        with suppress(OSError):
+            for _ in range(20):
+                client.sendall(request)
+                time.sleep(PATIENCE / 10)
+        await_that(lambda: not is_served(client), 3)
+
+
+def test_who_sends_half_a_body_behind_a_request_is_cut_off(port: int) -> None:
+    with connected(port) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + ORDER + b"Content-Length: 100\r\n\r\n{")
+        assert seconds_until_cut(client) < 3
+
+
+def test_an_answer_that_is_left_lying_holds_no_connection_though_it_closes(port: int) -> None:
+    transport = SimpleNamespace(is_closing=lambda: True)
+    calls: list[float] = []
+    protocol = http_guard.GuardedProtocol.__new__(http_guard.GuardedProtocol)
+    protocol.transport, protocol.server_state = transport, SimpleNamespace(total_requests=0)  # type: ignore[assignment]
+    protocol.loop = SimpleNamespace(call_later=lambda seconds, _: calls.append(seconds))  # type: ignore[assignment]
+    protocol.on_response_complete()
+    assert calls == [PATIENCE]
 
 
 def test_a_long_answer_that_is_taken_comes_whole(port: int) -> None:

@@ -20,7 +20,7 @@ from stream.clock import ManualClock
 from stream.errors import FatalError, StopError, UsageError
 from stream.loops import StepLoop
 from stream.process import Correspondence, _exit_code, start_deaf
-from stream.supervisor import CacheAnswer, CacheCommand
+from stream.reports import CacheAnswer, CacheCommand, Ready
 from stream.worker import Worker
 
 FAILING = """
@@ -53,8 +53,33 @@ def test_an_order_is_answered_whatever_becomes_of_it(error: Exception) -> None:
     ours, theirs = multiprocessing.Pipe()
     correspondence = Correspondence(SimpleNamespace(cache=cache), theirs, ManualClock())  # type: ignore[arg-type]
     correspondence._obey(CacheCommand(7, "preload", ("a", "b")))
-    assert correspondence._answers.get_nowait() == CacheAnswer(7, (f"a: {error}", f"b: {error}"), failed=True)
+    assert correspondence._found.get_nowait() == CacheAnswer(7, (f"a: {error}", f"b: {error}"), failed=True)
     ours.close()
+
+
+def test_a_repository_that_hangs_does_not_silence_the_worker() -> None:
+    clock, come_back, looks = ManualClock(), threading.Event(), []
+
+    def status() -> None:
+        looks.append(clock.now())
+        come_back.wait(10)
+        raise OSError(5, "the mount is gone")
+
+    assembly = SimpleNamespace(
+        cache=SimpleNamespace(status=status),
+        metrics=SimpleNamespace(snapshot=lambda: "numbers"),
+        worker=SimpleNamespace(joined=True, batching=lambda: "batching"),
+    )
+    ours, theirs = multiprocessing.Pipe()
+    correspondence = Correspondence(assembly, theirs, clock)  # type: ignore[arg-type]
+    for _ in range(3):
+        assert correspondence._report()
+        clock.advance(2.0)
+    said = [ours.recv() for _ in range(7)]
+    assert said == [Ready(), *["batching", "numbers"] * 3]
+    assert len(looks) == 1, "looks do not pile up"
+    come_back.set()
+    correspondence._look.join(10)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -83,23 +108,48 @@ class Slow:
         return float("inf")
 
 
+def with_loops(clock: ManualClock, **loops: Any) -> Worker:
+    """A worker of nothing but its loops."""
+    worker = Worker.__new__(Worker)
+    worker._clock, worker._loops, worker._error, worker._loader_hangs = clock, loops, None, False
+    return worker
+
+
 def test_a_step_that_hangs_is_found_and_named() -> None:
     slow = Slow(ManualClock())
-    idle = SimpleNamespace(stuck=lambda _: 0.0)
     loop = StepLoop("scoring", slow.step, slow.clock, lambda _: None)
-    worker = SimpleNamespace(_clock=slow.clock, _loops={"intake": idle, "scoring": loop})
     loop.start()
     slow.begun.wait(10)
-    Worker.check(worker, 60.0)  # type: ignore[arg-type]
+    worker = with_loops(slow.clock, intake=SimpleNamespace(stuck=lambda _: 0.0), scoring=loop)
+    worker.check(60.0)
     slow.clock.advance(61.0)
-    with pytest.raises(
-        FatalError, match=r"a step of scoring has not come back for 61 s.*step_timeout_s is 60"
-    ):
-        Worker.check(worker, 60.0)  # type: ignore[arg-type]
+    with pytest.raises(FatalError, match=r"a step of scoring has not come back for 61 s, the limit is 60 s"):
+        worker.check(60.0)
     slow.go_on.set()
     loop.stop()
     loop.join(10)
     assert loop.stuck(slow.clock.now()) == 0.0
+
+
+def test_a_loader_that_hangs_ends_nobody_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    worker = with_loops(ManualClock(), loader=SimpleNamespace(stuck=lambda _: 61.0))
+    worker.check(60.0)
+    worker.check(60.0)
+    assert caplog.messages == ["the loader has not come back for 61 s; what is loaded is served"]
+
+
+def test_a_worker_that_leaves_waits_for_its_loader_after_all_is_committed() -> None:
+    done: list[str] = []
+    loops = {
+        name: SimpleNamespace(stop=lambda: None, join=partial(done.append, name))
+        for name in ("loader", "output")
+    }
+    worker = with_loops(ManualClock(), **loops)
+    worker._pipeline = SimpleNamespace(unfinished=lambda: 0)  # type: ignore[assignment]
+    worker._producer = SimpleNamespace(close=partial(done.append, "producer"))
+    worker._consumer = SimpleNamespace(close=partial(done.append, "consumer"))  # type: ignore[assignment]
+    assert worker.stop(drain=False) == 0
+    assert done == ["output", "producer", "consumer", "loader"]
 
 
 def tell_what_is_held_back(connection: Connection) -> None:
@@ -125,8 +175,8 @@ def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:
         _producer=SimpleNamespace(open=lambda: begun.append("open")),
         _consumer=SimpleNamespace(join=lambda: begun.append("join")),
     )
-    Worker.start(worker)  # type: ignore[arg-type]
-    assert begun == ["watchdog", "open", "join", "intake"]
+    Worker.start(worker, partial(begun.append, "joining"))  # type: ignore[arg-type]
+    assert begun == ["watchdog", "open", "joining", "join", "intake"]
 
 
 def test_a_worker_that_cannot_leave_is_ended_by_force() -> None:

@@ -14,20 +14,25 @@ import pytest
 from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import Snapshot, StageMetrics
-from stream.supervisor import CacheAnswer, CacheCommand, Ended, Joining, Ready, Supervisor
+from stream.reports import CacheAnswer, CacheCommand, Ended, Joining, Ready
+from stream.supervisor import Supervisor
+
+PATIENCE = 120.0
 
 
 class PretendProcess:
     """Stands where a process would; the test holds its end of the pipe."""
 
     exitcode = 1
+    killed = False
 
     def __init__(self, connection: Connection) -> None:
         self.connection = Connection(os.dup(connection.fileno()))
 
     def join(self, _: float) -> None: ...
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        self.killed = True
 
 
 class Fleet:
@@ -60,7 +65,7 @@ def total(supervisor: Supervisor, name: str) -> float:
 
 
 def test_is_ready_when_every_worker_is(fleet: Fleet) -> None:
-    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     for _, process in fleet.spawned:
         assert not supervisor.ready
@@ -71,7 +76,7 @@ def test_is_ready_when_every_worker_is(fleet: Fleet) -> None:
 
 def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     supervisor.step(0.0)
     for count, (_, process) in zip((3, 4), fleet.spawned, strict=True):
         process.connection.send(scored(count))
@@ -84,7 +89,7 @@ def test_sums_workers_and_keeps_the_counters_of_those_gone(fleet: Fleet) -> None
 
 
 def test_a_scrape_beside_the_end_of_a_worker_counts_it_once(fleet: Fleet) -> None:
-    supervisor = Supervisor(fleet, 1, ManualClock())
+    supervisor = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     seen: list[float] = []
 
     class Scraped(Snapshot):
@@ -107,7 +112,7 @@ def test_a_scrape_beside_the_end_of_a_worker_counts_it_once(fleet: Fleet) -> Non
 
 def test_starts_a_crashed_worker_again_with_growing_pauses(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE, draw=lambda: 0.0)
     pauses = []
     for crash in range(1, 8):
         supervisor.step(0.0)
@@ -129,14 +134,14 @@ def test_waits_though_no_worker_is_there(fleet: Fleet, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "multiprocessing.connection.wait", lambda busy, patience: waits.append((len(busy), patience)) or []
     )
-    supervisor = Supervisor(fleet, 0, ManualClock())
+    supervisor = Supervisor(fleet, 0, ManualClock(), PATIENCE)
     supervisor.step(0.1)
     assert waits == [(0, 0.1)]
 
 
 def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     supervisor.step(0.0)
     worker = fleet.spawned[0][1].connection
     worker.send(Ended(3, "the topic is gone"))
@@ -149,12 +154,18 @@ def test_stop_tells_every_worker_and_starts_none_again(fleet: Fleet) -> None:
     assert len(fleet.spawned) == 1
 
 
+def join(supervisor: Supervisor, fleet: Fleet) -> None:
+    """The latest worker joins the group."""
+    for report in (Joining(), Ready()):
+        fleet.spawned[-1][1].connection.send(report)
+        supervisor.step(0.0)
+
+
 def crash(supervisor: Supervisor, fleet: Fleet, clock: ManualClock, error: str) -> None:
     """The latest worker starts, gets ready and ends with an error; the pause is over after that."""
     supervisor.step(0.0)
     worker = fleet.spawned[-1][1].connection
-    worker.send(Ready())
-    supervisor.step(0.0)
+    join(supervisor, fleet)
     worker.send(Ended(0, error, 1))
     supervisor.step(0.0)
     worker.close()
@@ -164,26 +175,26 @@ def crash(supervisor: Supervisor, fleet: Fleet, clock: ManualClock, error: str) 
 
 def test_a_crash_loop_is_reported_and_ends_when_a_worker_stays(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     for number in (1, 2, 3):
         assert total(supervisor, "workers_crash_looping") == 0
         crash(supervisor, fleet, clock, f"no luck {number}")
     assert total(supervisor, "workers_crash_looping") == 1
     assert total(supervisor, "worker_restarts_total") == 3
     supervisor.step(0.0)
-    fleet.spawned[-1][1].connection.send(Ready())
-    supervisor.step(0.0)
+    join(supervisor, fleet)
     assert supervisor.unready == "worker 0 ended 3 times in a row: no luck 3"
-    clock.advance(60.0)
+    clock.advance(PATIENCE + 60.0)
     assert (supervisor.ready, total(supervisor, "workers_crash_looping")) == (True, 0)
 
 
 def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     for _ in range(6):
         supervisor.step(0.0)
-        clock.advance(61.0)
+        join(supervisor, fleet)
+        clock.advance(PATIENCE + 61.0)
         fleet.spawned[-1][1].connection.close()
         supervisor.step(0.0)
         clock.advance(1.0)
@@ -191,27 +202,130 @@ def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:
     assert total(supervisor, "workers_crash_looping") == 0
 
 
+def test_a_worker_that_dies_without_a_word_is_not_given_anothers_error(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE, draw=lambda: 0.0)
+    supervisor.step(0.0)
+    fleet.spawned[1][1].connection.send(Ended(0, "of another", 1))
+    supervisor.step(0.0)
+    for pause in (1.0, 2.0, 4.0):
+        [process for slot, process in fleet.spawned if slot == 0][-1].connection.close()
+        supervisor.step(0.0)
+        clock.advance(pause)
+        supervisor.step(0.0)
+    assert supervisor.unready == "worker 0 ended 3 times in a row: ended with code 1 without a word"
+
+
+def test_the_stage_ends_by_the_error_of_the_worker_that_said_so(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    fleet.spawned[0][1].connection.send(Ended(0, "StopError: look", 3))
+    supervisor.step(0.0)
+    fleet.spawned[1][1].connection.send(Ended(0, "of another", 1))
+    supervisor.step(0.0)
+    assert supervisor.fatal == "StopError: look"
+
+
+@pytest.mark.parametrize("loading", [1.0, 90.0])
+def test_a_step_that_hangs_each_time_is_a_loop_though_it_is_seen_late(fleet: Fleet, loading: float) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
+    for _ in range(3):
+        supervisor.step(0.0)
+        clock.advance(loading)
+        join(supervisor, fleet)
+        clock.advance(PATIENCE + 10.0)
+        fleet.spawned[-1][1].connection.send(Ended(1, "a step of scoring has not come back", 1))
+        supervisor.step(0.0)
+        fleet.spawned[-1][1].connection.close()
+        supervisor.step(0.0)
+        clock.advance(31.0)
+    assert total(supervisor, "workers_crash_looping") == 1
+    assert "3 times in a row" in supervisor.unready
+
+
+def pass_by(supervisor: Supervisor, clock: ManualClock, seconds: float) -> None:
+    """So much time, looked at every second."""
+    for _ in range(int(seconds)):
+        clock.advance(1.0)
+        supervisor.step(0.0)
+
+
+def test_a_member_that_falls_silent_is_ended_and_replaced(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    (_, loading), (_, member) = fleet.spawned
+    for _ in range(2):
+        pass_by(supervisor, clock, PATIENCE)
+        member.connection.send(scored(1))
+    pass_by(supervisor, clock, PATIENCE + 10.0)
+    assert not member.killed
+    pass_by(supervisor, clock, 2.0)
+    assert (member.killed, supervisor.ready) == (True, False)
+    assert not loading.killed, "a worker that loads its models says nothing meanwhile"
+    assert supervisor.errors == ["nothing was heard of it for 131 s; it is ended by force"]
+    member.connection.close()
+    pass_by(supervisor, clock, 3.0)
+    assert [slot for slot, _ in fleet.spawned] == [0, 1, 1]
+
+
+def test_a_supervisor_that_stood_still_itself_gives_its_workers_time(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    clock.advance(10 * PATIENCE)
+    pass_by(supervisor, clock, PATIENCE)
+    assert (fleet.spawned[0][1].killed, supervisor.ready) == (False, True)
+
+
 @pytest.mark.parametrize("code", [2, 3])
 def test_what_every_worker_would_meet_ends_the_stage(fleet: Fleet, code: int) -> None:
-    supervisor = Supervisor(fleet, 2, ManualClock())
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     fleet.spawned[1][1].connection.send(Ended(0, "StopError: look", code))
     supervisor.step(0.0)
     assert (supervisor.hopeless, supervisor.exit_code, supervisor.errors) == (True, code, ["StopError: look"])
 
 
+@pytest.mark.parametrize(("code", "hopeless"), [(2, False), (3, True)])
+def test_what_only_a_new_worker_cannot_read_leaves_those_that_serve_alone(
+    fleet: Fleet, code: int, hopeless: bool
+) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    successor = fleet.spawned[0][1].connection
+    successor.send(Ended(0, "UsageError: no such field", code))
+    supervisor.step(0.0)
+    successor.close()
+    supervisor.step(0.0)
+    assert (supervisor.hopeless, supervisor.alive) == (hopeless, 1)
+
+
+def test_what_a_worker_in_the_group_finds_wrong_with_its_settings_ends_the_stage(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 1, ManualClock(), PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    fleet.spawned[0][1].connection.send(Ended(0, "UsageError: the budget is too short", 2))
+    supervisor.step(0.0)
+    assert supervisor.exit_code == 2
+
+
 def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(fleet: Fleet) -> None:
-    hanging = Supervisor(fleet, 1, ManualClock())
+    hanging = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     hanging.step(0.0)
     hanging.kill()
     assert hanging.exit_code == 1
-    silent = Supervisor(fleet, 1, ManualClock())
+    silent = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     silent.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.close()
     silent.stop(1.0)
     assert silent.exit_code == 1
-    failing = Supervisor(fleet, 1, ManualClock())
+    failing = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     failing.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     failing.step(0.0)
@@ -219,7 +333,7 @@ def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(
     fleet.spawned[-1][1].connection.send(Ended(0, "no commit", 1))
     failing.step(0.0)
     assert failing.exit_code == 1
-    good = Supervisor(fleet, 1, ManualClock())
+    good = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     good.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.send(Ended(0))
@@ -238,7 +352,7 @@ def test_what_one_worker_meets_with_the_system_leaves_the_others_alone(fleet: Fl
             raise refusals.pop()
         return fleet(slot, connection)
 
-    supervisor = Supervisor(spawn, 2, clock, draw=lambda: 0.0)
+    supervisor = Supervisor(spawn, 2, clock, PATIENCE, draw=lambda: 0.0)
     supervisor.step(0.0)
     if what == "report":
         broken = fleet.spawned[1][1].connection
@@ -255,7 +369,7 @@ def test_what_one_worker_meets_with_the_system_leaves_the_others_alone(fleet: Fl
 
 def test_what_a_worker_left_counts_where_nobody_scored_it_since(fleet: Fleet) -> None:
     clock = ManualClock()
-    replaced = Supervisor(fleet, 1, clock, draw=lambda: 0.0)
+    replaced = Supervisor(fleet, 1, clock, PATIENCE, draw=lambda: 0.0)
     replaced.step(0.0)
     fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
     replaced.step(0.0)
@@ -269,7 +383,7 @@ def test_what_a_worker_left_counts_where_nobody_scored_it_since(fleet: Fleet) ->
     worker.close()
     replaced.stop(1.0)
     assert (replaced.unfinished, replaced.uncounted, replaced.exit_code) == (0, False, 0)
-    alone = Supervisor(fleet, 1, clock)
+    alone = Supervisor(fleet, 1, clock, PATIENCE)
     alone.step(0.0)
     fleet.spawned[-1][1].connection.send(Joining())
     fleet.spawned[-1][1].connection.send(Ended(7, "fenced", 1))
@@ -284,7 +398,7 @@ def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
     fleet: Fleet, successor: str, code: int
 ) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 1, clock)
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
     crash(supervisor, fleet, clock, "no luck")
     if successor != "waits":
         supervisor.step(0.0)
@@ -299,7 +413,7 @@ def test_what_a_failed_worker_left_is_committed_once_its_successor_has_joined(
 
 def test_what_a_failed_worker_left_is_a_matter_of_those_who_are_there(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     crash(supervisor, fleet, clock, "no luck")
     other = fleet.spawned[0][1].connection
     other.send(Joining())
@@ -312,7 +426,7 @@ def test_what_a_failed_worker_left_is_a_matter_of_those_who_are_there(fleet: Fle
 
 def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: Fleet) -> None:
     clock = ManualClock()
-    supervisor = Supervisor(fleet, 2, clock)
+    supervisor = Supervisor(fleet, 2, clock, PATIENCE)
     supervisor.step(0.0)
     joined = fleet.spawned[0][1].connection
     joined.send(Joining())
@@ -324,7 +438,7 @@ def test_a_worker_that_still_loads_is_ended_at_once_when_the_stage_stops(fleet: 
 
 def asked_of(fleet: Fleet, count: int) -> tuple[Supervisor, list[Future[CacheAnswer]], CacheCommand]:
     """A supervisor whose ready workers were told to load a model."""
-    supervisor = Supervisor(fleet, count, ManualClock())
+    supervisor = Supervisor(fleet, count, ManualClock(), PATIENCE)
     supervisor.step(0.0)
     for _, process in fleet.spawned:
         process.connection.send(Ready())
@@ -351,6 +465,15 @@ def test_a_worker_that_ends_leaves_no_order_open(fleet: Fleet) -> None:
     supervisor.step(0.0)
     assert asked.result(0.0).failed
     assert asked.result(0.0).lines == ("worker 0 ended meanwhile",)
+
+
+def test_an_order_that_comes_while_a_worker_is_buried_is_answered(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor, _, _ = asked_of(fleet, 1)
+    monkeypatch.setattr(supervisor, "_tell", lambda slot, _: setattr(slot, "connection", None))
+    (asked,) = supervisor.ask("evict", ["a"])
+    assert asked.result(0.0).failed
 
 
 def test_the_caches_are_those_of_the_workers_that_live(fleet: Fleet) -> None:
