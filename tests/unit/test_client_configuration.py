@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The client options and topic of each look-up, all of which fail."""
     found: Asked = []
 
-    def look_up(config: Mapping[str, str], topic: str) -> int:
+    def look_up(config: Mapping[str, str], topic: str, _settings: object) -> int:
         found.append((dict(config), topic))
         raise UsageError("no broker in this test")
 
