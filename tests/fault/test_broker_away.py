@@ -10,6 +10,7 @@ import pytest
 
 from stream.audit import Topics
 from stream.embedded import EmbeddedKafka
+from stream.errors import ClaimstreamError
 from stream.topics import ensure_topics, stage_topics
 from tests.stage import await_that, check, publish, stage
 
@@ -26,7 +27,16 @@ def broker() -> Iterator[EmbeddedKafka]:
 def prepared(broker: EmbeddedKafka, name: str, claims: int) -> Topics:
     topics = Topics(f"{name}-claims", f"{name}-scores", f"{name}-dead")
     client = {"bootstrap.servers": broker.bootstrap}
-    ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 2, 1))
+
+    def made() -> bool:
+        try:
+            ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 2, 1))
+        except ClaimstreamError:
+            return False
+        return True
+
+    # A broker that stood still takes no topic until its controller has heard of it again.
+    await_that(made)
     publish(broker.bootstrap, topics.claims, claims)
     return topics
 
