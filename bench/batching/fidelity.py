@@ -64,10 +64,11 @@ Page = tuple[float, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How claims come to be read: `World.transport` and `World.gaps`."""
+    """How claims come to be read and batches to begin: `World.transport`, `World.gaps` and `World.between`."""
 
     transport: float
     gaps: Course
+    between: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,14 +96,20 @@ class Run:
         """Of all claims, when they were read."""
         return Histogram.of(self._spent(), _AGES)
 
-    def way(self, transport: float) -> Way:
+    def way(self, transport: float, between: float) -> Way:
         """As it was from second to second."""
-        return Way(transport, self._course(_AGES, lambda ages: ages.gaps(transport)))
+        return Way(transport, self._course(_AGES, lambda ages: ages.gaps(transport)), between)
+
+    def between(self) -> float:
+        """Typical seconds from the end of a batch to the begin of one that was due; some were not: claims came late."""
+        at, _, seconds, waited = self.batches.T
+        found = (np.diff(at) - seconds[:-1])[waited[1:] > 0]
+        return max(float(np.median(found)), 0.0) if len(found) else 0.0
 
     def foretold(self, way: Way) -> tuple[float, Floats]:
         """Claims a second, and latencies in seconds, of the simulator."""
         arrivals = np.sort(self.times[:, 0]) - self._begin()
-        world = replace(self._world(), transport=way.transport, gaps=way.gaps)
+        world = replace(self._world(), transport=way.transport, gaps=way.gaps, between=way.between)
         # What intake waits for more claims is part of the gaps.
         reading = Reading(_CLAIMS, BATCHES_AHEAD * LIMITS.largest, _POLL, seconds=self._reading())
         known = {0: world.curves[0]}
@@ -111,14 +118,12 @@ class Run:
 
     def _world(self) -> World:
         """A device that is at each moment as much slower than the line through all batches as the latest batch was."""
-        at, claims, seconds, waited = self.batches.T
+        at, claims, seconds, _ = self.batches.T
         curve = line(claims, seconds)
-        between = (np.diff(at) - seconds[:-1])[waited[1:] > 0]
         slower = seconds / (curve.fixed + curve.each * claims)
         typical = statistics.median(Histogram.of(self._spent(), _DELIVERY).quantiles())
         return World(
             (curve,),
-            between=max(float(between.mean()), 0.0) if len(between) else 0.0,
             device=Disturbance(tuple(zip((at - self._begin()).tolist(), slower.tolist(), strict=True))),
             delivery=typical,
             delivery_noise=self._course(
@@ -178,10 +183,14 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ther
 def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
     """From claims that came one by one, and rounds of too many claims, of fewer evenly, and of as many in bursts."""
     transport = statistics.median(alone.ages().quantiles())
-    steady = [(run, run.way(transport)) for _, run, _ in found]
-    bursts = [(run, run.way(transport)) for _, _, run in found]
+    # Only where more claims come than can be scored is the next batch always due.
+    steady = [(run, run.way(transport, flood.between())) for flood, run, _ in found]
+    bursts = [(run, run.way(transport, flood.between())) for flood, _, run in found]
     # Their own ages are those of a backlog, which the simulator makes itself.
-    floods = [(flood, Way(transport, Course.steady(run.ages().gaps(transport)))) for flood, run, _ in found]
+    floods = [
+        (flood, Way(transport, Course.steady(run.ages().gaps(transport)), flood.between()))
+        for flood, run, _ in found
+    ]
     return [
         _throughput_error(floods),
         _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
