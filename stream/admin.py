@@ -103,7 +103,8 @@ class AdminServer:
 
     def __init__(self, app: Starlette, host: str, port: int) -> None:
         self._socket = _bound(host, port)
-        self.address = f"http://{host}:{self._socket.getsockname()[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **guard_options())
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
@@ -153,6 +154,9 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen()
+    except socket.gaierror as error:
+        listener.close()
+        raise UsageError(f"http: no address is known for http.host {host!r}: {error.strerror}") from error
     except OSError as error:
         listener.close()
         raise UsageError(

@@ -99,7 +99,9 @@ class Admission:
 
     def forget_unread(self) -> None:
         """Let the tensors go that no version reads any more."""
-        lanes, serving = self._roster.lanes, self._roster.serving
+        # In this order: a version may be enlisted and serve in between.
+        serving = self._roster.serving
+        lanes = self._roster.lanes
         if self._arena.features.keys() - {lanes[lane].spec_digest for lane in serving}:
             self._arena.keep_specs({lanes[lane].spec_digest for lane in serving | self._arena.lanes()})
 

@@ -258,9 +258,9 @@ def _run(plan: Plan, as_json: bool) -> None:
             failure = error
         except UsageError as error:
             failure = _broken_off(plan, error)
+    _report(plan, clock.now() - start, as_json)
     if plan.recorder is not None:
         plan.recorder.save()
-    _report(plan, clock.now() - start, as_json)
     if failure is not None:
         raise failure
 

@@ -153,3 +153,20 @@ def test_a_port_in_use_is_named() -> None:
                 "127.0.0.1",
                 port,
             )
+
+
+def test_an_address_of_ipv6_can_be_asked_as_it_is_shown(state: State) -> None:
+    app = application(StageMetrics().snapshot, str, lambda: True, state, dict, None)
+    try:
+        server = AdminServer(app, "::1", 0)
+    except UsageError:
+        pytest.skip("this machine has no ::1")
+    server.start()
+    assert get(f"{server.address}/healthz")[0] == 200
+    server.stop()
+
+
+def test_a_host_without_an_address_is_named(state: State) -> None:
+    app = application(StageMetrics().snapshot, str, lambda: True, state, dict, None)
+    with pytest.raises(UsageError, match=r"no address is known for http\.host 'no\.such\.host\.invalid'"):
+        AdminServer(app, "no.such.host.invalid", 0)
