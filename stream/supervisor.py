@@ -292,13 +292,16 @@ class Supervisor:
         if report.error:
             self._note_error(slot, report.error)
             log.error("worker %d: %s", slot.number, report.error)
-        # Such as a file that was changed since the others read theirs, who go on with what they have.
-        of_its_start = self._served and not slot.joining and report.exit_code == UsageError.exit_code
-        if report.exit_code > 1 and not self.hopeless and not of_its_start:
+        if report.exit_code > 1 and not self.hopeless and not self._concerns_it_alone(slot, report):
             self.exit_code, self.fatal = report.exit_code, report.error
             self.uncounted = True
         elif report.error and self._stopping:
             self.exit_code = self.exit_code or 1
+
+    def _concerns_it_alone(self, slot: _Slot, report: Ended) -> bool:
+        """Such as a file changed since the others read theirs, or commits that are slow just when one of them ended."""
+        served = self._served and (not slot.joining or self._restarts > 0)
+        return served and report.exit_code == UsageError.exit_code
 
     def _forget_left(self) -> None:
         """Somebody is there to score what failed workers left."""

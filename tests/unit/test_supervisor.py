@@ -314,6 +314,28 @@ def test_what_a_worker_in_the_group_finds_wrong_with_its_settings_ends_the_stage
     assert supervisor.exit_code == 2
 
 
+def test_what_a_successor_alone_finds_wrong_in_the_group_does_not_end_the_stage(fleet: Fleet) -> None:
+    clock = ManualClock()
+    supervisor = Supervisor(fleet, 1, clock, PATIENCE)
+    supervisor.step(0.0)
+    join(supervisor, fleet)
+    fleet.spawned[0][1].connection.close()
+    supervisor.step(0.0)
+    clock.advance(60.0)
+    supervisor.step(0.0)
+    successor = fleet.spawned[-1][1].connection
+    successor.send(Joining())
+    successor.send(Ended(0, "UsageError: the budget is too short", 2))
+    successor.close()
+    supervisor.step(0.0)
+    supervisor.step(0.0)
+    supervisor.step(0.0)
+    assert (supervisor.hopeless, supervisor.exit_code) == (False, 0)
+    clock.advance(60.0)
+    supervisor.step(0.0)
+    assert supervisor.alive == 1
+
+
 def test_a_worker_that_had_to_be_killed_or_ended_without_a_word_is_no_clean_end(fleet: Fleet) -> None:
     hanging = Supervisor(fleet, 1, ManualClock(), PATIENCE)
     hanging.step(0.0)
