@@ -1,8 +1,9 @@
 """The simulator against the stage: the same claims, on a real Kafka and on the virtual clock.
 
 The simulator is told what cannot be chosen and was measured in the very run that it foretells, each at its time: how
-much slower batches were and how soon the next could begin, how long delivery took, and how old claims were when they
-were read. What it is not told is how long they wait then, and in which batches they are scored.
+much slower batches were, how long delivery took, and how old claims were when they were read. How soon one batch can
+follow on another it is told of the overload beside that run. What it is not told is how long claims wait then, and in
+which batches they are scored.
 
 While claims lie in the log because the stage is behind, their age says more of it than of their way. So more than can
 be scored are read as those of the same round are that come evenly.

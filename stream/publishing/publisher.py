@@ -93,15 +93,15 @@ class Publisher:
         self._clock = clock or SystemClock()
         self._key_field = key_field
         self._producer: Any = Producer({**DEFAULTS, **client_config, **REQUIRED}, logger=log)
-        self._given = 0
         self._queued = 0
+        self._turned_down = 0
         self._undelivered = 0
         self._reason = ""
 
     @property
     def given(self) -> int:
-        """Claims that `send` got so far."""
-        return self._given
+        """Claims that the client took or turned down so far; those that it had no room for yet are neither."""
+        return self._queued + self._turned_down
 
     @property
     def acknowledged(self) -> int:
@@ -131,19 +131,15 @@ class Publisher:
 
     def send(self, records: list[Record]) -> None:
         """Hand records to the client in order. Raises DeliveryError when the client is broken for good."""
-        self._given += len(records)
-        try:
-            while records:
-                taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
-                self._queued += taken
-                self._producer.poll(0)
-                records = [] if taken == len(records) else self._refused(records)
-                if records:
-                    self._producer.poll(FULL_QUEUE_SECONDS)
-        except KeyboardInterrupt:
-            # Those for which the client had no room yet are not lost: they were never sent.
-            self._given -= len(records)
-            raise
+        while records:
+            taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
+            self._queued += taken
+            self._producer.poll(0)
+            if taken == len(records):
+                return
+            records = self._refused(records)
+            if records:
+                self._producer.poll(FULL_QUEUE_SECONDS)
 
     def wait(self, seconds: float) -> None:
         """Serve delivery reports for about that long."""
@@ -155,11 +151,11 @@ class Publisher:
         # In slices, so that Ctrl-C is heard.
         while self._producer.flush(POLL_SECONDS) and self._clock.now() < deadline:
             pass
-        lost = self._given - self.acknowledged
-        if lost > 0:
+        lost = self.given - self.acknowledged
+        if lost:
             reason = self._reason or f"no acknowledgement within {seconds:.0f} s"
             raise DeliveryError(
-                f"{lost} of {self._given} claims were not delivered to {self._topic}: {reason}."
+                f"{lost} of {self.given} claims were not delivered to {self._topic}: {reason}."
                 " The others were; publish again once the cause is mended."
             )
 
@@ -174,9 +170,10 @@ class Publisher:
                 waiting.append(record)
             elif error.fatal():
                 raise DeliveryError(
-                    f"the Kafka client cannot go on: {error.str()}; {self._given} claims were given"
+                    f"the Kafka client cannot go on: {error.str()}; {self.given} claims were given"
                 )
             else:
+                self._turned_down += 1
                 self._reason = self._reason or error.str()
         return waiting
 
