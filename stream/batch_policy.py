@@ -14,7 +14,6 @@ as many as it takes for a batch that is large enough:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,16 +33,14 @@ _SURE = 0.25
 _BREATH = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Close now, with these claims."""
 
     portion: Portion
     reason: CloseReason
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Ask again at `until`, or when more claims have come."""
 
     until: float
@@ -142,15 +139,15 @@ def _perhaps_wait(
     """
     gap = max(1.0 / lane.rate, lane.silence) if lane.rate > 0.0 else math.inf
     if lane.aside:
-        room = min(lane.aside, min(most, at.curve.fitting(slack)) - portion.count)
+        room = min(lane.aside, min(most, at.curve.fitting(slack)) - portion.taken)
         if room > 0:
-            return Close(Portion(portion.skip, portion.count, room), CloseReason.IDLE)
-    if portion.count * (gap + at.curve.each) >= at.curve.fixed:
+            return Close(Portion(portion.skip, portion.taken, room), CloseReason.IDLE)
+    if portion.taken * (gap + at.curve.each) >= at.curve.fixed:
         return Close(portion, CloseReason.IDLE)
-    if at.now_or_late or gap >= slack - at.curve.seconds(portion.count + 1):
+    if at.now_or_late or gap >= slack - at.curve.seconds(portion.taken + 1):
         return Close(portion, CloseReason.DEADLINE)
     # Once nobody has come for so long, waiting no longer pays.
-    silent = now - lane.silence + at.curve.fixed / portion.count - at.curve.each
+    silent = now - lane.silence + at.curve.fixed / portion.taken - at.curve.each
     return Wait(min(now + gap, silent))
 
 

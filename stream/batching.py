@@ -6,8 +6,8 @@ import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from models import ModelIdentity
 from stream.batch_policy import (
@@ -48,8 +48,7 @@ class LaneModels(Protocol):
     def resident(self, lane: int) -> ModelLease | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """A micro-batch and its model, which stays until the lease ends, whatever becomes of its lane meanwhile."""
 
     batch: MicroBatch
@@ -300,9 +299,9 @@ class Batcher:
         """Now and then half a batch, while all were of one size: a line needs two."""
         self._closed += 1
         portion = close.portion
-        if portion.count < 2 or self._closed % _EXPLORE or not self._cost(lane).narrow:
+        if portion.taken < 2 or self._closed % _EXPLORE or not self._cost(lane).narrow:
             return close
-        return replace(close, portion=Portion(portion.skip, (portion.count + 1) // 2, portion.aside))
+        return Close(Portion(portion.skip, (portion.taken + 1) // 2, portion.aside), close.reason)
 
     def _decision(
         self, batch: MicroBatch, view: LaneView, at: Situation, close: Close, now: float, wall: float
@@ -321,7 +320,7 @@ class Batcher:
             view.waiting,
             view.aside,
             view.rate,
-            1_000.0 * (view.deadlines.item(skip) - now) if close.portion.count else None,
+            1_000.0 * (view.deadlines.item(skip) - now) if close.portion.taken else None,
             1_000.0 * at.cap if at.cap < math.inf else None,
             at.sizes.target,
             at.sizes.most,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stream.recent import RecentQuantile
 
@@ -18,8 +18,7 @@ _LEARNING = 8
 _NARROW = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyCurve:
+class LatencyCurve(NamedTuple):
     """time(n) = fixed + each * n, in seconds."""
 
     fixed: float

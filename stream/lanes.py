@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -46,17 +45,16 @@ class LaneView(NamedTuple):
         return min(float(self.deadlines[0]) if len(self.deadlines) else self.aside_since, self.aside_since)
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
-    """What leaves a lane for a micro-batch: `skip` claims are set aside first, `count` follow, `aside` join them."""
+class Portion(NamedTuple):
+    """What leaves a lane for a micro-batch: `skip` claims are set aside first, `taken` follow, `aside` join them."""
 
     skip: int
-    count: int
+    taken: int
     aside: int = 0
 
     @property
     def size(self) -> int:
-        return self.count + self.aside
+        return self.taken + self.aside
 
 
 class RowQueue:
@@ -149,7 +147,7 @@ class Lane:
         if portion.skip:
             late, _ = self._waiting.take(portion.skip)
             self._aside.push(late, np.full(len(late), now))
-        rows, _ = self._waiting.take(portion.count)
+        rows, _ = self._waiting.take(portion.taken)
         if not portion.aside:
             return rows
         return np.concatenate((rows, self._aside.take(portion.aside)[0]))

@@ -119,7 +119,7 @@ def simulate(
     """
     trace = claims if isinstance(claims, Trace) else workload(claims, Mix(), 0)
     lanes = Lanes(len(world.curves))
-    models = _Resident()
+    models = _Resident(len(world.curves))
     speeds = {name_of(models.identity(lane)): curve for lane, curve in (known or {}).items()}
     batcher = Batcher(lanes, models, rules, StageMetrics(), speeds)
     output = _Output(len(trace), world, rules.budget, reading or Reading())
@@ -165,8 +165,12 @@ class _Lease:
 class _Resident:
     """Every model is on the device."""
 
+    def __init__(self, lanes: int) -> None:
+        names = [f"lane{lane}" for lane in range(lanes)]
+        self._identities = [ModelIdentity(name, "1.0.0", "simulated", "fp32", "none") for name in names]
+
     def identity(self, lane: int) -> ModelIdentity:
-        return ModelIdentity(f"lane{lane}", "1.0.0", "simulated", "fp32", "none")
+        return self._identities[lane]
 
     def names(self, lane: int) -> frozenset[str]:  # noqa: ARG002 - none has a priority
         return frozenset()

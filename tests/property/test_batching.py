@@ -75,7 +75,7 @@ def test_a_batch_is_never_empty_and_never_exceeds_what_is_there_or_allowed(
         portion = decision.portion
         assert 1 <= portion.size <= at.sizes.most
         assert portion.skip >= 0
-        assert portion.skip + portion.count <= lane.waiting
+        assert portion.skip + portion.taken <= lane.waiting
         assert 0 <= portion.aside <= lane.aside + portion.skip
         longest = at.curve.seconds(portion.size) * (1.0 + at.margin) + at.reserve
         assert portion.size == 1 or longest <= at.cap + 1e-9
@@ -127,7 +127,7 @@ def test_nothing_is_given_up_that_fits_into_one_batch(lane: LaneView, at: Situat
     fits = 0 < rest <= at.sizes.most and due + at.curve.seconds(rest) <= lane.deadlines[hopeless]
     decision = decide(lane, at, NOW)
     if fits and isinstance(decision, Close):
-        assert (decision.portion.skip, decision.portion.count) == (hopeless, rest)
+        assert (decision.portion.skip, decision.portion.taken) == (hopeless, rest)
 
 
 @given(views(), situations())
@@ -191,7 +191,7 @@ def test_gives_up_the_oldest_where_serving_them_would_make_all_late() -> None:
     assert isinstance(decision, Close)
     # To keep up with nine thousand a second takes batches of 450; the largest that can be on time takes every second.
     assert decision.portion.skip in (149, 150)
-    assert decision.portion.count in (150, 151)
+    assert decision.portion.taken in (150, 151)
     kept = decide(lane, situation(curve, target=2, most=512, spare=False), NOW)
     assert kept == Close(Portion(0, 2), CloseReason.DEADLINE)
     enough = decide(lane, situation(curve, target=32, most=512, spare=False), NOW)
