@@ -14,6 +14,9 @@ from config.kafka_settings import Kafka
 from config.origins import Origin
 from config.section import Options, Section, refusal, with_secrets_as_text
 
+# Where it is not set, the consumer's own.
+_MAX_POLL_INTERVAL_MS = 300_000
+
 
 class Schemas(Section):
     """How the bytes of a claim are read."""
@@ -55,8 +58,8 @@ class Latency(Section):
     drain_timeout_s: float = Field(
         default=20.0,
         gt=0,
-        description="Seconds to finish claims in flight when partitions move or the stage stops. Shorter than the "
-        "consumer's max.poll.interval.ms (300 s), or a member that drains is taken for dead.",
+        description="Seconds to finish claims in flight when partitions move or the stage stops. Must be "
+        "shorter than the consumer's max.poll.interval.ms (300 s): a member that drains longer is taken for dead.",
     )
 
 
@@ -292,6 +295,23 @@ class Settings(Section):
             if not models:
                 raise refusal(claim_type, "names no model; give it one or leave it out")
         return routes
+
+    @model_validator(mode="after")
+    def _drain_within_membership(self) -> Settings:
+        """A member that drains for longer than its group waits for it is taken for dead, and its claims come twice."""
+        options = {**self.kafka.client, **self.kafka.consumer}
+        try:
+            patience = float(options.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS)) / 1_000
+        except ValueError:
+            # The client says itself that this is no number.
+            return self
+        if self.latency.drain_timeout_s >= patience:
+            detail = (
+                f"{self.latency.drain_timeout_s:g} s, but a member that drains for max.poll.interval.ms "
+                f"({patience:g} s) is taken for dead; lower this or raise kafka.consumer.max.poll.interval.ms"
+            )
+            raise refusal("latency.drain_timeout_s", detail)
+        return self
 
     _given: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)

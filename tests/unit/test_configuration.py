@@ -259,6 +259,19 @@ def test_the_consumers_own_isolation_wins(tmp_path: Path) -> None:
     assert settings.kafka.delivery == "exactly_once"
 
 
+@pytest.mark.parametrize("section", ["client", "consumer"])
+def test_a_drain_is_over_before_its_group_gives_up(tmp_path: Path, section: str) -> None:
+    kafka = f"kafka: {{{section}: {{max.poll.interval.ms: 10000}}}}"
+    text = f"latency:\n  drain_timeout_s: 10\n{kafka}\n"
+    assert refused(tmp_path, text).startswith("stream.yaml:2: latency.drain_timeout_s: 10 s, but a member")
+    assert loaded(tmp_path, text.replace("drain_timeout_s: 10", "drain_timeout_s: 9.9"))
+    assert "lower this" in refused(tmp_path, "latency: {drain_timeout_s: 300}")
+
+
+def test_an_interval_that_is_no_number_is_left_to_the_client(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "kafka: {consumer: {max.poll.interval.ms: soon}}")
+
+
 def test_an_option_that_would_have_no_effect_is_refused() -> None:
     for options in (consumer_options("b", "g", {}, {}), producer_options("b", 9, {}, {})):
         theirs = dict.fromkeys(options, "theirs")
