@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -68,9 +69,12 @@ def sums(name: str) -> dict[str, str]:
 
 def _places() -> list[Path]:
     """The user's cache folder, then a temporary one of the user's own for homes that cannot be written."""
-    preferred = Path(platformdirs.user_cache_dir("claimstream"))
-    fallback = Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"
+    preferred, fallback = Path(platformdirs.user_cache_dir("claimstream")), _fallback()
     return [preferred, fallback] if _is_private(fallback) else [preferred]
+
+
+def _fallback() -> Path:
+    return Path(tempfile.gettempdir()) / f"claimstream-cache-{os.getuid()}"
 
 
 def _is_private(folder: Path) -> bool:
@@ -88,6 +92,8 @@ def _writable(folders: list[Path]) -> Path:
     for folder in folders:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if folder.parent == _fallback() and not _is_private(folder.parent):
+                raise PermissionError(errno.EPERM, "somebody else made it meanwhile")
             with tempfile.TemporaryFile(dir=folder.parent):
                 return folder
         except OSError as error:

@@ -127,6 +127,10 @@ def test_folder_that_others_may_change_is_no_place(tmp_path: Path, monkeypatch: 
     assert fallback in downloads._places()
     fallback.chmod(0o777)
     assert fallback not in downloads._places()
+    # As if others had made it since it was looked at.
+    monkeypatch.setattr(downloads, "_places", lambda: [fallback])
+    with pytest.raises(FatalError, match="somebody else made it meanwhile"):
+        fetched("kafka", None, whole)
 
 
 def test_no_writable_place_is_an_error_with_reasons(tmp_path: Path) -> None:
