@@ -66,6 +66,11 @@ def _before(levers: Levers, features: Tensors) -> None:
 
 
 def _poisoned(features: Tensors) -> npt.NDArray[np.bool_]:
-    cents = np.rint(features["totals"][:, 0].astype(np.float64) * 100).astype(np.int64)
-    poisoned: npt.NDArray[np.bool_] = cents % POISONED_EVERY == 0
-    return poisoned
+    return poisoned(features["totals"][:, 0])
+
+
+def poisoned(charges: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which claims ail, by their total charges; shape (n,)."""
+    cents = np.rint(charges.astype(np.float64) * 100).astype(np.int64)
+    found: npt.NDArray[np.bool_] = cents % POISONED_EVERY == 0
+    return found

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from bench.faults.tally import sources
 from bench.real_faults.clusters import Clusters
-from bench.real_faults.journal import Journal
+from bench.real_faults.journal import Conditions, Journal
 from bench.real_faults.modes import AT_LEAST_ONCE
 from bench.real_faults.scene import UnavailableError
 from bench.real_faults.table import FAULTS
@@ -38,17 +39,18 @@ def measure(
 ) -> list[Figure]:
     """`rounds` over the faults, each struck `strikes` times in one. Quick: one strike of a kill.
 
-    What the journal beside the plots holds already is not done again; a trial is noted as soon as it has ended.
+    A trial is noted in the journal beside the plots as soon as it has ended. What that holds of this state of the
+    program, under the same conditions, is not done again.
     """
     faults = _chosen(only or (_QUICKEST if quick else ()))
-    journal = Journal(plots / "faults-real.jsonl")
+    conditions = Conditions(sources(), strikes or (1 if quick else _STRIKES), patience)
+    journal = Journal(plots / "faults-real.jsonl", conditions)
     done = {(trial.fault, trial.mode, trial.seed) for trial in journal.trials()}
     clusters, until = Clusters(), time.monotonic() + 60.0 * minutes
     try:
         for fault, mode, seed in _plan(faults, rounds):
             if (fault.name, mode, seed) not in done and time.monotonic() < until:
-                struck = strikes or (1 if quick else _STRIKES)
-                _done(fault, mode, seed, struck, patience, clusters, journal)
+                _done(fault, mode, seed, conditions, clusters, journal)
     finally:
         clusters.close()
     names = {fault.name for fault in faults}
@@ -71,7 +73,7 @@ def _plan(faults: Sequence[Fault], rounds: int) -> Iterator[tuple[Fault, str, in
 
 
 def _done(
-    fault: Fault, mode: str, seed: int, strikes: int, patience: float, clusters: Clusters, journal: Journal
+    fault: Fault, mode: str, seed: int, conditions: Conditions, clusters: Clusters, journal: Journal
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="claimstream-fault-"))
     try:
@@ -81,8 +83,8 @@ def _done(
             clusters.get(fault.cluster),
             folder,
             seed=seed,
-            strikes=strikes,
-            patience=patience,
+            strikes=conditions.strikes,
+            patience=conditions.patience,
             thorough=True,
         )
     except UnavailableError as error:
@@ -91,6 +93,9 @@ def _done(
     journal.add(trial)
     if trial.sound:
         shutil.rmtree(folder, ignore_errors=True)
+    else:
+        # Whatever state the trial left the brokers in, the next one begins with new ones.
+        clusters.close()
     click.echo(
         f"{fault.name} {mode} {seed}: {'sound' if trial.sound else f'{trial}, see {folder}'}", err=True
     )

@@ -47,6 +47,7 @@ class Flow:
         self._held = threading.Event()
         self.published = 0
         self.answered = 0
+        self.letters: list[Message] = []
         self._producer = self._new_producer()
         self._stands_at, self._stands_since = 0, time.monotonic()
         self._threads = [
@@ -174,7 +175,9 @@ class Flow:
         answers.close()
 
     def _answer(self, message: Message) -> None:
-        place = _source(message) if message.topic() == self._topics.scores else _origin(message)
+        if is_letter := message.topic() == self._topics.dead_letters:
+            self.letters.append(message)
+        place = _origin(message) if is_letter else _source(message)
         with self._lock:
             self.answered += 1
             if self._waiting.pop(place, None) is None:
@@ -193,15 +196,18 @@ def _claims(seed: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _source(message: Message) -> Place:
-    result: Any = fastavro.schemaless_reader(
-        io.BytesIO((message.value() or b"")[_HEADER_BYTES:]), _parsed("claim_score"), None
-    )
+    result = decoded(message.value() or b"", "claim_score")
     return result["input_partition"], result["input_offset"]
 
 
 def _origin(letter: Message) -> Place:
     headers = dict(letter.headers() or [])
     return int(headers["claimstream-partition"] or b""), int(headers["claimstream-offset"] or b"")
+
+
+def decoded(value: bytes, schema: str) -> Any:
+    """By the shipped schema of that name, in which it was written."""
+    return fastavro.schemaless_reader(io.BytesIO(value[_HEADER_BYTES:]), _parsed(schema), None)
 
 
 @cache

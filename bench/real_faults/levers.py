@@ -68,11 +68,6 @@ class Levers:
         """Whether it waits for a worker."""
         return (self._folder / lever.name).exists()
 
-    def drop(self) -> None:
-        """Nothing waits any more, nothing ails."""
-        for file in self._folder.iterdir():
-            file.unlink(missing_ok=True)
-
     def ail(self, ailment: str) -> None:
         """All workers, until they are cured."""
         (self._folder / ailment).touch()

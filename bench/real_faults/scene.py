@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from bench.real_faults.clusters import Cluster
@@ -17,7 +18,7 @@ from bench.real_faults.entry import LONGEST_TRANSACTION
 from bench.real_faults.flow import FRESH, Flow
 from bench.real_faults.levers import Lever, Levers
 from bench.real_faults.registry import OneSchemaRegistry
-from bench.real_faults.stage import NeverError, Stage, await_that, coming_and_going, names
+from bench.real_faults.stage import NeverError, Stage, await_that, coming_and_going, group_of, names
 from stream.audit import Topics
 from stream.topics import TopicSpec, ensure_topics
 
@@ -100,6 +101,16 @@ class Scene:
             raise RuntimeError("the scene is not set up")
         return self._flow
 
+    @property
+    def group(self) -> str:
+        """Of the stage's workers."""
+        return group_of(self.topics)
+
+    @property
+    def letters(self) -> list[Message]:
+        """Dead letters of all that was published."""
+        return [] if self._flow is None else self._flow.letters
+
     @cached_property
     def admin(self) -> AdminClient:
         """For what an operator does to topics and permissions."""
@@ -180,6 +191,11 @@ class Scene:
             process.wait(seconds + 60.0)
             if process.returncode:
                 self.complaints.append(f"the further worker ended with code {process.returncode}")
+
+    def listen(self) -> None:
+        """What the stages said so far counts no more: the next strike has to be noticed by itself."""
+        for stage in self.stages:
+            stage.listen()
 
     def pull(self, lever: Lever, seconds: float = 20.0) -> None:
         """Pull a lever, and wait until a worker has come to it. Raises NeverError."""

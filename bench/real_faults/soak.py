@@ -7,6 +7,7 @@ cluster for good (`stream/client_watch.py`), the other worker is spared from the
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import statistics
@@ -33,6 +34,8 @@ _CALM_SECONDS = 120.0
 _REST = 1.0
 # What comes in the first part is the stage warming up: caches fill, the allocator learns.
 _WARM_UP = 0.2
+# Looks in a third of the time, below which their median tells nothing.
+_FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ def _soaked(scene: Scene, seconds: float) -> list[Figure]:
             click.echo(f"{strike.__name__}: {looks['worker'][-1]}", err=True)
         scene.flow.silence()
         scene.await_answers()
-        scene.stage.stop()
+        scene.expect((code := scene.stage.stop()) == 0, f"the stage ended with code {code}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the figures
+        scene.complaints.append(f"{type(error).__name__}: {error}")
     finally:
         scene.tear_down()
     return [*_of_claims(scene, faults, seconds), *_of_processes(looks)]
@@ -135,7 +140,10 @@ def _look(looks: dict[str, list[Held]], processes: dict[str, int]) -> None:
 
 
 def _of_claims(scene: Scene, faults: int, seconds: float) -> list[Figure]:
-    finding = audit(scene.cluster.client, scene.topics)
+    finding = audit(scene.cluster.client, scene.topics, group=scene.group)
+    astray = [each for each in scene.letters if not (records.is_damaged(each) or records.is_poisoned(each))]
+    scene.expect(not astray, f"{len(astray)} dead letters are of sound claims")
+    scene.expect(not finding.waiting, f"{finding.waiting} claims are neither answered nor committed")
     wrong = finding.wrong_lineage + finding.altered
     note = f"in {seconds / 60:.1f} minutes, {finding.published} claims; {'; '.join(scene.complaints)}"
     return [
@@ -155,11 +163,11 @@ def _of_processes(looks: dict[str, list[Held]]) -> list[Figure]:
 def grown(name: str, held: Sequence[Held]) -> list[Figure]:
     """What a process holds at the end beyond what it held after its warm-up: medians of a third of the time."""
     settled = held[int(_WARM_UP * len(held)) :]
-    third = max(len(settled) // 3, 1)
-    if not settled:
-        return []
+    third = len(settled) // 3
 
     def growth(of: Callable[[Held], float]) -> tuple[float, str]:
+        if third < _FEWEST:
+            return math.nan, f"{len(held)} looks are too few"
         before, after = (statistics.median(map(of, part)) for part in (settled[:third], settled[-third:]))
         return round(after - before, 1), f"from {before:.0f} to {after:.0f}, {len(held)} looks"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 30.0
 _READY_SECONDS = 60.0
 _ANSWER_SECONDS = 2.0
+_METRIC_SECONDS = 15.0
 
 
 def _die_with_parent() -> None:
@@ -53,6 +55,8 @@ class Stage:
     ) -> None:
         (self._port,) = free_ports(1)
         self.log = log
+        log.touch()
+        self._heard = 0
         command = [sys.executable, "-m", *arguments, "--port", str(self._port)]
         with Path("/dev/full").open("wb") if full_disk else log.open("ab") as sink:
             self._process = subprocess.Popen(
@@ -97,8 +101,16 @@ class Stage:
         await_that(lambda: self.ready or self.exit_code is not None, "the stage is ready")
 
     def metric(self, name: str) -> float:
-        """The sum over the labels of a metric; 0 where it is not there."""
-        return total(numbers(self.get("/metrics")[1]), name)
+        """The sum over the labels of a metric; 0 where it is not there. Raises NeverError when nobody answers."""
+        answers: list[str] = []
+
+        def answered() -> bool:
+            status, text = self.get("/metrics")
+            answers.append(text)
+            return status == 200
+
+        await_that(answered, "the stage tells its metrics", _METRIC_SECONDS)
+        return total(numbers(answers[-1]), name)
 
     def workers(self) -> list[int]:
         """Process numbers of the workers, the eldest first."""
@@ -134,8 +146,15 @@ class Stage:
                 continue
         self._process.wait()
 
+    def listen(self) -> None:
+        """From now on `said` gives what comes, and nothing of what was."""
+        self._heard = self.log.stat().st_size
+
     def said(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        """What it has logged since somebody last began to listen."""
+        with self.log.open("rb") as file:
+            file.seek(self._heard)
+            return file.read().decode("utf-8", errors="replace")
 
 
 @contextmanager
@@ -150,7 +169,8 @@ def coming_and_going(
         )
     try:
         assert process.stdout is not None
-        if process.stdout.readline() != b"joining\n":
+        told, _, _ = select.select([process.stdout], [], [], _READY_SECONDS)
+        if not told or process.stdout.readline() != b"joining\n":
             raise NeverError("the further worker did not start")
         yield process
     finally:
@@ -159,11 +179,16 @@ def coming_and_going(
         process.stdout.close() if process.stdout is not None else None
 
 
+def group_of(topics: Topics) -> str:
+    """The consumer group of the stage on these topics."""
+    return f"group-{topics.claims}"
+
+
 def names(topics: Topics) -> dict[str, str]:
     """The topics and the group as the stage reads them from its environment."""
     return {
         "CLAIMSTREAM_KAFKA__TOPICS__INPUT": topics.claims,
         "CLAIMSTREAM_KAFKA__TOPICS__OUTPUT": topics.scores,
         "CLAIMSTREAM_KAFKA__TOPICS__DEAD_LETTERS": topics.dead_letters,
-        "CLAIMSTREAM_KAFKA__GROUP_ID": f"group-{topics.claims}",
+        "CLAIMSTREAM_KAFKA__GROUP_ID": group_of(topics),
     }

@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Message
 
 from bench.real_faults.clusters import Cluster, Kind
 from bench.real_faults.modes import AT_LEAST_ONCE, BOTH
-from bench.real_faults.scene import Prepare, Scene
-from bench.real_faults.stage import NeverError
+from bench.real_faults.scene import Prepare, Scene, UnavailableError
 from stream.audit import Finding, audit
-from stream.errors import FatalError
 
 _LINGER = 1.0
 _FIRST, _LAST = 0.2, 1.2
+_NOTHING = Finding(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What happens and what must hold after it, beside "each claim one answer".
 
-    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `letters`: some claims become
-    dead letters, and otherwise none may. `within`: seconds until claims are answered in time again.
+    `strike` returns when the cause is over. `repeats`: at_least_once may answer again. `letters`: whether a dead letter
+    is one of those that there must be; otherwise there may be none. `within`: seconds until claims are answered in time
+    again.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Fault:
     full_disk: bool = False
     prepare: Prepare = lambda _: {}
     repeats: bool = False
-    letters: bool = False
+    letters: Callable[[Message], bool] = lambda _: False
     within: float = 25.0
 
 
@@ -104,9 +104,11 @@ def run(
         while len(recovered) < strikes:
             recovered.append(_struck(fault, scene, patience))
         finding = _ended(scene)
-    except (NeverError, KafkaException, FatalError) as error:
+    except UnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the trial, and the next one goes on
         scene.complaints.append(f"{type(error).__name__}: {error}")
-        finding = _audited(scene)
+        finding = _broken_off(scene)
     finally:
         scene.tear_down()
     return _judged(fault, scene, seed, recovered, finding)
@@ -114,6 +116,7 @@ def run(
 
 def _struck(fault: Fault, scene: Scene, patience: float) -> float:
     time.sleep(scene.random.uniform(_FIRST, _LAST))
+    scene.listen()
     struck = time.monotonic()
     fault.strike(scene)
     # What a fault does may show only after it.
@@ -129,18 +132,25 @@ def _ended(scene: Scene) -> Finding:
         if stage.exit_code is None:
             code = stage.stop()
             scene.expect(code == 0, f"the stage ended with code {code}")
-    return _audited(scene)
-
-
-def _audited(scene: Scene) -> Finding:
     return audit(scene.cluster.client, scene.topics)
+
+
+def _broken_off(scene: Scene) -> Finding:
+    """What the topics hold of a trial that did not come to its end; claims that still wait are not lost."""
+    try:
+        scene.flow.silence()
+        return audit(scene.cluster.client, scene.topics, group=scene.group)
+    except Exception as error:  # noqa: BLE001 - as above; the trial is not sound in any case
+        scene.complaints.append(f"not audited: {type(error).__name__}: {error}")
+        return _NOTHING
 
 
 def _judged(fault: Fault, scene: Scene, seed: int, recovered: list[float], finding: Finding) -> Trial:
     again = fault.repeats and scene.mode == AT_LEAST_ONCE
     if not finding.sound:
         (scene.folder / "finding.txt").write_text(repr(finding), encoding="utf-8")
-    scene.expect(fault.letters or not finding.dead_letters, f"{finding.dead_letters} claims are dead letters")
+    astray = [letter for letter in scene.letters if not fault.letters(letter)]
+    scene.expect(not astray, f"{len(astray)} of {finding.dead_letters} dead letters are of sound claims")
     return Trial(
         fault.name,
         scene.mode,

@@ -6,23 +6,30 @@ import socket
 import struct
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bench.real_faults import soak
+import schemas
+from bench.real_faults import ailments, soak
 from bench.real_faults.figures import figures
-from bench.real_faults.journal import Journal
+from bench.real_faults.journal import Conditions, Journal
 from bench.real_faults.levers import Lever, Levers
 from bench.real_faults.proxy import Api, KafkaProxy
 from bench.real_faults.questions import patiently
 from bench.real_faults.soak import Held
-from bench.real_faults.stage import NeverError
+from bench.real_faults.stage import NeverError, Stage
+from bench.real_faults.strikes import records
 from bench.real_faults.table import FAULTS
 from bench.real_faults.trial import Trial
+from models.null import LineTotals
 from stream.clock import ManualClock
+from stream.codec import Encoder
 from stream.embedded.ports import free_ports
+from stream.publishing import generate
 
 
 def trial(**more: object) -> Trial:
@@ -48,14 +55,69 @@ def test_every_fault_has_a_name_of_its_own_and_strikes_in_some_mode() -> None:
     assert all(fault.modes for fault in FAULTS)
 
 
+SOURCES = Conditions("of today", 2, 1.0)
+
+
 def test_a_journal_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "deep" / "journal.jsonl")
+    journal = Journal(tmp_path / "deep" / "journal.jsonl", SOURCES)
     assert journal.trials() == []
     journal.add(trial())
     with (tmp_path / "deep" / "journal.jsonl").open("a") as sink:
         sink.write('\n{"fault": "ki')
     journal.add(trial(seed=2, complaints=("late",)))
     assert journal.trials() == [trial(), trial(seed=2, complaints=("late",))]
+
+
+@pytest.mark.parametrize("change", [{"program": "of yesterday"}, {"strikes": 1}, {"patience": 4.0}])
+def test_trials_of_other_conditions_count_for_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+    file = tmp_path / "journal.jsonl"
+    Journal(file, replace(SOURCES, **change)).add(trial())
+    assert Journal(file, SOURCES).trials() == []
+    Journal(file, SOURCES).add(trial(seed=2))
+    assert Journal(file, SOURCES).trials() == [trial(seed=2)]
+
+
+def test_what_was_said_before_a_strike_is_not_heard_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stage = Stage(["this"], {}, log)
+    stage.wait()
+    stage.listen()
+    with log.open("a") as sink:
+        sink.write("too large")
+    assert stage.said() == "too large"
+    stage.listen()
+    assert stage.said() == ""
+
+
+class Letter:
+    """A dead letter, as far as a predicate looks at it."""
+
+    def __init__(self, value: bytes, key: bytes = b"") -> None:
+        self._value, self._key = value, key
+
+    def value(self) -> bytes:
+        return self._value
+
+    def key(self) -> bytes:
+        return self._key
+
+
+def test_the_claims_that_ail_are_told_from_their_letters_as_the_model_tells_them() -> None:
+    (claims,) = generate(400, seed=1)
+    totals = LineTotals().encode(claims)["totals"]
+    letters: list[Any] = [Letter(value) for value in Encoder(schemas.load("claim_event")).encode(claims)]
+    ailing = [records.is_poisoned(letter) for letter in letters]
+    assert ailing == ailments.poisoned(totals[:, 0]).tolist()
+    assert 0 < sum(ailing) < 40
+
+
+def test_a_letter_that_nothing_explains_is_a_complaint() -> None:
+    damaged: Any = Letter(b"no claim", records.DAMAGED)
+    sound: Any = Letter(b"no claim", b"member")
+    letters = {fault.name: fault.letters for fault in FAULTS}
+    assert letters["damaged_records"](damaged)
+    assert not letters["damaged_records"](sound)
+    assert not letters["kill"](damaged)
 
 
 def test_figures_sum_zeros_name_what_fails_and_tell_times() -> None:
@@ -82,6 +144,13 @@ def test_growth_is_told_from_what_was_held_after_the_warm_up() -> None:
     assert (memory.value, memory.met) == (30.0, False)
     assert (threads.value, threads.met) == (0, True)
     assert (files.value, files.met) == (1, True)
+
+
+def test_growth_of_which_too_little_was_seen_meets_no_goal() -> None:
+    figures_of_few = soak.grown("worker", [Held(50.0, 8, 20)] * 5)
+    assert [figure.met for figure in figures_of_few] == [False] * 3
+    assert "5 looks are too few" in figures_of_few[1].note
+    assert [figure.met for figure in soak.grown("worker", [])] == [False] * 3
 
 
 def test_a_lever_is_pulled_once(tmp_path: Path) -> None:

@@ -75,10 +75,13 @@ def answer_lost(*apis: Api) -> Callable[[Scene], None]:
         if proxy is None:
             raise ValueError("the cluster has no proxy")
         lost = proxy.lost
-        for number, api in enumerate(apis, 1):
-            proxy.lose_answer(api)
-            await_that(partial(_has_lost, proxy, lost + number), f"an answer to {api.name} is lost", 15.0)
-            time.sleep(scene.random.uniform(0.1, 0.6))
+        try:
+            for number, api in enumerate(apis, 1):
+                proxy.lose_answer(api)
+                await_that(partial(_has_lost, proxy, lost + number), f"an answer to {api.name} is lost", 15.0)
+                time.sleep(scene.random.uniform(0.1, 0.6))
+        finally:
+            proxy.forgive()
 
     return strike
 
@@ -89,7 +92,7 @@ def _has_lost(proxy: KafkaProxy, answers: int) -> bool:
 
 def coordinator_dies(scene: Scene) -> None:
     """The broker that coordinates the group is killed, and comes back later."""
-    group = f"group-{scene.topics.claims}"
+    group = scene.group
 
     def ask(seconds: float) -> int:
         # A client goes on asking the broker that it found first, however often that one says that it is not the one.
@@ -103,7 +106,7 @@ def coordinator_dies(scene: Scene) -> None:
 
 def transaction_coordinator_dies(scene: Scene) -> None:
     """The same of the coordinator of the worker's transactions."""
-    name = f"group-{scene.topics.claims}-here-0"
+    name = f"{scene.group}-here-0"
     _bounced(scene, _leader(scene, "__transaction_state", lambda count: _java_hash(name) % count))
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
+from confluent_kafka import Message
+
 from bench.real_faults import ailments
+from bench.real_faults.flow import decoded
 from bench.real_faults.scene import Scene
 from bench.real_faults.stage import await_that
 
@@ -19,12 +23,32 @@ _DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 _DAMAGED_SECONDS, _AILING_SECONDS = 15.0, 3.0
 
 
+DAMAGED, _LONG = b"damaged", b"k" * 30_000
+
+
+def is_damaged(letter: Message) -> bool:
+    """Whether a dead letter is of a record that was damaged on purpose."""
+    return bool(letter.key() == DAMAGED)
+
+
+def is_oversized(letter: Message) -> bool:
+    """Whether it is of a claim whose result is too large."""
+    return bool(letter.key() == _LONG)
+
+
+def is_poisoned(letter: Message) -> bool:
+    """Whether it is of a claim that ails."""
+    lines = decoded(letter.value() or b"", "claim_event")["lines"]
+    charge = np.array([sum(line["charge"] for line in lines)], np.float32)
+    return bool(ailments.poisoned(charge)[0])
+
+
 def damaged(scene: Scene) -> None:
     """Five records that are no claims, among some hundred that are; each becomes a dead letter."""
     before = scene.stage.metric("dead_letters_total")
     (value, *_) = scene.flow.samples(1)
     for change in _DAMAGES.values():
-        scene.flow.put(change(value), b"damaged")
+        scene.flow.put(change(value), DAMAGED)
         time.sleep(0.2)
     await_that(
         lambda: scene.stage.metric("dead_letters_total") == before + len(_DAMAGES),
@@ -65,7 +89,7 @@ def oversized(scene: Scene) -> None:
     """A claim whose result is larger than its topic takes becomes a dead letter; the others go on."""
     before = scene.stage.metric("dead_letters_total")
     (value, *_) = scene.flow.samples(1)
-    scene.flow.put(value, b"k" * 30_000)
+    scene.flow.put(value, _LONG)
     await_that(
         lambda: scene.stage.metric("dead_letters_total") == before + 1, "one dead letter", _DAMAGED_SECONDS
     )

@@ -13,6 +13,7 @@ from bench.real_faults.levers import Lever
 from bench.real_faults.registry import OneSchemaRegistry
 from bench.real_faults.scene import Scene, UnavailableError
 from bench.real_faults.stage import await_that
+from bench.real_faults.strikes.records import DAMAGED
 from bench.real_faults.strikes.workers import replaced
 
 MODEL = "claims_filter_v2.1"
@@ -112,6 +113,6 @@ def log_disk_full(scene: Scene) -> None:
     """Nothing can be logged, while there is much to say: a worker dies, records are damaged."""
     workers = scene.stage.workers()
     for _ in range(5):
-        scene.flow.put(b"no claim", b"damaged")
+        scene.flow.put(b"no claim", DAMAGED)
     os.kill(workers[0], signal.SIGKILL)
     replaced(scene, len(workers))

@@ -78,9 +78,7 @@ def hang(scene: Scene) -> None:
     """A forward that does not come back; its worker must end within the bound, and be replaced."""
     workers = scene.stage.workers()
     scene.levers.ail(ailments.HANGS)
-    began = time.monotonic()
     await_that(lambda: bool(set(workers) - set(scene.stage.workers())), "the hung worker ends", _HANG_SECONDS)
-    scene.expect(time.monotonic() - began < _HANG_SECONDS, "the hung worker ended late")
     replaced(scene, len(workers))
     scene.expect("has not come back for" in scene.stage.said(), "nobody said that a step hangs")
 
