@@ -109,7 +109,7 @@ def decide(lane: LaneView, at: Situation, now: float) -> Close | Wait:
         else at.sizes.most
     )
     start = now + at.delivery
-    hopeless = int(lane.deadlines.searchsorted(start + at.curve.seconds(1)))
+    hopeless = lane.due_before(start + at.curve.seconds(1))
     if at.draining:
         return Close(_oldest_first(lane, most), CloseReason.DRAIN)
     in_turn = not (at.spare and at.give_up)
@@ -206,7 +206,7 @@ def _late_last(lane: LaneView, most: int, now: float) -> Portion:
     """Where not all fit, whoever is late for certain comes after those who might not be."""
     if lane.waiting + lane.aside <= most:
         return _oldest_first(lane, most)
-    late = int(lane.deadlines.searchsorted(now))
+    late = lane.due_before(now)
     count = min(lane.waiting - late, most)
     return Portion(late, count, min(lane.aside + late, most - count))
 

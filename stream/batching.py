@@ -34,6 +34,8 @@ from stream.speeds import name_of
 log = logging.getLogger(__name__)
 
 _EXPLORE = 16
+# A model may have been let go for this moment only, of which nobody tells.
+_AGAIN = 0.005
 
 
 class LaneModels(Protocol):
@@ -143,6 +145,8 @@ class Batcher:
                 until = min(until, decision.until)
             elif (chosen := self._close(view, at, decision, now, wall)) is not None:
                 return chosen
+            else:
+                until = min(until, now + _AGAIN)
         return Wait(until)
 
     @property
@@ -209,7 +213,7 @@ class Batcher:
 
     def _in_order(self, views: list[LaneView], now: float, *, slow: bool) -> list[tuple[LaneView, Situation]]:
         """The lanes, whoever goes first first, each with what decides about it."""
-        if len(self._lanes) < 2:
+        if len(views) < 2 and all(self._lanes.is_alone(view.lane) for view in views):
             return [(view, self._situation(view, NO_DEMAND, now)) for view in views]
         demands = self._demands(now, slow=slow)
         every = functools.reduce(Demand.plus, demands.values(), NO_DEMAND)
@@ -232,7 +236,7 @@ class Batcher:
 
     def _standing(self, view: LaneView, at: Situation, now: float) -> Standing:
         ready = now + at.delivery
-        first = int(view.deadlines.searchsorted(ready + at.curve.seconds(1)))
+        first = view.due_before(ready + at.curve.seconds(1))
         count = min(view.waiting - first, at.sizes.most)
         start = view.deadlines.item(first) - at.delivery - at.curve.seconds(count) if count else math.inf
         in_turn = bool(first) and not at.spare

@@ -16,6 +16,8 @@ from stream.records import Rows
 Moments = npt.NDArray[np.float64]
 
 _INITIAL = 256
+# A lane to which nobody came for so many seconds does not keep intake reading.
+_QUIET = 2.0
 
 
 class LaneView(NamedTuple):
@@ -38,6 +40,13 @@ class LaneView(NamedTuple):
     @property
     def waiting(self) -> int:
         return len(self.deadlines)
+
+    def due_before(self, moment: float) -> int:
+        """How many of those that wait are due before a moment."""
+        # Mostly the first is not, which is soon seen.
+        if not len(self.deadlines) or self.deadlines.item(0) >= moment:
+            return 0
+        return int(self.deadlines.searchsorted(moment))
 
     @property
     def deadline(self) -> float:
@@ -164,6 +173,10 @@ class Lane:
         """Claims a second that come."""
         return self._rate.at(now)
 
+    def is_fed(self, now: float) -> bool:
+        """Whether claims wait, or came lately."""
+        return self.in_use and (self.waiting > 0 or self._rate.silence(now) < _QUIET)
+
     def view(self, now: float) -> LaneView:
         late = self._aside.moments
         return LaneView(
@@ -223,13 +236,17 @@ class Lanes:
         with self._lock:
             return sum(len(lane) - lane.waiting for lane in self._lanes)
 
-    def ahead(self) -> int:
-        """Rows that wait in the shortest lane in use: what every model has still to do before it runs dry.
+    def ahead(self, now: float) -> int:
+        """Rows that wait in the shortest lane to which claims come: what every model has to do before it runs dry.
 
         What was set aside does not count: it must not keep fresh claims from being read.
         """
         with self._lock:
-            return min((lane.waiting for lane in self._lanes if lane.in_use), default=0)
+            return min((lane.waiting for lane in self._lanes if lane.is_fed(now)), default=0)
+
+    def is_alone(self, number: int) -> bool:
+        """Whether no other lane is in use."""
+        return not any(lane.in_use for other, lane in enumerate(self._lanes) if other != number)
 
     def rates(self, now: float) -> dict[int, float]:
         """Claims a second that come to each lane in use."""

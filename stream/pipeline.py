@@ -315,7 +315,7 @@ class Pipeline:
             "closing": 1.0 if self.closing else 0.0,
         }
         # Those that give way fill the lanes; that must not keep the others out.
-        ahead = 0.0 if self.fairness.behind else self.lanes.ahead() / self.bounds.ahead
+        ahead = 0.0 if self.fairness.behind else self.lanes.ahead(now) / self.bounds.ahead
         flow = self.gate.decide(stores, ahead, now).flow
         if flow is Flow.PAUSE and before is not Flow.PAUSE:
             self.consumer.pause()
@@ -327,7 +327,7 @@ class Pipeline:
         if now >= self._next_judgement:
             self._next_judgement = now + self.rhythm.fair
             self.fairness.judge(self.consumer.lags(), 0.5 * self.bounds.budget * self._reading.at(now))
-        self.consumer.give_way(self.fairness.yielding(filled))
+        self.consumer.give_way(self.fairness.yielding(filled, now))
 
     def _score(self, chosen: Chosen, model: ScoringModel) -> Outcome:
         started = self.clock.now()

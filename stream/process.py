@@ -15,7 +15,7 @@ from typing import Any
 
 from config import ConfigurationError, Settings
 from models import CacheStatus, ModelError
-from stream.allocator import keep_freed_memory
+from stream.allocator import keep_freed_memory, spare_what_stays
 from stream.app import Assembly, assemble
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
@@ -40,6 +40,7 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     assembly: Assembly | None = None
     try:
         assembly = assemble(settings, shape, clock, slot)
+        spare_what_stays()
         assembly.worker.start(lambda: _tell(connection, Joining()))
         Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))

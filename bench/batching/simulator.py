@@ -254,7 +254,7 @@ class _Intake:
             if now < self._free:
                 return self._free
             self._admit(now)
-        ahead = self._lanes.ahead() / self._reading.ahead
+        ahead = self._lanes.ahead(now) / self._reading.ahead
         flow = self._gate.decide({"claims": self._output.fill}, ahead, now).flow
         if flow in (Flow.HOLD, Flow.PAUSE):
             return now + (self._rhythm.hold if flow is Flow.HOLD else self._rhythm.paused_poll)

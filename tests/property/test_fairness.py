@@ -42,6 +42,29 @@ def test_who_gives_way_is_read_in_turns() -> None:
     fairness = Fairness()
     fairness.judge({0: 10, 1: 9_000}, 1_000)
     fills = (0.0, 0.44, 0.45, 0.2, 0.15, 0.14, 0.3)
-    assert [bool(fairness.yielding(fill)) for fill in fills] == [False, False, True, True, True, False, False]
+    assert [bool(fairness.yielding(fill, 0.0)) for fill in fills] == [
+        *(False, False),
+        *(True, True, True),
+        *(False, False),
+    ]
     fairness.judge({0: 10, 1: 0}, 1_000)
-    assert not fairness.yielding(0.9)
+    assert not fairness.yielding(0.9, 0.0)
+
+
+def test_who_gives_way_has_a_turn_though_others_leave_no_room() -> None:
+    fairness = Fairness()
+    fairness.judge({0: 10, 1: 9_000}, 1_000)
+    assert fairness.yielding(0.5, 0.0)
+    assert fairness.yielding(0.4, 0.9)
+    # A turn of as much as any other.
+    assert not fairness.yielding(0.4, 1.0)
+    assert not fairness.yielding(0.69, 1.1)
+    assert fairness.yielding(0.71, 1.2)
+
+
+@given(st.lists(st.floats(0, 1), min_size=30, max_size=60))
+def test_nobody_gives_way_for_ever(fills: list[float]) -> None:
+    fairness = Fairness()
+    fairness.judge({0: 10, 1: 9_000}, 1_000)
+    stopped = [bool(fairness.yielding(fill, 0.1 * turn)) for turn, fill in enumerate(fills)]
+    assert not any(all(stopped[start : start + 12]) for start in range(len(stopped) - 12))

@@ -92,9 +92,22 @@ def test_only_lanes_with_claims_are_looked_at_and_what_is_aside_is_not_ahead() -
     lanes.push(1, np.arange(5, dtype=np.int32), np.arange(5.0), 0.0)
     lanes.take(1, Portion(3, 1), 0.0)
     assert [view.lane for view in lanes.views(0.0)] == [1]
-    assert lanes.ahead() == 1
+    assert lanes.ahead(0.0) == 1
     assert lanes.empty(1).tolist() == [0, 1, 2, 4]
     assert lanes.views(0.0) == []
+
+
+def test_a_lane_to_which_nobody_comes_any_more_does_not_keep_intake_reading() -> None:
+    lanes, rows = Lanes(2), np.arange(5, dtype=np.int32)
+    lanes.push(0, rows[:1], np.zeros(1), 0.0)
+    lanes.take(0, Portion(0, 1), 0.0)
+    lanes.push(1, rows, np.arange(5.0), 0.0)
+    assert lanes.ahead(1.9) == 0
+    assert lanes.ahead(2.1) == 5
+    lanes.push(0, rows[:1], np.zeros(1), 3.0)
+    assert lanes.ahead(3.1) == 1
+    lanes.take(0, Portion(0, 1), 3.1)
+    assert lanes.ahead(3.2) == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 5_000])

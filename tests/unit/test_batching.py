@@ -102,6 +102,17 @@ def test_a_batch_is_no_longer_than_the_other_lanes_can_wait() -> None:
     assert chosen.decision.cap_ms == pytest.approx(117.9)
 
 
+def test_a_model_that_is_let_go_for_a_moment_is_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(FAST)
+    desk.push(0, [0.15] * 300)
+    with monkeypatch.context() as moment:
+        moment.setattr(desk.models, "resident", lambda _: None)
+        choice = desk.batcher.next(0.0)
+    assert isinstance(choice, Wait)
+    assert 0.0 < choice.until < 0.05
+    assert len(desk.next(choice.until).batch.rows) == 300
+
+
 def test_priority_is_a_head_start_that_age_makes_up_for() -> None:
     desk = Desk(FAST, FAST, rules=replace(RULES, head_starts={"model_v1": 0.1}))
     desk.push(0, [0.10] * 300)
