@@ -182,8 +182,7 @@ class ClaimProducer:
         self._held_back -= len(shipment.messages)
         self._bytes_handed += shipment.size
         report = self._report(shipment)
-        each = shipment.partition == ANY_PARTITION or bool(shipment.headers)
-        shipment.waiting = len(shipment.messages) if each else 1
+        shipment.waiting = len(shipment.messages) if shipment.partition == ANY_PARTITION else 1
         if (refused := hand_over(self._client, shipment, report)) is not None:
             # A report that came meanwhile says what happened; the refusal may only follow from it.
             raise self._failure or FatalError(
@@ -212,8 +211,7 @@ def hand_over(
 ) -> KafkaError | None:
     """Give a shipment to the client; the error of the first message that it refused.
 
-    `report` is called for the last message, or for every one where the client chooses partitions or messages have
-    headers.
+    `report` is called for the last message, or for every one where the client chooses partitions.
     """
     try:
         return _handed_over(client, shipment, report)
@@ -228,23 +226,37 @@ def hand_over(
 def _handed_over(
     client: Producer, shipment: Shipment, report: Callable[..., None] | None
 ) -> KafkaError | None:
-    leading: list[dict[str, Any]] = []
-    single = list(enumerate(shipment.messages))
-    if shipment.partition != ANY_PARTITION and not shipment.headers:
-        leading, single = shipment.messages[:-1], single[-1:]
-    if leading:
-        taken = client.produce_batch(shipment.topic, leading, partition=shipment.partition)
-        if taken < len(leading):
-            # Taken out again, because the same message may be produced once more.
-            refused: list[KafkaError] = [message.pop("_error") for message in leading if "_error" in message]
-            return refused[0]
-    for index, message in single:
-        client.produce(
-            shipment.topic,
-            value=message["value"],
-            key=message["key"],
-            partition=shipment.partition,
-            headers=shipment.headers.get(index),
-            on_delivery=report,
-        )
+    if shipment.partition == ANY_PARTITION:
+        for index in range(len(shipment.messages)):
+            _hand_over_one(client, shipment, index, report)
+        return None
+    start, last = 0, len(shipment.messages) - 1
+    # A batch of the client takes no headers.
+    for index in sorted({*shipment.headers, last}):
+        if (refused := _hand_over_run(client, shipment, shipment.messages[start:index])) is not None:
+            return refused
+        _hand_over_one(client, shipment, index, report if index == last else None)
+        start = index + 1
     return None
+
+
+def _hand_over_run(client: Producer, shipment: Shipment, run: list[dict[str, Any]]) -> KafkaError | None:
+    if not run or client.produce_batch(shipment.topic, run, partition=shipment.partition) == len(run):
+        return None
+    # Taken out again, because the same message may be produced once more.
+    refused: list[KafkaError] = [message.pop("_error") for message in run if "_error" in message]
+    return refused[0]
+
+
+def _hand_over_one(
+    client: Producer, shipment: Shipment, index: int, report: Callable[..., None] | None
+) -> None:
+    message = shipment.messages[index]
+    client.produce(
+        shipment.topic,
+        value=message["value"],
+        key=message["key"],
+        partition=shipment.partition,
+        headers=shipment.headers.get(index),
+        on_delivery=report,
+    )

@@ -19,6 +19,7 @@ class RecordingClient:
     def __init__(self) -> None:
         self.sent: list[tuple[str, int, bytes]] = []
         self.reports: deque[Callable[..., None] | None] = deque()
+        self.traced: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self.reports)
@@ -30,9 +31,17 @@ class RecordingClient:
         return len(messages)
 
     def produce(
-        self, topic: str, *, value: bytes, partition: int, on_delivery: Callable[..., None], **_: Any
+        self,
+        topic: str,
+        *,
+        value: bytes,
+        partition: int,
+        headers: object,
+        on_delivery: Callable[..., None],
+        **_: Any,
     ) -> None:
         self.sent.append((topic, partition, value))
+        self.traced |= {value} if headers else set()
         self.reports.append(on_delivery)
 
     def acknowledge(self, count: int, error: object = None) -> None:
@@ -62,11 +71,22 @@ def test_the_last_message_of_a_partition_stands_for_all() -> None:
     assert (done, producer.outstanding) == (["x"], 0)
 
 
-@pytest.mark.parametrize("more", [{"partition": ANY_PARTITION}, {"headers": {1: [("traceparent", b"t")]}}])
-def test_otherwise_every_message_is_waited_for(more: dict[str, Any]) -> None:
+@pytest.mark.parametrize("traced", [{0}, {1}, {2}, {0, 1, 2}, {1, 3}])
+def test_messages_with_headers_go_in_their_order_and_are_reported_as_others(traced: set[int]) -> None:
     client, done = RecordingClient(), list[str]()
     producer = ClaimProducer(client, 100, 1_000)
-    producer.send([shipment(3, done, **more)])
+    producer.send([shipment(4, done, headers={index: [("traceparent", b"t")] for index in traced})])
+    assert [value for _, _, value in client.sent] == [b"x0", b"x1", b"x2", b"x3"]
+    assert client.traced == {f"x{index}".encode() for index in traced}
+    assert [report is not None for report in client.reports] == [False, False, False, True]
+    client.acknowledge(4)
+    assert done == ["x"]
+
+
+def test_where_the_client_chooses_partitions_every_message_is_waited_for() -> None:
+    client, done = RecordingClient(), list[str]()
+    producer = ClaimProducer(client, 100, 1_000)
+    producer.send([shipment(3, done, partition=ANY_PARTITION)])
     assert sum(report is not None for report in client.reports) == 3
     client.acknowledge(2)
     assert done == []
