@@ -10,6 +10,7 @@ from stream.cost_model import LatencyCurve
 
 # The share of the highest claims per second that a batch may give away for being short.
 _GIVEN_AWAY = 0.03
+_WORTH = 1.0 / _GIVEN_AWAY - 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,12 @@ def sizes(
     that memory is known to allow.
     """
     most, target, least = limits.largest, limits.largest, limits.smallest
-    if limits.automatic and curve.seconds(1) > 0.0:
+    if limits.automatic and curve.fixed + curve.each > 0.0:
         most = _clamped(_of_most_a_second(curve), limits)
         target = min(_clamped(_keeping_up(curve, rate), limits), most)
         least = target if target < most else least
-    most = min(most, max(least, int(most * (1.0 - pressure))))
+    if pressure > 0.0:
+        most = min(most, max(least, int(most * (1.0 - pressure))))
     if ceiling is not None:
         most = max(min(most, ceiling), 1)
     return Sizes(min(target, most), most)
@@ -71,7 +73,7 @@ def _of_most_a_second(curve: LatencyCurve) -> float:
     """Within a few per cent of what no size exceeds; more would only make claims wait."""
     if curve.each <= 0.0:
         return math.inf
-    return curve.fixed / curve.each * (1.0 / _GIVEN_AWAY - 1.0)
+    return curve.fixed / curve.each * _WORTH
 
 
 def _keeping_up(curve: LatencyCurve, rate: float) -> float:
@@ -81,4 +83,6 @@ def _keeping_up(curve: LatencyCurve, rate: float) -> float:
 
 
 def _clamped(size: float, limits: SizeLimits) -> int:
-    return math.ceil(min(max(size, limits.smallest), limits.largest))
+    if size >= limits.largest:
+        return limits.largest
+    return math.ceil(size) if size > limits.smallest else limits.smallest
