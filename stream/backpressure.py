@@ -124,6 +124,6 @@ class Crowding:
         self.crowded = False
 
     def decide(self, fill: float) -> bool:
-        """`fill`: what is set aside, as a share of what may be in flight."""
+        """`fill`: claims set aside as a share of what may be in flight, or all bytes in flight, whichever is larger."""
         self.crowded = fill >= (self._low if self.crowded else self._high)
         return self.crowded

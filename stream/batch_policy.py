@@ -77,7 +77,8 @@ class Situation(NamedTuple):
     `delivery` are what is to be expected: a claim is given up when it will be late, not when it might be. What is spent
     for others allows for batches that take `margin` longer, as a share, and for `reserve` more seconds of delivery.
     `cap`: how long the batch may take for the sake of other lanes, which one claim may exceed; `others`: what these
-    take of the device; `now_or_late`: these will not leave it another time. `spare`: late claims are
+    take of the device; `now_or_late`: if this lane waits, one that is behind goes first, and its claims become late.
+    `spare`: late claims are
     set aside; otherwise all are served by deadline. `give_up`: so are those that are predicted to be late; otherwise
     only those that are late already and do not fit. `crowded`: so much is set aside that it has to go first.
     """

@@ -24,7 +24,7 @@ from stream.batch_policy import (
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel, LatencyCurve
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
-from stream.lane_order import Standing, turns
+from stream.lane_order import Urgency, turns
 from stream.lanes import Lanes, LaneView, Portion
 from stream.metrics import StageMetrics
 from stream.records import MicroBatch
@@ -220,10 +220,10 @@ class Batcher:
         found = [self._situation(view, every.less(demands.get(view.lane, NO_DEMAND)), now) for view in views]
         if len(views) < 2:
             return list(zip(views, found, strict=True))
-        standings = [self._standing(view, at, now) for view, at in zip(views, found, strict=True)]
+        urgencies = [self._urgency(view, at, now) for view, at in zip(views, found, strict=True)]
         return [
             (views[turn.place], found[turn.place]._replace(cap=turn.cap, now_or_late=turn.now_or_late))
-            for turn in turns(standings, now, self._rules.budget)
+            for turn in turns(urgencies, now, self._rules.budget)
         ]
 
     def _demands(self, now: float, *, slow: bool) -> dict[int, Demand]:
@@ -234,14 +234,14 @@ class Batcher:
             if self.is_slow(lane) == slow
         }
 
-    def _standing(self, view: LaneView, at: Situation, now: float) -> Standing:
+    def _urgency(self, view: LaneView, at: Situation, now: float) -> Urgency:
         ready = now + at.delivery
         first = view.due_before(ready + at.curve.seconds(1))
         count = min(view.waiting - first, at.sizes.most)
         start = view.deadlines.item(first) - at.delivery - at.curve.seconds(count) if count else math.inf
         in_turn = bool(first) and not at.spare
         worth = worth_waiting_for(at.curve, view.rate, at.budget, at.sizes.most, at.others)
-        return Standing(
+        return Urgency(
             start,
             start < now or at.crowded or in_turn,
             min(worth, 0.5 * self._rules.budget),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Standing(NamedTuple):
+class Urgency(NamedTuple):
     """A lane in which something waits. Moments and times in seconds.
 
     `start`: when a batch of all its claims that can be on time has to begin; infinity where none can. `behind`: it
@@ -40,7 +40,7 @@ class Turn(NamedTuple):
     now_or_late: bool = False
 
 
-def turns(lanes: Sequence[Standing], now: float, patience: float) -> list[Turn]:
+def turns(lanes: Sequence[Urgency], now: float, patience: float) -> list[Turn]:
     """All lanes, whoever goes first first. One that is behind is passed over for `patience` seconds at most."""
     longest = max((lane.worth for lane in lanes if lane.behind), default=0.0)
 
@@ -53,7 +53,7 @@ def turns(lanes: Sequence[Standing], now: float, patience: float) -> list[Turn]:
     return [Turn(place, _cap(lanes, place, now), lanes[place].start < now + longest) for place in places]
 
 
-def _cap(lanes: Sequence[Standing], place: int, now: float) -> float:
+def _cap(lanes: Sequence[Urgency], place: int, now: float) -> float:
     """Until the first lane has to begin that is not behind and whose head start is no smaller."""
     mine = lanes[place]
     starts = [

@@ -7,16 +7,16 @@ import math
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream.lane_order import Standing, turns
+from stream.lane_order import Urgency, turns
 
 NOW, PATIENCE = 100.0, 0.2
 
 
 @st.composite
-def standings(draw: st.DrawFn) -> Standing:
+def urgencies(draw: st.DrawFn) -> Urgency:
     behind = draw(st.booleans())
     late = st.floats(NOW - 1.0, NOW) if behind else st.floats(NOW, NOW + 1.0)
-    return Standing(
+    return Urgency(
         draw(st.one_of(late, st.just(math.inf))),
         behind,
         worth=draw(st.floats(0.001, 0.1)),
@@ -25,16 +25,16 @@ def standings(draw: st.DrawFn) -> Standing:
     )
 
 
-lanes = st.lists(standings(), min_size=1, max_size=6)
+lanes = st.lists(urgencies(), min_size=1, max_size=6)
 
 
 @given(lanes)
-def test_every_lane_has_one_turn(lanes: list[Standing]) -> None:
+def test_every_lane_has_one_turn(lanes: list[Urgency]) -> None:
     assert sorted(turn.place for turn in turns(lanes, NOW, PATIENCE)) == list(range(len(lanes)))
 
 
 @given(lanes)
-def test_nobody_goes_on_beyond_the_start_of_a_lane_that_can_be_on_time(lanes: list[Standing]) -> None:
+def test_nobody_goes_on_beyond_the_start_of_a_lane_that_can_be_on_time(lanes: list[Urgency]) -> None:
     for turn in turns(lanes, NOW, PATIENCE):
         mine = lanes[turn.place]
         starts = [
@@ -47,7 +47,7 @@ def test_nobody_goes_on_beyond_the_start_of_a_lane_that_can_be_on_time(lanes: li
 
 
 @given(lanes)
-def test_a_lane_behind_has_time_for_a_batch_that_is_worth_it(lanes: list[Standing]) -> None:
+def test_a_lane_behind_has_time_for_a_batch_that_is_worth_it(lanes: list[Urgency]) -> None:
     assert all(
         turn.cap >= lanes[turn.place].worth
         for turn in turns(lanes, NOW, PATIENCE)
@@ -57,7 +57,7 @@ def test_a_lane_behind_has_time_for_a_batch_that_is_worth_it(lanes: list[Standin
 
 @given(lanes)
 def test_who_can_be_on_time_makes_way_only_for_a_batch_that_leaves_it_so_or_for_who_waited_too_long(
-    lanes: list[Standing],
+    lanes: list[Urgency],
 ) -> None:
     lanes = [lane._replace(head_start=0.0) for lane in lanes]
     longest = max((lane.worth for lane in lanes if lane.behind), default=0.0)
@@ -71,7 +71,7 @@ def test_who_can_be_on_time_makes_way_only_for_a_batch_that_leaves_it_so_or_for_
 
 
 @given(lanes)
-def test_lanes_behind_take_turns(lanes: list[Standing]) -> None:
+def test_lanes_behind_take_turns(lanes: list[Urgency]) -> None:
     lanes = [lane._replace(head_start=0.0) for lane in lanes]
     order = [lanes[turn.place] for turn in turns(lanes, NOW, PATIENCE)]
     waited = [lane.since for lane in order if lane.behind]
@@ -79,7 +79,7 @@ def test_lanes_behind_take_turns(lanes: list[Standing]) -> None:
 
 
 @given(lanes)
-def test_who_was_passed_over_for_too_long_goes_before_all_who_can_wait(lanes: list[Standing]) -> None:
+def test_who_was_passed_over_for_too_long_goes_before_all_who_can_wait(lanes: list[Urgency]) -> None:
     behind = [lane for lane in lanes if lane.behind and lane.since + PATIENCE < NOW]
     assume(behind)
     order = [
@@ -89,7 +89,7 @@ def test_who_was_passed_over_for_too_long_goes_before_all_who_can_wait(lanes: li
 
 
 @given(lanes)
-def test_nobody_waits_for_whom_a_lane_behind_would_leave_no_time(lanes: list[Standing]) -> None:
+def test_nobody_waits_for_whom_a_lane_behind_would_leave_no_time(lanes: list[Urgency]) -> None:
     longest = max((lane.worth for lane in lanes if lane.behind), default=0.0)
     for turn in turns(lanes, NOW, PATIENCE):
         assert turn.now_or_late == (lanes[turn.place].start < NOW + longest)
