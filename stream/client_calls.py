@@ -31,7 +31,7 @@ class ClientCalls:
             return function(seconds)
 
     def patiently(self, name: str, function: Callable[[float], T], seconds: float = _SECONDS) -> T:
-        """Up to five times while the client calls the error retriable, within so many seconds. Raises KafkaException."""
+        """Up to five times while the client calls its error retriable, within `seconds`. Raises KafkaException."""
         deadline = self._clock.now() + seconds
         for attempt in range(1, _ATTEMPTS + 1):
             try:

@@ -20,7 +20,8 @@ Message = TypeVar("Message", bound=Sized)
 class Held(Generic[Message]):
     """A partition is not read while records of it are held, so that of each there is no more than one poll brings.
 
-    `most`: records that a poll brings. `full`: from when all together reach `most_bytes` until they are below half of it.
+    `most`: records that a poll brings. `full`: from when all together reach `most_bytes` until they are below half
+    of that.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
