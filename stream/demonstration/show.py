@@ -71,6 +71,7 @@ class Show:
         self._clock = clock
         self._watch = watch
         self._published = 0
+        self._acknowledged = 0
         self._failure: BaseException | None = None
 
     def run(self) -> Report:
@@ -143,6 +144,7 @@ class Show:
             for count in publish_all(publisher, self._supply.batches(), clock=self._clock, pacer=arrivals):
                 self._published += count
             publisher.flush()
+            self._acknowledged = publisher.acknowledged
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
             self._failure = error
 
@@ -169,4 +171,4 @@ class Show:
         budget = self._settings.latency.budget_ms / 1_000
         if self._plan.picture is not None and len(times):
             draw(times, budget, self._plan.picture)
-        return summarize(finding, times, budget, cache)
+        return summarize(finding, self._acknowledged, times, budget, cache)

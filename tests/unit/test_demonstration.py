@@ -11,14 +11,18 @@ from stream.audit import Finding
 from stream.cli.demo import _print
 from stream.demonstration.report import Report, summarize
 
+WRONG = ("lost", "duplicated", "mismatched", "wrong_lineage", "out_of_order", "altered", "unjudged")
 CACHE = {"tiers": [], "hit_rate_l1": None}
 
 
-def report(latencies_ms: list[float], lost: int = 0) -> Report:
+def report(latencies_ms: list[float], acknowledged: int | None = None, **wrong: int) -> Report:
     sent = np.arange(len(latencies_ms), dtype=float)
     times = np.column_stack((sent, sent + np.array(latencies_ms) / 1_000))
-    count = len(latencies_ms)
-    return summarize(Finding(count + lost, count, 0, lost, 0, 0, 0, 0), times, 0.2, CACHE)
+    scored = len(latencies_ms)
+    published = scored + wrong.get("lost", 0) + wrong.get("dead_letters", 0)
+    counts = {**dict.fromkeys(("dead_letters", *WRONG), 0), **wrong}
+    finding = Finding(published, scored, **counts)
+    return summarize(finding, published if acknowledged is None else acknowledged, times, 0.2, CACHE)
 
 
 def test_scores_that_were_late_are_told_beside_what_passed_means(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,16 +31,32 @@ def test_scores_that_were_late_are_told_beside_what_passed_means(capsys: pytest.
     _print(late, Path("plot.png"))
     printed = capsys.readouterr().out.splitlines()
     assert "on time: 50.0 % of the scores (budget 200 ms)" in printed
-    assert printed[-1].startswith("PASSED: each claim has one answer")
+    assert printed[-1].startswith("PASSED: each claim has exactly one score")
     assert printed[-1].endswith("being on time is measured, not judged")
 
 
-def test_a_run_that_lost_a_claim_failed_however_fast_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    _print(report([50.0], lost=1), Path("plot.png"))
-    assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED: not every claim")
+@pytest.mark.parametrize("kind", [*WRONG, "dead_letters"])
+def test_a_run_with_anything_wrong_failed_and_says_with_what(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report([50.0], **{kind: 3})
+    assert not found.passed
+    _print(found, Path("plot.png"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED: 3 ")
+
+
+def test_a_run_whose_topic_has_not_what_the_broker_took_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report([50.0, 60.0], acknowledged=3)
+    assert (found.passed, found.as_json()["passed"]) == (False, False)
+    _print(found, Path("plot.png"))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == "FAILED: 2 claims in the topic, where the broker took 3"
 
 
 def test_where_no_score_came_none_was_on_time(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = summarize(Finding(0, 0, 0, 0, 0, 0, 0, 0), np.empty((0, 2)), 0.2, CACHE)
+    nothing = summarize(Finding(0, 0, 0, 0, 0, 0, 0, 0), 0, np.empty((0, 2)), 0.2, CACHE)
+    assert (nothing.p50_ms, nothing.p99_ms) == (None, None)
     _print(nothing, Path("plot.png"))
-    assert "on time: no score came (budget 200 ms)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "on time: no score came (budget 200 ms)" in printed
+    assert "P50" not in printed
