@@ -16,6 +16,7 @@ from stream.cli.output import emit_json
 from stream.clock import SystemClock
 from stream.demonstration import Plan, Report, Show
 from stream.demonstration.live import LiveTable
+from stream.demonstration.picture import check_place, draw
 from stream.demonstration.show import fresh_topics
 from stream.errors import UsageError
 from stream.publishing import Supply, from_file, from_generator
@@ -78,6 +79,7 @@ def command(
         # The picture is drawn at the end, which is no time to find that out.
         importlib.import_module("matplotlib")
         from stream.embedded import EmbeddedKafka, EmbeddedRedis
+    check_place(picture)
     supply = _supply(source, mapping, claims, seed)
     topics = fresh_topics()
     with ExitStack() as services:
@@ -86,10 +88,11 @@ def command(
             address = services.enter_context(EmbeddedKafka()).bootstrap
             redis_url = services.enter_context(EmbeddedRedis()).url
         settings = effective(config_file, _overrides(topics, address, redis_url, model))
-        plan = Plan(supply.expected, rate, seed, added_workers=1, picture=picture)
+        plan = Plan(supply.expected, rate, seed, added_workers=1)
         with LiveTable(settings.latency.budget_ms) as table:
             report = Show(settings, supply, plan, SystemClock(), table.watch).run()
-    emit_json(report.as_json()) if as_json else _print(report, picture)
+    emit_json(report.as_json()) if as_json else _print(report)
+    _draw(report, picture, as_json=as_json)
     return 0 if report.passed else 1
 
 
@@ -118,7 +121,7 @@ def _supply(source: Path | None, mapping: str | None, claims: int, seed: int) ->
     return from_file(source, mapping)
 
 
-def _print(report: Report, picture: Path) -> None:
+def _print(report: Report) -> None:
     found = report.finding
     click.echo(f"published {found.published}, scored {found.scored}, dead letters {found.dead_letters}")
     click.echo(
@@ -132,8 +135,20 @@ def _print(report: Report, picture: Path) -> None:
         )
     click.echo(_on_time(report))
     click.echo(f"models: {_models(report.cache)}")
-    click.echo(f"latency plot: {picture}")
     click.echo(_PASSED if report.passed else f"FAILED: {'; '.join(report.faults)}")
+
+
+def _draw(report: Report, picture: Path, *, as_json: bool) -> None:
+    """After the verdict, which stands whatever becomes of the picture."""
+    if not len(report.times):
+        return
+    try:
+        draw(report, picture)
+    except OSError as error:
+        click.echo(f"claimstream: the latency plot {picture} was not written: {error.strerror}", err=True)
+        return
+    if not as_json:
+        click.echo(f"latency plot: {picture}")
 
 
 def _on_time(report: Report) -> str:

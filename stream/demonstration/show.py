@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import schemas
@@ -19,7 +18,7 @@ from stream.clock import Clock
 from stream.codec import Decoder, Encoder
 from stream.demonstration.offline import OfflineScores
 from stream.demonstration.receiver import Receiver
-from stream.demonstration.report import Report, draw, summarize
+from stream.demonstration.report import Report, summarize
 from stream.errors import FatalError
 from stream.metrics import Snapshot
 from stream.publishing import Poisson, Publisher, Supply, pacer, publish_all
@@ -39,7 +38,6 @@ class Plan:
     rate: float
     seed: int
     added_workers: int
-    picture: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +167,4 @@ class Show:
         finding = audit(client, topics, offline)
         times = receiver.times()
         budget = self._settings.latency.budget_ms / 1_000
-        if self._plan.picture is not None and len(times):
-            draw(times, budget, self._plan.picture)
         return summarize(finding, self._acknowledged, times, budget, cache)
