@@ -34,7 +34,7 @@ _EXAMPLES = 5
 
 Place = tuple[int, int]
 Claim = dict[str, Any]
-Reference = Callable[[Sequence[Claim]], Sequence[float]]
+Reference = Callable[[Sequence[Claim]], Sequence[Sequence[float]]]
 Advance = Callable[[int], None]
 
 
@@ -102,11 +102,13 @@ def audit(
     group: str | None = None,
     advance: Advance = lambda _: None,
 ) -> Finding:
-    """Compare every input record with its results. `reference` scores claims (decoded records) in a plain offline pass.
+    """Compare every input record with its results.
 
-    Reads each topic from its beginning to the end that it has when its turn comes. A score that differs from the
-    reference by more than 1e-5 is mismatched. With `group`, whose stage may be running, a record that is not answered
-    is lost only where that group committed past it.
+    `reference` scores claims (decoded records) in a plain offline pass: for each its scores, model by model. A result
+    is mismatched that has more or fewer, or one that differs by more than 1e-5.
+
+    Reads each topic from its beginning to the end that it has when its turn comes. With `group`, whose stage may be
+    running, a record that is not answered is lost only where that group committed past it.
     """
     done = committed(client, topics.claims, group) if group else None
     inputs = {
@@ -221,9 +223,10 @@ class Ledger:
             if (origin := self._inputs.get(_source(score))) is not None and origin.message is not None
         ]
         expected = reference([_decoded(origin, "claim_event") for _, _, origin in known])
-        for (message, score, _), value in zip(known, expected, strict=True):
-            if abs(score["scores"][-1]["score"] - value) > TOLERANCE:
-                self._note("mismatched", f"{_name(message)}: {score['scores'][-1]['score']}, not {value}")
+        for (message, score, _), wanted in zip(known, expected, strict=True):
+            found = [entry["score"] for entry in score["scores"]]
+            if not _agree(found, wanted):
+                self._note("mismatched", f"{_name(message)}: {found}, not {list(wanted)}")
 
     def _is_judged(self, place: Place) -> bool:
         """Whether the record answered was in the input topic when that was read, or never is."""
@@ -268,6 +271,13 @@ def _headers(message: Message) -> list[tuple[str, bytes | None]]:
         return _ask_for_headers(message) or []
     except SystemError:
         return [("", None)]
+
+
+def _agree(found: Sequence[float], wanted: Sequence[float]) -> bool:
+    """Not where one of them is no number."""
+    return len(found) == len(wanted) and all(
+        abs(one - other) <= TOLERANCE for one, other in zip(found, wanted, strict=True)
+    )
 
 
 def _is_complete(entry: Claim) -> bool:

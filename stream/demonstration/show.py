@@ -11,12 +11,11 @@ from typing import Any
 
 import schemas
 from config import Settings
-from models import open_model
 from stream.audit import Topics, audit
 from stream.cache_view import instance_view
 from stream.clock import Clock
-from stream.codec import Decoder, Encoder
-from stream.demonstration.offline import OfflineScores
+from stream.codec import Encoder
+from stream.demonstration.offline import OfflineRoutes, offline_routes
 from stream.demonstration.receiver import Receiver
 from stream.demonstration.report import Report, summarize
 from stream.errors import FatalError
@@ -75,6 +74,7 @@ class Show:
     def run(self) -> Report:
         """Raises FatalError when the stage does not start or does not finish."""
         kafka = self._settings.kafka
+        reference = offline_routes(self._settings)
         client = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}
         topics = Topics(kafka.topics.input, kafka.topics.output, kafka.topics.dead_letters)
         ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 4, -1))
@@ -91,7 +91,7 @@ class Show:
             service.request_stop()
             serving.join()
             receiver.stop()
-        return self._judge(client, topics, receiver, cache)
+        return self._judge(client, topics, reference, receiver, cache)
 
     def _serve(self, service: Service) -> None:
         try:
@@ -159,12 +159,15 @@ class Show:
             self._watch("scoring", Look(self._published, receiver.count, alive, snapshot), receiver)
 
     def _judge(
-        self, client: Mapping[str, Any], topics: Topics, receiver: Receiver, cache: dict[str, Any]
+        self,
+        client: Mapping[str, Any],
+        topics: Topics,
+        reference: OfflineRoutes,
+        receiver: Receiver,
+        cache: dict[str, Any],
     ) -> Report:
         self._watch("auditing", None, None)
-        name = next(iter(self._settings.routes.values()))[-1]
-        offline = OfflineScores(open_model(name), Decoder(schemas.load("claim_event")).arrow_schema)
-        finding = audit(client, topics, offline)
+        finding = audit(client, topics, reference)
         times = receiver.times()
         budget = self._settings.latency.budget_ms / 1_000
         return summarize(finding, self._acknowledged, times, budget, cache)

@@ -92,7 +92,7 @@ class Bench:
         return audit(
             self.client,
             self.topics,
-            reference=lambda c: [int(x["claim_id"][1:]) / 10 for x in c],
+            reference=lambda c: [[int(x["claim_id"][1:]) / 10] for x in c],
             **more,
         )
 
@@ -143,6 +143,11 @@ def test_results_behind_a_transaction_that_somebody_left_open_are_not_lost(judge
 def test_a_different_score_is_counted(judge: Bench) -> None:
     finding = judge([*answers(0, 1, 3, 4, 5), (2, None, {"scores": [ENTRY | {"score": 0.3}]})])
     assert (finding.mismatched, finding.lost) == (1, 0)
+
+
+def test_a_score_too_many_or_none_at_all_differs(judge: Bench) -> None:
+    twice = (2, None, {"scores": [ENTRY | {"score": 0.2}, ENTRY | {"score": 0.2}]})
+    assert judge([*answers(0, 1, 3, 4), twice, (5, KEYS[2], {"scores": []})]).mismatched == 2
 
 
 def test_wrong_lineage_is_counted_whatever_is_wrong_with_it(judge: Bench) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+import schemas
+from config import Settings, load_settings
+from models.aliases import Aliases, promoted, write_aliases
 from stream.audit import Finding
 from stream.cli.demo import _draw, _print
 from stream.cli.main import run
-from stream.demonstration import picture
+from stream.demonstration import offline, picture
+from stream.demonstration.offline import OfflineRoutes, offline_routes
 from stream.demonstration.report import Report, summarize
+from stream.errors import UsageError
+from tests.repositories import empty, pushed
 
 WRONG = ("lost", "duplicated", "mismatched", "wrong_lineage", "out_of_order", "altered", "unjudged")
 CACHE = {"tiers": [], "hit_rate_l1": None}
@@ -94,3 +103,56 @@ def test_a_picture_is_drawn_where_scores_came_and_a_full_disk_is_one_line(
     told = capsys.readouterr()
     assert told.out == f"latency plot: {plot}\n"
     assert told.err == f"claimstream: the latency plot {plot} was not written: No space left on device\n"
+
+
+def settings(**overrides: Any) -> Settings:
+    return load_settings(None, {}, overrides)
+
+
+def test_each_claim_is_compared_by_the_route_of_its_type() -> None:
+    passes: Any = {
+        name: lambda claims, add=add: [c["n"] + add for c in claims] for name, add in (("a", 10), ("b", 20))
+    }
+    routes = OfflineRoutes({"inpatient": ["a", "b"], "*": ["b"]}, "claim_type", passes)
+    claims = [{"claim_type": kind, "n": n} for n, kind in enumerate(("inpatient", "pharmacy", "inpatient"))]
+    assert routes(claims) == [[10, 20], [21], [12, 22]]
+    assert OfflineRoutes({"inpatient": ["a"]}, "claim_type", passes)(claims) == [[10], [], [12]]
+
+
+def test_the_models_of_all_routes_come_from_the_repository_of_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_model(name: str, *, repository: Path | None) -> Any:
+        opened.append((name, repository))
+        return SimpleNamespace(features=SimpleNamespace(encode=lambda batch: batch), score=len)
+
+    monkeypatch.setattr(offline, "open_model", open_model)
+    repository = pushed(empty(tmp_path), "3.0.0")
+    offline_routes(
+        settings(
+            **{
+                "cache.repository": str(repository.root),
+                "routes": {"a": ["null"], "*": ["claims_filter:3.0.0"]},
+            }
+        )
+    )
+    assert opened == [("claims_filter:3.0.0", repository.root), ("null", repository.root)]
+
+
+def test_what_a_plain_pass_is_no_measure_of_is_refused(tmp_path: Path) -> None:
+    repository = pushed(empty(tmp_path), "3.0.0", "3.1.0")
+    aliases = promoted(
+        promoted(Aliases(), "production", "3.0.0", 100, "now"), "production", "3.1.0", 10, "now"
+    )
+    assert repository.root is not None
+    write_aliases(repository.root / "claims_filter", aliases)
+    divided = {"cache.repository": str(repository.root), "routes": {"*": ["claims_filter:production"]}}
+    with pytest.raises(UsageError, match=r"divides its claims between the versions 3\.0\.0, 3\.1\.0"):
+        offline_routes(settings(**divided))
+    own = schemas.load("claim_event")
+    own["fields"] = own["fields"][:5]
+    (tmp_path / "own.avsc").write_text(json.dumps(own))
+    with pytest.raises(UsageError, match="the demo publishes claims of claim_event"):
+        offline_routes(settings(**{"schemas.input": str(tmp_path / "own.avsc")}))
