@@ -6,15 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from confluent_kafka import KafkaException
 
 from stream.audit import Finding, Topics, audit
+from stream.audit_errors import told
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
 from stream.cli.kafka_options import configured_client
 from stream.cli.output import emit_json, progress, table
 from stream.cli.topic_check import partitions_of
-from stream.errors import FatalError, UsageError
 
 _MEANINGS = {
     "lost": "records without result and dead letter",
@@ -75,17 +74,8 @@ def command(
 
 
 def _audited(config: dict[str, str], topics: Topics, group: str | None) -> Finding:
-    try:
-        with progress("reading records", None) as bar:
-            return audit(config, topics, group=group, advance=bar.advance)
-    except KafkaException as error:
-        raise FatalError(f"the audit could not read on: {error.args[0].str()}") from error
-    except TimeoutError as error:
-        raise FatalError(str(error)) from error
-    except LookupError as error:
-        raise UsageError(str(error)) from error
-    except ValueError as error:
-        raise FatalError(f"{error}; OUTPUT is to be a topic of scores") from error
+    with told(), progress("reading records", None) as bar:
+        return audit(config, topics, group=group, advance=bar.advance)
 
 
 def _print(finding: Finding) -> None:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 import schemas
 from config import Settings
 from stream.audit import Topics, audit
+from stream.audit_errors import told
 from stream.cache_view import instance_view
 from stream.clock import Clock
 from stream.codec import Encoder
@@ -69,7 +72,7 @@ class Show:
         self._watch = watch
         self._published = 0
         self._acknowledged = 0
-        self._failure: BaseException | None = None
+        self._failures: list[BaseException] = []
 
     def run(self) -> Report:
         """Raises FatalError when the stage does not start or does not finish."""
@@ -80,43 +83,57 @@ class Show:
         ensure_topics(client, stage_topics(topics.claims, topics.scores, topics.dead_letters, 4, -1))
         service = Service(self._settings, self._clock)
         serving = threading.Thread(target=self._serve, args=(service,), name="service", daemon=True)
+        receiver: Receiver | None = None
         serving.start()
-        receiver = Receiver(client, topics.scores, self._clock)
-        receiver.start()
         try:
-            self._await_ready(service)
-            self._publish_and_watch(client, service, receiver)
+            receiver = _receiving(client, topics.scores, self._clock)
+            self._await_ready(service, serving)
+            self._publish_and_watch(client, service, serving, receiver)
             cache = instance_view(service.supervisor.caches() if service.supervisor else [])
         finally:
             service.request_stop()
             serving.join()
-            receiver.stop()
+            if receiver is not None:
+                receiver.stop()
         return self._judge(client, topics, reference, receiver, cache)
 
     def _serve(self, service: Service) -> None:
         try:
             service.run()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
-            self._failure = error
+            self._failures.append(error)
 
-    def _await_ready(self, service: Service) -> None:
+    def _await_ready(self, service: Service, serving: threading.Thread) -> None:
         self._watch("workers are starting", None, None)
         deadline = self._clock.now() + _START_SECONDS
         while service.supervisor is None or not service.supervisor.ready:
-            if self._failure is not None:
-                raise self._failure
+            self._check(service, serving)
             if service.supervisor is not None and service.supervisor.errors:
                 raise FatalError(f"a worker could not start: {service.supervisor.errors[0]}")
             if self._clock.now() > deadline:
                 raise FatalError(f"the workers were not ready within {_START_SECONDS:.0f} s")
             time.sleep(_LOOK)
 
-    def _publish_and_watch(self, client: Mapping[str, Any], service: Service, receiver: Receiver) -> None:
+    def _check(self, service: Service, serving: threading.Thread) -> None:
+        """Raises what the publisher or the service failed by, FatalError for a service that ended."""
+        if self._failures:
+            raise self._failures[0]
+        if not serving.is_alive():
+            errors = (
+                [] if service.supervisor is None else [service.supervisor.fatal, *service.supervisor.errors]
+            )
+            reason = next(filter(None, errors), "it gave no reason")
+            raise FatalError(f"the stage ended in the middle of the demo: {reason}")
+
+    def _publish_and_watch(
+        self, client: Mapping[str, Any], service: Service, serving: threading.Thread, receiver: Receiver
+    ) -> None:
         publishing = threading.Thread(target=self._publish, args=(client,), name="publisher", daemon=True)
         publishing.start()
         waiting = self._plan.added_workers
         progress, since = -1, self._clock.now()
         while publishing.is_alive() or self._answered(service, receiver) < self._published:
+            self._check(service, serving)
             if waiting and service.supervisor and self._published >= self._plan.claims / 2:
                 for _ in range(waiting):
                     service.supervisor.add_worker()
@@ -129,8 +146,7 @@ class Show:
                 )
             self._look(service, receiver)
             time.sleep(_LOOK)
-        if self._failure is not None:
-            raise self._failure
+        self._check(service, serving)
 
     def _publish(self, client: Mapping[str, Any]) -> None:
         try:
@@ -144,7 +160,7 @@ class Show:
             publisher.flush()
             self._acknowledged = publisher.acknowledged
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
-            self._failure = error
+            self._failures.append(error)
 
     def _answered(self, service: Service, receiver: Receiver) -> int:
         if service.supervisor is None:
@@ -167,7 +183,17 @@ class Show:
         cache: dict[str, Any],
     ) -> Report:
         self._watch("auditing", None, None)
-        finding = audit(client, topics, reference)
+        with told():
+            finding = audit(client, topics, reference)
         times = receiver.times()
         budget = self._settings.latency.budget_ms / 1_000
         return summarize(finding, self._acknowledged, times, budget, cache)
+
+
+def _receiving(client: Mapping[str, Any], topic: str, clock: Clock) -> Receiver:
+    try:
+        receiver = Receiver(client, topic, clock)
+    except KafkaException as error:
+        raise FatalError(f"no consumer could begin to read {topic}: {error.args[0].str()}") from error
+    receiver.start()
+    return receiver
