@@ -428,6 +428,11 @@ def test_calls_of_a_transaction_have_an_order(kafkas: Cluster) -> None:
     producer.produce(topic, b"x", on_delivery=report)
     producer.commit_transaction(5.0)
     assert during == [KafkaError._STATE]
+    # One without a message is nothing that the coordinator is told of, however the one before ended.
+    producer.begin_transaction()
+    producer.abort_transaction(5.0)
+    producer.begin_transaction()
+    producer.commit_transaction(5.0)
     failed: list[Any] = []
     producer.begin_transaction()
     producer.produce(topic, b"x" * 5_000, on_delivery=lambda error, _: failed.append(error.code()))

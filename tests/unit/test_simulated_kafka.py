@@ -153,6 +153,36 @@ def test_an_orphaned_transaction_blocks_readers_until_its_time_out() -> None:
     assert values(scene) == [b"b"]
 
 
+def test_a_commit_that_waited_for_its_coordinator_is_one_of_the_generation_in_which_it_is_sent() -> None:
+    scene = Scene()
+    _, first = scene.member("first")
+    scene.pass_time(1.0, first)
+    before = first.consumer_group_metadata().generation
+    for _ in range(60):
+        scene.faults.plan(Step.COMMIT, Effect.REQUEST_LOST)
+    first.commit(offsets=offsets(1))
+    _, second = scene.member("second")
+    scene.pass_time(2.0, first, second)
+    assert first.consumer_group_metadata().generation > before
+    assert scene.kafka.group("g").offsets == {}
+    scene.pass_time(5.0, first, second)
+    assert scene.kafka.group("g").offsets == {("t", 0): (1, None)}
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_transaction_without_a_message_ends_whatever_became_of_the_one_before(commits: bool) -> None:
+    producer = Scene().kafka.process("p").producer({"transactional.id": "x", "linger.ms": 0})
+    producer.init_transactions(5.0)
+    ends = [producer.commit_transaction, producer.abort_transaction]
+    producer.begin_transaction()
+    producer.produce("t", b"a", partition=0)
+    producer.flush(1.0)
+    ends[not commits](5.0)
+    producer.begin_transaction()
+    ends[commits](5.0)
+    producer.begin_transaction()
+
+
 @pytest.mark.parametrize(
     ("effect", "committed"), [(Effect.DIES_BEFORE, {}), (Effect.DIES_AFTER, {("t", 0): (1, None)})]
 )

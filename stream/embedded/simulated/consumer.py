@@ -29,7 +29,6 @@ _FOREVER = 1e9
 @dataclass(frozen=True, slots=True)
 class _Commit:
     offsets: Offsets
-    who: Credentials
     given_up: float
 
 
@@ -256,7 +255,7 @@ class SimulatedConsumer:
         if offsets is None:
             raise NotImplementedError("commits name their offsets: this client stores none")
         given = {_place(each): (each.offset, each.metadata) for each in offsets}
-        return _Commit(given, self._membership.credentials, self._now() + _ANSWER_SECONDS)
+        return _Commit(given, self._now() + _ANSWER_SECONDS)
 
     def _commit_now(self, commit: _Commit) -> list[TopicPartition]:
         if self._membership.fatal is not None:
@@ -298,9 +297,10 @@ class SimulatedConsumer:
         return None
 
     def _apply(self, commit: _Commit) -> None:
+        """As the member that this is now: a commit that waited for its coordinator is written anew when it is sent."""
         for place in commit.offsets:
             self._process.cluster.log(*place)
-        self._process.cluster.group(self._group).commit(commit.who, commit.offsets)
+        self._process.cluster.group(self._group).commit(self._membership.credentials, commit.offsets)
 
     def _find_starts(self) -> None:
         """Begin where the group left off; wait while a transaction may still move that."""

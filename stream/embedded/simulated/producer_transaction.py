@@ -67,6 +67,8 @@ class ProducerTransaction:
     def begin(self) -> None:
         self._check_state(_State.READY)
         self._sender.begin()
+        if (who := self._sender.identity) is not None:
+            self._process.cluster.transactions.begun(who)
         self._state = _State.OPEN
 
     def send_offsets(self, offsets: Offsets, member: Credentials, timeout: float) -> None:

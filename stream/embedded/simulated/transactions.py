@@ -66,6 +66,12 @@ class Transactions:
             state.epoch += 1
         return Identity(who.name, state.producer, state.epoch)
 
+    def begun(self, who: Identity) -> None:
+        """Its producer knows how the one before ended: what comes now, an empty one as well, is not about that."""
+        state = self._known[who.name]
+        if who.epoch == state.epoch:
+            state.ended = None
+
     def add(self, who: Identity, place: Place, now: float) -> None:
         """Begin with the first partition. Raises RefusedError, for a partition that does not exist as well."""
         self._log(place)
