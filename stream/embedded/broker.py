@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from stream.embedded.process import GuardedProcess
 from stream.embedded.properties import Node, Security
 from stream.embedded.readiness import await_until, serves
 from stream.embedded.service import EmbeddedService
-from stream.embedded.storage import node_folders, prepare
+from stream.embedded.storage import node_folders, prepare, temporary_folder
 from stream.errors import FatalError, UsageError
 
 _MEMORY = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -78,7 +77,7 @@ class EmbeddedKafka(EmbeddedService):
         libraries = fetched("kafka", self._cache)
         self._java = [str(java_executable()), *_MEMORY, *_LOG, "-cp", f"{libraries}/*"]
         ports = self._ports()
-        folder = self._directory or Path(tempfile.mkdtemp(prefix="claimstream-kafka-"))
+        folder = self._directory or temporary_folder("kafka")
         folders = node_folders(folder.absolute(), self._count)
         count = self._count
         self._nodes = [

@@ -28,22 +28,26 @@ def fetched(name: str, cache: Path | None = None, download: Download = maven.res
     """The folder with exactly the files that `<name>.sha256` lists; downloaded when it is not there yet.
 
     One process downloads, others wait. A folder appears only when it is whole and every sum is right. Raises
-    FatalError that names the file whose sum is wrong, or says why the download failed.
+    FatalError that names the file whose sum is wrong, or says why the download failed or cannot be kept or read.
     """
     folders = [place / f"{name}-{_digest(name)}" for place in ([cache] if cache else _places())]
-    folder = next((each for each in folders if each.is_dir()), None)
-    if folder is None:
-        folder = _writable(folders)
-        with filelock.FileLock(folder.with_suffix(".lock")):
-            if not folder.is_dir():
-                _fill(name, folder, download)
-    verify(name, folder)
+    folder = next(filter(_is_there, folders), None) or _writable(folders)
+    try:
+        if not folder.is_dir():
+            with filelock.FileLock(folder.with_suffix(".lock")):
+                if not folder.is_dir():
+                    _fill(name, folder, download)
+        verify(name, folder)
+    except OSError as error:
+        raise FatalError(
+            f"{name} cannot be kept in {folder.parent}, or not be read from there: {error}"
+        ) from error
     return folder
 
 
 def is_fetched(name: str, cache: Path | None = None) -> bool:
     """Whether the next start needs no network."""
-    return any((place / f"{name}-{_digest(name)}").is_dir() for place in ([cache] if cache else _places()))
+    return any(_is_there(place / f"{name}-{_digest(name)}") for place in ([cache] if cache else _places()))
 
 
 def verify(name: str, folder: Path) -> None:
@@ -65,6 +69,14 @@ def sums(name: str) -> dict[str, str]:
     """File name to SHA-256, as committed."""
     lines = resources.files(__package__).joinpath(f"{name}.sha256").read_text().splitlines()
     return {file: digest for digest, file in (line.split() for line in lines)}
+
+
+def _is_there(folder: Path) -> bool:
+    """Not where one may not even look."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False
 
 
 def _places() -> list[Path]:

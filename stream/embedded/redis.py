@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from stream.embedded.ports import free_ports
 from stream.embedded.process import GuardedProcess
 from stream.embedded.readiness import await_until
 from stream.embedded.service import EmbeddedService
+from stream.embedded.storage import temporary_folder
 from stream.errors import FatalError
 
 _NAMES = ("redis-server", "valkey-server")
@@ -50,7 +50,7 @@ class EmbeddedRedis(EmbeddedService):
     def start(self) -> None:
         """Start and wait for the first answer. Raises FatalError with the end of the log."""
         executable = redis_executable()
-        self._folder = Path(tempfile.mkdtemp(prefix="claimstream-redis-"))
+        self._folder = temporary_folder("redis")
         if self.port == 0:
             (self.port,) = free_ports(1)
         self._process = GuardedProcess(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ from stream.embedded.ports import free_ports
 from stream.embedded.process import GuardedProcess
 from stream.embedded.readiness import await_until, listens
 from stream.embedded.service import EmbeddedService
+from stream.embedded.storage import temporary_folder
 from stream.errors import FatalError
 
 _COORDINATE = "io.apicurio:apicurio-registry-app:2.5.11.Final:tar.gz:all"
@@ -40,7 +40,7 @@ class EmbeddedRegistry(EmbeddedService):
     def start(self) -> None:
         """Start and wait for the first answer. Raises FatalError with the end of the log."""
         archive = next(fetched("registry", self._cache, _download).iterdir())
-        self._folder = Path(tempfile.mkdtemp(prefix="claimstream-registry-"))
+        self._folder = temporary_folder("registry")
         with tarfile.open(archive) as files:
             files.extractall(self._folder, filter="data")
         runner = next(self._folder.glob("*-runner.jar"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,22 +30,46 @@ def node_folders(folder: Path, count: int) -> list[Path]:
     return wanted
 
 
+def temporary_folder(owner: str) -> Path:
+    """A new one for the data of Kafka, Redis or the registry. Raises UsageError where there can be none."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"claimstream-{owner}-"))
+    except OSError as error:
+        raise UsageError(
+            f"there is no temporary folder for {owner}: {error}; name another in TMPDIR"
+        ) from error
+
+
 def prepare(
     java: Sequence[str],
     nodes: Sequence[Node],
     overrides: Mapping[str, str],
     security: Security | None = None,
 ) -> None:
-    """Write every node's configuration, format new folders. Raises FatalError with Kafka's reason."""
+    """Write every node's configuration, format new folders.
+
+    Raises FatalError with Kafka's reason, UsageError for a folder that cannot be used.
+    """
+    try:
+        cluster, fresh = _written(nodes, overrides, security)
+    except OSError as error:
+        folder = nodes[0].folder.parent
+        raise UsageError(f"Kafka cannot keep data in {folder}: {error}; use another folder") from error
+    users = [] if security is None else scram_users(security)
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        for _ in pool.map(partial(_format, java, cluster, users), fresh):
+            continue
+
+
+def _written(
+    nodes: Sequence[Node], overrides: Mapping[str, str], security: Security | None
+) -> tuple[str, list[Node]]:
+    """The identity of the cluster, and the nodes that are not formatted yet. Raises OSError."""
     for node in nodes:
         node.folder.mkdir(parents=True, exist_ok=True)
         node.configuration.write_text(server_properties(node, nodes, overrides, security))
     cluster = cluster_identity(nodes[0].folder / "cluster-id")
-    users = [] if security is None else scram_users(security)
-    fresh = [node for node in nodes if not (node.data / "meta.properties").exists()]
-    with ThreadPoolExecutor(len(nodes)) as pool:
-        for _ in pool.map(partial(_format, java, cluster, users), fresh):
-            continue
+    return cluster, [node for node in nodes if not (node.data / "meta.properties").exists()]
 
 
 def cluster_identity(kept: Path) -> str:
@@ -52,7 +77,10 @@ def cluster_identity(kept: Path) -> str:
     if not kept.exists():
         identity = uuid.uuid4().bytes
         positive = bytes([identity[0] & 0x7F]) + identity[1:]
-        kept.write_text(base64.urlsafe_b64encode(positive).rstrip(b"=").decode())
+        # What was written in part would be the cluster's name for ever.
+        aside = kept.with_suffix(".new")
+        aside.write_text(base64.urlsafe_b64encode(positive).rstrip(b"=").decode())
+        aside.replace(kept)
     return kept.read_text()
 
 

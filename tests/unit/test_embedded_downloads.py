@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -146,3 +147,18 @@ def test_committed_sums_ship_with_the_package(monkeypatch: pytest.MonkeyPatch) -
         listed = downloads.sums(name)
         assert listed
         assert all(len(digest) == 64 for digest in listed.values())
+
+
+def test_a_disk_that_fills_up_is_an_error_with_the_folder(tmp_path: Path) -> None:
+    def full(_name: str, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FatalError, match=f"kafka cannot be kept in {tmp_path}.*No space left on device"):
+        fetched("kafka", tmp_path, full)
+    assert not list(tmp_path.glob("*partial*"))
+
+
+def test_a_lock_that_cannot_be_taken_is_an_error_with_the_folder(tmp_path: Path) -> None:
+    (tmp_path / f"kafka-{downloads._digest('kafka')}.lock").mkdir()
+    with pytest.raises(FatalError, match=f"kafka cannot be kept in {tmp_path}"):
+        fetched("kafka", tmp_path, whole)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from stream.embedded import java
 from stream.embedded.broker import EmbeddedKafka
 from stream.embedded.ports import free_ports, is_free, require_free
-from stream.embedded.storage import cluster_identity, node_folders
+from stream.embedded.properties import Node
+from stream.embedded.storage import cluster_identity, node_folders, prepare, temporary_folder
 from stream.errors import UsageError
 
 
@@ -72,6 +75,31 @@ def test_cluster_identity_is_kept_and_never_looks_like_an_option(tmp_path: Path)
     assert not [each for each in found if each.startswith("-")]
     assert {len(each) for each in found} == {22}
     assert cluster_identity(tmp_path / "0") == found[0]
+
+
+def test_an_identity_that_was_written_in_part_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(path: Path, text: str) -> None:
+        path.write_bytes(text.encode()[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", cut_off)
+        with pytest.raises(OSError, match="No space left"):
+            cluster_identity(tmp_path / "cluster-id")
+    assert len(cluster_identity(tmp_path / "cluster-id")) == 22
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder can be made below a file")
+    node = Node(1, 1, 2, blocked / "data" / "broker-1", 3)
+    with pytest.raises(UsageError, match=f"Kafka cannot keep data in {blocked / 'data'}: .*Not a directory"):
+        prepare([], [node], {})
+    monkeypatch.setattr(tempfile, "tempdir", str(blocked))
+    with pytest.raises(UsageError, match=r"no temporary folder for kafka: .*; name another in TMPDIR"):
+        temporary_folder("kafka")
 
 
 def test_two_brokers_are_refused() -> None:
