@@ -117,7 +117,8 @@ def _writable(folders: list[Path]) -> Path:
 
 
 def _fill(name: str, folder: Path, download: Download) -> None:
-    prefix = f"{name}-partial-"
+    # The lock is this digest's: another version of the program may be downloading its own beside this.
+    prefix = f"{folder.name}-partial-"
     for abandoned in folder.parent.glob(f"{prefix}*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as partial:

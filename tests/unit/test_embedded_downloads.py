@@ -83,12 +83,15 @@ def test_interrupted_download_never_looks_whole(tmp_path: Path) -> None:
     assert fetched("kafka", tmp_path, whole).is_dir()
 
 
-def test_what_a_killed_download_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / "kafka-partial-left"
-    left.mkdir()
-    (left / "a.jar").write_bytes(b"fi")
+def test_what_a_killed_download_left_is_removed_and_nothing_of_another_version(tmp_path: Path) -> None:
+    left, other = (
+        tmp_path / f"kafka-{digest}-partial-left" for digest in (downloads._digest("kafka"), "123456abcdef")
+    )
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "a.jar").write_bytes(b"fi")
     fetched("kafka", tmp_path, whole)
-    assert not left.exists()
+    assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_one_of_many_downloads(tmp_path: Path) -> None:
