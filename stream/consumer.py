@@ -195,8 +195,10 @@ class ClaimConsumer:
     def report_lag(self) -> None:
         """Set the lag gauges."""
         self._metrics.drop("consumer_lag")
-        for partition, lag in self.lags().items():
+        lags = self.lags()
+        for partition, lag in lags.items():
             self._metrics.set("consumer_lag", lag, str(partition))
+        self._metrics.set("partitions_unknown", len(self._ledger.owned()) - len(lags))
 
     def close(self) -> None:
         """Leave the group; the revoke callback commits what is delivered."""

@@ -100,11 +100,14 @@ def test_lag_is_known_from_the_first_fetch_on_though_nothing_was_read() -> None:
     stage.assign(0, 1, 2)
     member = stage.pipeline.consumer
     assert member.lags() == {}
+    member.report_lag()
+    assert stage.count("partitions_unknown") == 3
     known_ends(stage, {0: (100, 1_000), 1: (20, 500), 2: (30, 100)})
     # From the commit; where there is none, or what it names is gone, from the first record that is there.
     assert member.lags() == {0: 600, 1: 480, 2: 70}
     member.report_lag()
     assert [stage.count("consumer_lag", str(partition)) for partition in range(3)] == [600, 480, 70]
+    assert stage.count("partitions_unknown") == 0
     stage.publish(50, start=400)
     stage.step("intake")
     assert member.lags() == {0: 550, 1: 480, 2: 70}
