@@ -185,9 +185,10 @@ class Service:
         client = admin_options(self._settings)
         found = topics.describe(client, names)
         if missing := [name for name in names if found[name] is None]:
+            replicas = topics.replicas_of_new(client, missing)
             raise UsageError(
                 f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
-                f"{_creation(self._settings, missing, found[names[0]] or found[names[1]])}"
+                f"{_creation(self._settings, missing, found[names[0]] or found[names[1]], replicas)}"
             )
         largest = topics.largest_records(client, names)
         if largest[names[2]] < min(largest[names[0]], self._settings.limits.record_max_bytes):
@@ -202,10 +203,12 @@ class Service:
         return shape
 
 
-def _creation(settings: Settings, missing: Sequence[str], partitions: int | None) -> str:
+def _creation(
+    settings: Settings, missing: Sequence[str], partitions: int | None, replicas: int | None
+) -> str:
     """The command that makes the missing topics such as this stage needs them; `partitions`: of those there are."""
     file = None if settings.file is None else str(settings.file)
-    return topics.creation_command(settings.kafka.bootstrap_servers, missing, file, partitions)
+    return topics.creation_command(settings.kafka.bootstrap_servers, missing, file, partitions, replicas)
 
 
 def _status(supervisor: Supervisor) -> dict[str, Any]:

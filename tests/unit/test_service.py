@@ -54,10 +54,11 @@ def test_what_creates_missing_topics_has_the_file_of_the_settings_and_the_partit
 ) -> None:
     file = tmp_path / "own stage.yaml"
     file.write_text("kafka: {bootstrap_servers: 'k:1'}\n")
-    said = _creation(load_settings(file, {}, {}), ["scores", "dead"], 12)
-    assert said == f"claimstream topics create --bootstrap k:1 --config '{file}' --partitions 12 scores dead"
+    said = _creation(load_settings(file, {}, {}), ["scores", "dead"], 12, 3)
+    options = f"--bootstrap k:1 --config '{file}' --partitions 12 --replication 3"
+    assert said == f"claimstream topics create {options} scores dead"
     plain = load_settings(None, {}, {"kafka.bootstrap_servers": "k:1"})
-    assert _creation(plain, ["claims"], None) == "claimstream topics create --bootstrap k:1 claims"
+    assert _creation(plain, ["claims"], None, None) == "claimstream topics create --bootstrap k:1 claims"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
