@@ -10,7 +10,7 @@ import pytest
 
 from config import ConfigurationError, Settings, load_settings, reference, values
 from config.environment import NAMED, annotation_of, variable_of
-from config.kafka_settings import OWN_OPTIONS
+from config.kafka_settings import DECIDED_ELSEWHERE, OWN_OPTIONS
 from config.model_catalog import load_catalog
 from config.secrets import masked
 from stream.clients import consumer_options, producer_options
@@ -257,6 +257,21 @@ def test_the_consumers_own_isolation_wins(tmp_path: Path) -> None:
     text = "{client: {isolation.level: read_uncommitted}, consumer: {isolation.level: Read_Committed}}"
     settings = loaded(tmp_path, f"kafka: {text[:-1]}, delivery: exactly_once}}")
     assert settings.kafka.delivery == "exactly_once"
+
+
+@pytest.mark.parametrize("section", ["client", "consumer"])
+@pytest.mark.parametrize("option", DECIDED_ELSEWHERE)
+def test_what_the_broker_decides_by_the_new_group_protocol_is_refused(
+    tmp_path: Path, section: str, option: str
+) -> None:
+    text = f"kafka:\n  {section}:\n    {option}: 5000\n  consumer: {{group.protocol: Consumer}}\n"
+    if section == "consumer":
+        text = f"kafka:\n  consumer:\n    {option}: 5000\n    group.protocol: consumer\n"
+    message = refused(tmp_path, text)
+    assert message.startswith(
+        f"stream.yaml:3: kafka.{section}.{option}: with group.protocol consumer the broker's"
+    )
+    assert loaded(tmp_path, text.lower().replace("group.protocol: consumer", "group.protocol: classic"))
 
 
 @pytest.mark.parametrize("section", ["client", "consumer"])
