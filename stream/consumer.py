@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream.client_watch import reaches_cluster
 from stream.commits import OffsetCommits, positions
 from stream.committed import runs
-from stream.consumer_errors import refuse_what_stays
+from stream.consumer_errors import refuse_undecided, refuse_what_stays
 from stream.errors import FatalError
 from stream.held import Held
 from stream.letters import headers_of
@@ -150,11 +150,13 @@ class ClaimConsumer:
     def take_in(self, messages: list[Message]) -> Polled | None:
         """Of messages the records that may be taken now, or None; of owned partitions others are held.
 
-        Raises FatalError for an error that stays, or offsets that go back.
+        Raises FatalError for an error that stays, or offsets that go back, StopError where nobody says where to begin.
         """
         sound = [message for message in messages if message.error() is None]
         if len(sound) < len(messages):
-            self._report(message.error() for message in messages if message.error() is not None)
+            failed = [message for message in messages if message.error() is not None]
+            refuse_undecided(failed)
+            self._report(message.error() for message in failed)
         return self._take_in(sound) if sound else None
 
     def pause(self) -> None:

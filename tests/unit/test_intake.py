@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
+from stream.errors import StopError
 from stream.held import Held
 from stream.offset_metadata import MOST_OFFSETS
 from stream.read_positions import ReadPositions
@@ -148,3 +149,17 @@ def test_no_partition_is_read_while_so_much_is_held_of_some(monkeypatch: pytest.
     stage.run()
     assert len(stage.producer.sent) == 201
     assert not stage.consumer.paused
+
+
+def test_a_partition_that_nobody_says_where_to_begin_stops_the_stage() -> None:
+    stage = Stage()
+    record = Record(1, OFFSET_INVALID, None, b"", 0)
+    record._answers |= {
+        "topic": "claims",
+        "error": KafkaError(KafkaError._AUTO_OFFSET_RESET, "no previously committed offset available"),
+    }
+    stage.consumer.records.append(record)
+    with pytest.raises(
+        StopError, match=r"partition 1 of 'claims' is not read: no prev.* auto\.offset\.reset: error"
+    ):
+        stage.step("intake")
