@@ -48,9 +48,9 @@ def guard_options() -> Mapping[str, Any]:
 class GuardedProtocol(H11Protocol):
     """Cuts off a client that takes longer than PATIENCE_SECONDS over its request, or over taking the answer.
 
-    uvicorn itself has a limit only for the time between two requests. Where a newcomer makes it CONNECTIONS, whoever has
-    kept the server waiting longest is cut off: strangers that hold connections, and come again when they lose them, keep
-    no probe out.
+    uvicorn itself has a limit only for the time between two requests. Where a newcomer makes it CONNECTIONS, whoever
+    has kept the server waiting longest is cut off: strangers that hold connections, and come again when they lose
+    them, keep no probe out.
     """
 
     _cut: asyncio.TimerHandle | None = None
