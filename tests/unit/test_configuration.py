@@ -287,6 +287,21 @@ def test_an_interval_that_is_no_number_is_left_to_the_client(tmp_path: Path) -> 
     assert loaded(tmp_path, "kafka: {consumer: {max.poll.interval.ms: soon}}")
 
 
+@pytest.mark.parametrize("section", ["client", "producer"])
+@pytest.mark.parametrize("option", ["linger.ms", "queue.buffering.max.ms"])
+def test_results_do_not_linger_beyond_the_budget(tmp_path: Path, section: str, option: str) -> None:
+    text = f"latency: {{budget_ms: 50}}\nkafka:\n  {section}:\n    {option}: 50\n"
+    message = refused(tmp_path, text)
+    assert (
+        message
+        == f"stream.yaml:4: kafka.{section}.{option}: 50 ms, so every claim is late: latency.budget_ms is 50"
+    )
+    for harmless in ("49.9", "soon"):
+        assert loaded(tmp_path, text.replace(": 50\n", f": {harmless}\n"))
+    # A transaction's commit sends them at once.
+    assert loaded(tmp_path, text + "  delivery: exactly_once\n")
+
+
 def test_an_option_that_would_have_no_effect_is_refused() -> None:
     for options in (consumer_options("b", "g", {}, {}), producer_options("b", 9, {}, {})):
         theirs = dict.fromkeys(options, "theirs")
