@@ -270,6 +270,11 @@ class Logging(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity that is logged."
     )
+    format: Literal["text", "json"] = Field(
+        default="text",
+        description="Lines for people; or one JSON object a line with timestamp (ISO 8601, UTC), level, logger, "
+        "process (its number), message and, after an error, exception.",
+    )
 
 
 class Settings(Section):

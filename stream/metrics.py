@@ -145,6 +145,7 @@ DEFINITIONS = {
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_giving_way": Definition("Partitions read in turns, for the others' sake.", gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
+    "build_info": Definition("Always 1; its label is the version of the program.", ("version",), gauge=True),
     "partitions_unknown": Definition(
         "Partitions assigned whose lag is not known: nothing was fetched of them yet, or the group's offsets are not "
         "learned.",
