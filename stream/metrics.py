@@ -94,7 +94,9 @@ DEFINITIONS = {
         largest=True,
     ),
     "models_beyond_budget": Definition(
-        "Models of which a single claim takes longer than the budget.", gauge=True, largest=True
+        "Models of which a single claim takes longer than the budget, the worst worker.",
+        gauge=True,
+        largest=True,
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
