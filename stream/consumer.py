@@ -200,7 +200,10 @@ class ClaimConsumer:
         lags = self.lags()
         for partition, lag in lags.items():
             self._metrics.set("consumer_lag", lag, str(partition))
-        self._metrics.set("partitions_unknown", len(self._ledger.owned()) - len(lags))
+        # A group that begins at the end has no lag before it read something, and lacks nothing.
+        missing = [each for each in self._ledger.owned() if each not in lags]
+        unknown = [each for each in missing if each in self._unknown or self._bounds_of(each)[1] < 0]
+        self._metrics.set("partitions_unknown", len(unknown))
 
     def close(self) -> None:
         """Leave the group; the revoke callback commits what is delivered."""

@@ -134,6 +134,25 @@ def test_a_group_that_begins_at_the_end_has_no_lag_before_it_read() -> None:
     assert (positions.lag(0, 5, 100), positions.lag(1, 5, 100)) == (None, 90)
 
 
+def test_partitions_that_begin_at_their_end_are_no_riddle(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    member = stage.pipeline.consumer
+    stage.lose(0, 1)
+    monkeypatch.setattr(member, "_positions", ReadPositions(from_end=True))
+    known_ends(stage, {0: (0, 1_000)})
+    stage.assign(0, 1)
+    member.report_lag()
+    assert (member.lags(), stage.count("partitions_unknown")) == ({}, 1)
+
+
+def test_partitions_whose_offsets_cannot_be_learned_are_counted() -> None:
+    stage = Stage()
+    known_ends(stage, dict.fromkeys(MANY, (0, 1_000)))
+    not_known_yet(stage)
+    stage.pipeline.consumer.report_lag()
+    assert stage.count("partitions_unknown") == len(MANY)
+
+
 def test_no_partition_is_read_while_so_much_is_held_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.offsets.MOST_INTEGERS", 1)
     stage = Stage()
