@@ -30,6 +30,13 @@ OWN_OPTIONS = (
     "request.required.acks",
 )
 
+# What the client refuses with `group.protocol: consumer` (KIP-848), and what decides it there.
+DECIDED_ELSEWHERE = {
+    "session.timeout.ms": "the broker's group.consumer.session.timeout.ms",
+    "heartbeat.interval.ms": "the broker's group.consumer.heartbeat.interval.ms",
+    "partition.assignment.strategy": "the broker's group.consumer.assignors, and group.remote.assignor here,",
+}
+
 
 class Topics(Section):
     """Names of the topics."""
@@ -105,4 +112,15 @@ class Kafka(Section):
                 f"exactly_once needs isolation.level read_committed in kafka.client and consumer, not {level}"
             )
             raise refusal("delivery", detail)
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_group_protocol(self) -> Kafka:
+        """A value that is in force nowhere must not look as if it were."""
+        # librdkafka reads values in any case.
+        if str({**self.client, **self.consumer}.get("group.protocol")).lower() == "consumer":
+            for section, options in (("client", self.client), ("consumer", self.consumer)):
+                for option in options.keys() & DECIDED_ELSEWHERE.keys():
+                    detail = f"with group.protocol consumer {DECIDED_ELSEWHERE[option]} decides; leave it out"
+                    raise refusal(f"{section}.{option}", detail)
         return self

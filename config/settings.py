@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from config.section import Options, Section, refusal, with_secrets_as_text
 
 # Where it is not set, the consumer's own.
 _MAX_POLL_INTERVAL_MS = 300_000
+# Two names of one option.
+_LINGER = ("linger.ms", "queue.buffering.max.ms")
 
 
 class Schemas(Section):
@@ -267,6 +270,11 @@ class Logging(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity that is logged."
     )
+    format: Literal["text", "json"] = Field(
+        default="text",
+        description="Lines for people; or one JSON object a line with timestamp (ISO 8601, UTC), level, logger, "
+        "process (its number), message and, after an error, exception.",
+    )
 
 
 class Settings(Section):
@@ -300,17 +308,24 @@ class Settings(Section):
     def _drain_within_membership(self) -> Settings:
         """A member that drains for longer than its group waits for it is taken for dead, and its claims come twice."""
         options = {**self.kafka.client, **self.kafka.consumer}
-        try:
-            patience = float(options.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS)) / 1_000
-        except ValueError:
-            # The client says itself that this is no number.
-            return self
+        patience = _number(options.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS)) / 1_000
         if self.latency.drain_timeout_s >= patience:
             detail = (
                 f"{self.latency.drain_timeout_s:g} s, but a member that drains for max.poll.interval.ms "
                 f"({patience:g} s) is taken for dead; lower this or raise kafka.consumer.max.poll.interval.ms"
             )
             raise refusal("latency.drain_timeout_s", detail)
+        return self
+
+    @model_validator(mode="after")
+    def _linger_within_budget(self) -> Settings:
+        """Where a commit does not hasten them, results wait in the client for as long as it was told to let them."""
+        options, budget = {**self.kafka.client, **self.kafka.producer}, self.latency.budget_ms
+        for option in options.keys() & _LINGER:
+            if self.kafka.delivery == "at_least_once" and _number(options[option]) >= budget:
+                section = "producer" if option in self.kafka.producer else "client"
+                detail = f"{options[option]} ms, so every claim is late: latency.budget_ms is {budget:g}"
+                raise refusal(f"kafka.{section}.{option}", detail)
         return self
 
     _given: dict[str, Origin] = PrivateAttr(default_factory=dict)
@@ -336,6 +351,14 @@ class Settings(Section):
         copy = self.model_copy()
         copy._given, copy._file = dict(given), file  # noqa: SLF001 - a copy of its own class
         return copy
+
+
+def _number(option: str | float) -> float:
+    """An option's value; not a number where it is none, which the client says itself."""
+    try:
+        return float(option)
+    except ValueError:
+        return math.nan
 
 
 OPTION_MAPS = ("kafka.client", "kafka.consumer", "kafka.producer", "schemas.registry")

@@ -7,10 +7,12 @@ import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Protocol
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -47,7 +49,9 @@ def application(
     `unready` says why the stage is not ready, nothing when it is.
     """
     registry = CollectorRegistry()
-    registry.register(SnapshotCollector(snapshot))
+    registry.register(SnapshotCollector(lambda: _with_version(snapshot())))
+    # Memory, CPU and open files of this process, the supervisor.
+    ProcessCollector(registry=registry)
 
     async def healthz(_: Request) -> Response:
         return _state(healthy(), "healthy", "no worker is alive")
@@ -105,7 +109,9 @@ class AdminServer:
         self._socket = _bound(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **guard_options())
+        # Without handlers of its own: its warnings are lines like all others.
+        plain = {"log_config": None, **guard_options()}
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", **plain)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
 
@@ -120,6 +126,20 @@ class AdminServer:
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+def _with_version(snapshot: Snapshot) -> Snapshot:
+    snapshot.numbers["build_info", (_version(),)] = 1.0
+    return snapshot
+
+
+@cache
+def _version() -> str:
+    """Of the installed program."""
+    try:
+        return version("claimstream")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _refusal(request: Request, token: str | None) -> Response | None:

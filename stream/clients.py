@@ -35,8 +35,8 @@ _PRODUCER: dict[str, Any] = {
 # The broker asks to come back while it still completes the transaction before: with 100 ms that is what a commit takes.
 _TRANSACTIONAL: dict[str, Any] = {"retry.backoff.ms": 5, "retry.backoff.max.ms": 100}
 
-_KIP_848_REFUSES = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")
-
+# What the broker decides by the group protocol of KIP-848, and the client refuses.
+_DECIDED_ELSEWHERE = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")
 
 # A transaction that its producer left open blocks readers and the partition's next owner for so long.
 _TRANSACTION_MS = 10_000
@@ -46,9 +46,9 @@ def consumer_options(
     bootstrap: str, group: str, shared: Options, own: Options, member: str | None = None
 ) -> dict[str, Any]:
     """Options of the group member; offsets are committed by the ledger alone. `member`: its static name."""
-    merged = {**_CONSUMER, **shared, **own}
-    if merged.get("group.protocol") == "consumer":
-        merged = {name: value for name, value in merged.items() if name not in _KIP_848_REFUSES}
+    theirs = {**shared, **own}
+    refused = _DECIDED_ELSEWHERE if str(theirs.get("group.protocol")).lower() == "consumer" else ()
+    merged = {**{name: value for name, value in _CONSUMER.items() if name not in refused}, **theirs}
     required = {
         "bootstrap.servers": bootstrap,
         "group.id": group,

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream.client_watch import reaches_cluster
 from stream.commits import OffsetCommits, positions
 from stream.committed import runs
-from stream.consumer_errors import refuse_what_stays
+from stream.consumer_errors import refuse_undecided, refuse_what_stays
 from stream.errors import FatalError
 from stream.held import Held
 from stream.letters import headers_of
@@ -150,11 +150,13 @@ class ClaimConsumer:
     def take_in(self, messages: list[Message]) -> Polled | None:
         """Of messages the records that may be taken now, or None; of owned partitions others are held.
 
-        Raises FatalError for an error that stays, or offsets that go back.
+        Raises FatalError for an error that stays, or offsets that go back, StopError where nobody says where to begin.
         """
         sound = [message for message in messages if message.error() is None]
         if len(sound) < len(messages):
-            self._report(message.error() for message in messages if message.error() is not None)
+            failed = [message for message in messages if message.error() is not None]
+            refuse_undecided(failed)
+            self._report(message.error() for message in failed)
         return self._take_in(sound) if sound else None
 
     def pause(self) -> None:
@@ -195,8 +197,13 @@ class ClaimConsumer:
     def report_lag(self) -> None:
         """Set the lag gauges."""
         self._metrics.drop("consumer_lag")
-        for partition, lag in self.lags().items():
+        lags = self.lags()
+        for partition, lag in lags.items():
             self._metrics.set("consumer_lag", lag, str(partition))
+        # A group that begins at the end has no lag before it read something, and lacks nothing.
+        missing = [each for each in self._ledger.owned() if each not in lags]
+        unknown = [each for each in missing if each in self._unknown or self._bounds_of(each)[1] < 0]
+        self._metrics.set("partitions_unknown", len(unknown))
 
     def close(self) -> None:
         """Leave the group; the revoke callback commits what is delivered."""

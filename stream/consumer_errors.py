@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
+from collections.abc import Iterable
 
-from stream.errors import FatalError
+from confluent_kafka import KafkaError, Message
+
+from stream.errors import FatalError, StopError
 
 _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -26,3 +28,15 @@ def refuse_what_stays(error: KafkaError, topic: str) -> None:
         )
     if error.fatal() or error.code() in _HOPELESS:
         raise FatalError(f"the consumer of {topic!r} cannot go on: {error.str()}")
+
+
+def refuse_undecided(failed: Iterable[Message]) -> None:
+    """Raises StopError for a partition that stands still until somebody sets its offset: `auto.offset.reset: error`."""
+    for message in failed:
+        error = message.error()
+        if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            raise StopError(
+                f"partition {message.partition()} of {message.topic()!r} is not read: {error.str()}, and "
+                "auto.offset.reset: error leaves it to a person where to begin. Set the group's offset with "
+                "kafka-consumer-groups.sh --reset-offsets, then start again"
+            )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from starlette.requests import Request
@@ -33,7 +35,7 @@ async def body_of(request: Request) -> bytes:
 
 
 def guard_options() -> Mapping[str, Any]:
-    """Options of uvicorn; past CONNECTIONS it answers 503."""
+    """Options of uvicorn, which answers 503 where all of CONNECTIONS are being worked for."""
     return {
         "http": GuardedProtocol,
         "ws": "none",
@@ -46,14 +48,18 @@ def guard_options() -> Mapping[str, Any]:
 class GuardedProtocol(H11Protocol):
     """Cuts off a client that takes longer than PATIENCE_SECONDS over its request, or over taking the answer.
 
-    uvicorn itself has a limit only for the time between two requests.
+    uvicorn itself has a limit only for the time between two requests. Where a newcomer makes it CONNECTIONS, whoever
+    has kept the server waiting longest is cut off: strangers that hold connections, and come again when they lose
+    them, keep no probe out.
     """
 
     _cut: asyncio.TimerHandle | None = None
+    gone = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._look()
+        self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._go_on()
@@ -92,14 +98,28 @@ class GuardedProtocol(H11Protocol):
     def _begin_waiting(self) -> None:
         """The time runs from when the waiting began, not from the last byte."""
         if self._cut is None:
-            self._cut = self.loop.call_later(PATIENCE_SECONDS, self._abort)
+            self._cut = self.loop.call_later(PATIENCE_SECONDS, self.cut_off)
 
     def _go_on(self) -> None:
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
 
-    def _abort(self) -> None:
-        log.debug("a client was cut off: it took more than %g s", PATIENCE_SECONDS)
-        self._cut = None
+    @property
+    def runs_out(self) -> float:
+        """When its client's time is over; never while it is not the client's turn."""
+        return math.inf if self._cut is None else self._cut.when()
+
+    def _make_room(self) -> None:
+        others = [each for each in self.connections if isinstance(each, GuardedProtocol) and each is not self]
+        held = [each for each in others if not each.gone]
+        first = min(held, key=attrgetter("runs_out"), default=self)
+        if len(held) + 1 >= CONNECTIONS and first.runs_out < math.inf:
+            first.cut_off()
+
+    def cut_off(self) -> None:
+        """At once, whatever was not sent yet."""
+        log.debug("a client was cut off: it kept the server waiting")
+        self._go_on()
+        self.gone = True
         self.transport.abort()

@@ -94,7 +94,9 @@ DEFINITIONS = {
         largest=True,
     ),
     "models_beyond_budget": Definition(
-        "Models of which a single claim takes longer than the budget.", gauge=True, largest=True
+        "Models of which a single claim takes longer than the budget, the worst worker.",
+        gauge=True,
+        largest=True,
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
@@ -137,9 +139,20 @@ DEFINITIONS = {
     "workers_crash_looping": Definition(
         "Workers that ended three times or more, each time soon after they joined.", gauge=True
     ),
+    "workers_ready": Definition(
+        "Workers in the group that do not keep ending; as many as are wanted exactly when /readyz says ready.",
+        gauge=True,
+    ),
+    "workers_wanted": Definition("Workers that the instance is to have.", gauge=True),
     "consumer_lag": Definition("Records behind the end of the partition.", ("partition",), gauge=True),
     "partitions_giving_way": Definition("Partitions read in turns, for the others' sake.", gauge=True),
     "partitions_owned": Definition("Partitions assigned.", gauge=True),
+    "build_info": Definition("Always 1; its label is the version of the program.", ("version",), gauge=True),
+    "partitions_unknown": Definition(
+        "Partitions assigned whose lag is not known: nothing was fetched of them yet, or the group's offsets are not "
+        "learned.",
+        gauge=True,
+    ),
 }
 
 

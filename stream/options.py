@@ -23,6 +23,8 @@ from stream.topics import LEAST_RESULT, MAX_MESSAGE_BYTES
 _POLL_WAIT = 0.1
 _LONGEST_COALESCE = 0.012
 _HELD_SHARE = 0.25
+# Where it is smaller than what a topic takes, this is what to raise.
+PRODUCER_LIMIT = "kafka.producer: {message.max.bytes: …}"
 
 # By how many latency budgets a model's claims go ahead of their deadline.
 _HEAD_STARTS = {"low": -0.5, "medium": 0.0, "high": 0.5, "critical": 1.0}
@@ -134,14 +136,19 @@ def record_limits(settings: Settings, shape: TopicShape) -> tuple[int, int]:
     if (most := min(shape.output_bytes, own)) < LEAST_RESULT:
         raise UsageError(
             f"{settings.kafka.topics.output!r} takes records of {most:,} bytes, and the shortest result may need "
-            f"{LEAST_RESULT}: raise its max.message.bytes"
+            f"{LEAST_RESULT}: raise {_limit(shape.output_bytes, own)}"
         )
     if (letter := min(shape.dead_letter_bytes, own)) < LEAST_LETTER:
         raise UsageError(
             f"{settings.kafka.topics.dead_letters!r} takes records of {letter:,} bytes, and the shortest dead letter "
-            f"may need {LEAST_LETTER:,}: raise its max.message.bytes"
+            f"may need {LEAST_LETTER:,}: raise {_limit(shape.dead_letter_bytes, own)}"
         )
     return most, letter
+
+
+def _limit(topic: int, own: int) -> str:
+    """What keeps records from being larger."""
+    return "its max.message.bytes" if topic <= own else PRODUCER_LIMIT
 
 
 def batching_rules(settings: Settings) -> BatchingRules:

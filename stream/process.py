@@ -19,6 +19,7 @@ from stream.allocator import keep_freed_memory, spare_what_stays
 from stream.app import Assembly, assemble
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, FatalError, StopError, UsageError
+from stream.log_lines import formatter
 from stream.options import TopicShape
 from stream.reports import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 from stream.turns import hand_over_quickly
@@ -229,12 +230,13 @@ def _prepare_process(settings: Settings) -> None:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Plain lines on standard error."""
+    """Lines on standard error."""
     # librdkafka calls enable.gapless.guarantee experimental at every start; it was weighed when it was chosen.
     logging.getLogger("librdkafka").addFilter(
         lambda record: "enable.gapless.guarantee" not in record.getMessage()
     )
-    logging.basicConfig(
-        level=settings.logging.level.upper(),
-        format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(settings.logging.format))
+    logging.basicConfig(level=settings.logging.level.upper(), handlers=[handler])
+    # Python's own warnings are lines, too.
+    logging.captureWarnings(settings.logging.format == "json")

@@ -21,7 +21,14 @@ from stream.cache_view import instance_view
 from stream.client_check import check_clients
 from stream.clock import Clock
 from stream.errors import UsageError
-from stream.options import TopicShape, admin_options, cache_options, model_catalog, record_limits
+from stream.options import (
+    PRODUCER_LIMIT,
+    TopicShape,
+    admin_options,
+    cache_options,
+    model_catalog,
+    record_limits,
+)
 from stream.process import LEAVE_SECONDS, configure_logging, patience, spawner
 from stream.supervisor import Supervisor
 
@@ -185,27 +192,37 @@ class Service:
         client = admin_options(self._settings)
         found = topics.describe(client, names)
         if missing := [name for name in names if found[name] is None]:
+            replicas = topics.replicas_of_new(client, missing)
             raise UsageError(
                 f"no topic {', '.join(map(repr, missing))} at {kafka.bootstrap_servers}; create with: "
-                f"{_creation(self._settings, missing, found[names[0]] or found[names[1]])}"
+                f"{_creation(self._settings, missing, found[names[0]] or found[names[1]], replicas)}"
             )
         largest = topics.largest_records(client, names)
-        if largest[names[2]] < min(largest[names[0]], self._settings.limits.record_max_bytes):
-            log.warning(
-                "%s takes records of %d bytes: dead letters that are larger go there without their value; "
-                "raise its max.message.bytes",
-                names[2],
-                largest[names[2]],
-            )
         shape = TopicShape(found[names[0]] or 0, found[names[1]] or 0, largest[names[1]], largest[names[2]])
-        record_limits(self._settings, shape)
+        self._warn_of_cut_letters(shape, largest[names[0]])
         return shape
 
+    def _warn_of_cut_letters(self, shape: TopicShape, input_bytes: int) -> None:
+        """Raises UsageError where no result, or no letter, could be made so small as to be taken."""
+        kafka = self._settings.kafka
+        _, letter = record_limits(self._settings, shape)
+        if letter < min(input_bytes, self._settings.limits.record_max_bytes):
+            by_topic = letter == shape.dead_letter_bytes
+            log.warning(
+                "%s takes records of %d bytes: dead letters that are larger go to %s without their value; raise %s",
+                kafka.topics.dead_letters if by_topic else "the stage's producer",
+                letter,
+                kafka.topics.dead_letters,
+                "its max.message.bytes" if by_topic else PRODUCER_LIMIT,
+            )
 
-def _creation(settings: Settings, missing: Sequence[str], partitions: int | None) -> str:
+
+def _creation(
+    settings: Settings, missing: Sequence[str], partitions: int | None, replicas: int | None
+) -> str:
     """The command that makes the missing topics such as this stage needs them; `partitions`: of those there are."""
     file = None if settings.file is None else str(settings.file)
-    return topics.creation_command(settings.kafka.bootstrap_servers, missing, file, partitions)
+    return topics.creation_command(settings.kafka.bootstrap_servers, missing, file, partitions, replicas)
 
 
 def _status(supervisor: Supervisor) -> dict[str, Any]:

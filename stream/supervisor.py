@@ -8,7 +8,6 @@ import multiprocessing.connection
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -19,6 +18,7 @@ from stream.decisions import BatchingStatus
 from stream.errors import UsageError
 from stream.metrics import Snapshot
 from stream.reports import STOP, CacheAction, CacheAnswer, CacheCommand, Ended, Joining, Ready, Told
+from stream.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -26,44 +26,10 @@ _STEADY = 60.0
 # A worker that can still say what hangs says it first.
 _GRACE = 10.0
 _LONGEST_LOOK = 1.0
-_LOOP = 3
 _ERRORS_KEPT = 100
 
 
 Spawn = Callable[[int, Connection], BaseProcess]
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One worker's place: its process comes and goes, its number stays."""
-
-    number: int
-    process: BaseProcess | None = None
-    connection: Connection | None = None
-    # When its process joined the group.
-    joined: float | None = None
-    # Seconds without a report.
-    silent: float = 0.0
-    ready: bool = False
-    latest: Snapshot = field(default_factory=Snapshot)
-    cache: CacheStatus | None = None
-    batching: BatchingStatus | None = None
-    start_at: float | None = None
-    ended: Ended | None = None
-    # Why a process of it ended last.
-    error: str = ""
-    # Claims that its last worker left when it failed.
-    left: int = 0
-    backoff: Backoff = field(default_factory=Backoff)
-
-    @property
-    def joining(self) -> bool:
-        """Whether its process may hold claims."""
-        return self.joined is not None
-
-    def steady(self, now: float, seconds: float) -> bool:
-        """Whether its process has been in the group for so long."""
-        return self.joined is not None and now - self.joined >= seconds
 
 
 class Supervisor:
@@ -148,10 +114,20 @@ class Supervisor:
             total.add(self._departed)
             for slot in self._slots:
                 total.add(slot.latest)
-        total.numbers["worker_restarts_total", ()] = self._restarts
-        now = self._clock.now()
-        total.numbers["workers_crash_looping", ()] = sum(self._loops(slot, now) for slot in self._slots)
+        total.numbers |= {(name, ()): number for name, number in self._own_numbers().items()}
         return total
+
+    def _own_numbers(self) -> dict[str, int]:
+        """As many workers are ready as are wanted exactly when the stage is."""
+        now = self._clock.now()
+        looping = [self._loops(slot, now) for slot in self._slots]
+        ready = [slot.ready and not loops for slot, loops in zip(self._slots, looping, strict=True)]
+        return {
+            "worker_restarts_total": self._restarts,
+            "workers_crash_looping": sum(looping),
+            "workers_ready": 0 if self._stopping else sum(ready),
+            "workers_wanted": self.workers,
+        }
 
     def caches(self) -> list[CacheStatus]:
         """The latest cache of each worker."""
@@ -229,7 +205,7 @@ class Supervisor:
                 slot.process.kill()
                 self._bury(slot)
 
-    def _start(self, slot: _Slot, now: float) -> None:
+    def _start(self, slot: Slot, now: float) -> None:
         try:
             slot.process, slot.connection = self._spawned(slot.number)
         except OSError as error:
@@ -268,7 +244,7 @@ class Supervisor:
                 slot.ready = False
                 slot.process.kill()
 
-    def _receive(self, slot: _Slot) -> None:
+    def _receive(self, slot: Slot) -> None:
         if slot.connection is None:
             return
         try:
@@ -283,7 +259,7 @@ class Supervisor:
         else:
             self._take(slot, report)
 
-    def _note_end(self, slot: _Slot, report: Ended) -> None:
+    def _note_end(self, slot: Slot, report: Ended) -> None:
         slot.ended = report
         if self._stopping or not report.error:
             self._unfinished += report.unfinished
@@ -298,7 +274,7 @@ class Supervisor:
         elif report.error and self._stopping:
             self.exit_code = self.exit_code or 1
 
-    def _concerns_it_alone(self, slot: _Slot, report: Ended) -> bool:
+    def _concerns_it_alone(self, slot: Slot, report: Ended) -> bool:
         """Such as a file changed since the others read theirs, or commits that are slow just when one of them ended."""
         served = self._served and (not slot.joining or self._restarts > 0)
         return served and report.exit_code == UsageError.exit_code
@@ -308,11 +284,11 @@ class Supervisor:
         for slot in self._slots:
             slot.left = 0
 
-    def _note_error(self, slot: _Slot, error: str) -> None:
+    def _note_error(self, slot: Slot, error: str) -> None:
         slot.error = error
         self.errors = [*self.errors[1 - _ERRORS_KEPT :], error]
 
-    def _take(self, slot: _Slot, report: Told) -> None:
+    def _take(self, slot: Slot, report: Told) -> None:
         if isinstance(report, Snapshot):
             slot.latest = report
         elif isinstance(report, CacheStatus):
@@ -328,7 +304,7 @@ class Supervisor:
         elif (asked := self._asked.pop((slot.number, report.number), None)) is not None:
             asked.set_result(report)
 
-    def _ended(self, slot: _Slot) -> None:
+    def _ended(self, slot: Slot) -> None:
         now = self._clock.now()
         steady = slot.steady(now, self._steady)
         code = self._bury(slot)
@@ -354,14 +330,13 @@ class Supervisor:
             "; the stage is not ready while it goes on like this" if self._loops(slot, now) else "",
         )
 
-    def _loops(self, slot: _Slot, now: float) -> bool:
-        """Whether it keeps ending soon after it joined, or before."""
-        return slot.backoff.failures >= _LOOP and not slot.steady(now, self._steady)
+    def _loops(self, slot: Slot, now: float) -> bool:
+        return slot.loops(now, self._steady)
 
-    def _slot(self, number: int) -> _Slot:
-        return _Slot(number, start_at=0.0, backoff=Backoff(draw=self._draw))
+    def _slot(self, number: int) -> Slot:
+        return Slot(number, start_at=0.0, backoff=Backoff(draw=self._draw))
 
-    def _bury(self, slot: _Slot) -> int | None:
+    def _bury(self, slot: Slot) -> int | None:
         if slot.process is None or slot.connection is None:
             return None
         slot.process.join(10.0)
@@ -380,14 +355,14 @@ class Supervisor:
         self._answer_for(slot)
         return code
 
-    def _answer_for(self, slot: _Slot) -> None:
+    def _answer_for(self, slot: Slot) -> None:
         """A worker that is gone answers nothing; from the thread of `step` or of `ask`."""
         for place in [place for place in list(self._asked) if place[0] == slot.number]:
             gone = CacheAnswer(place[1], (f"worker {slot.number} ended meanwhile",), failed=True)
             if (asked := self._asked.pop(place, None)) is not None:
                 asked.set_result(gone)
 
-    def _tell(self, slot: _Slot, word: str | CacheCommand) -> None:
+    def _tell(self, slot: Slot, word: str | CacheCommand) -> None:
         # Another thread may take it away meanwhile.
         if (connection := slot.connection) is None:
             return

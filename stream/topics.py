@@ -23,6 +23,7 @@ LONGEST_TRACE = 512
 RECORD_OVERHEAD = 128 + LONGEST_TRACE
 LEAST_RESULT = RECORD_OVERHEAD + 64
 _DEAD_LETTER_ROOM = 2 * 1_048_576
+_REPLICAS = 3
 
 _ANSWER_SECONDS = 5.0
 _LONGEST_SLICE = 1.0
@@ -68,7 +69,12 @@ def dead_letter_topic(name: str, partitions: int, replication: int) -> TopicSpec
 
 
 def creation_command(
-    bootstrap: str, names: Sequence[str], file: str | None, partitions: int | None, *more: str
+    bootstrap: str,
+    names: Sequence[str],
+    file: str | None,
+    partitions: int | None,
+    replicas: int | None,
+    *more: str,
 ) -> str:
     """What to type for topics `names` to be; `file` has the settings, `more` is written before the names."""
     options = ["--bootstrap", bootstrap]
@@ -76,6 +82,8 @@ def creation_command(
         options += ["--config", file]
     if partitions is not None:
         options += ["--partitions", str(partitions)]
+    if replicas is not None:
+        options += ["--replication", str(replicas)]
     return shlex.join(["claimstream", "topics", "create", *options, *more, *names])
 
 
@@ -86,12 +94,22 @@ def describe(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int |
 
 
 def partitions(client: Mapping[str, Any]) -> dict[str, int]:
-    """Partitions of every topic.
+    """Partitions of every topic that this user may describe: Kafka leaves others out.
 
     Raises UnreachableError within 10 s when no broker answers, FatalError when the cluster refuses, and
     KafkaException when librdkafka refuses the options.
     """
     return {name: len(topic.partitions) for name, topic in _Cluster(client).metadata().topics.items()}
+
+
+def replicas_of_new(client: Mapping[str, Any], missing: Sequence[str]) -> int | None:
+    """Replicas to create topics with that the list of all lacks; None for the cluster's own default.
+
+    Raises UsageError for those that may be there and this user may not describe, and what `partitions` raises.
+    """
+    cluster = _Cluster(client)
+    cluster.refuse_hidden(missing)
+    return _REPLICAS if len(cluster.metadata().brokers) >= _REPLICAS else None
 
 
 def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
@@ -159,6 +177,26 @@ class _Cluster:
         except KafkaException as error:
             self._admin.poll(0)
             raise self._explained(error, f"the topics at {self._addresses} could not be listed") from error
+
+    def refuse_hidden(self, names: Sequence[str]) -> None:
+        """Asked for by its name, a topic is not left out. Unlike a producer's look-up this creates none."""
+        asked = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_ANSWER_SECONDS)
+        hidden = [name for name, answer in asked.items() if self._is_hidden(name, answer)]
+        if hidden:
+            raise UsageError(
+                f"this user may not describe {', '.join(map(repr, hidden))} at {self._addresses}, which may be there "
+                "or not: grant it Describe on it (Read and Write bring that along), see docs/security.md"
+            )
+
+    def _is_hidden(self, name: str, answer: Any) -> bool:
+        try:
+            answer.result()
+        except KafkaException as error:
+            code = _cause(error).code()
+            if code not in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART):
+                raise self._explained(error, f"topic {name!r} could not be looked up") from error
+            return bool(code == KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        return False
 
     def largest_records(self, names: Sequence[str]) -> dict[str, int]:
         asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]

@@ -271,9 +271,7 @@ def _interrupted(plan: Plan) -> ClaimstreamError:
         plan.publisher.flush()
     except DeliveryError as error:
         return error
-    return ClaimstreamError(
-        f"stopped by the keyboard after {plan.publisher.acknowledged} of {plan.total} claims"
-    )
+    return ClaimstreamError(f"told to stop after {plan.publisher.acknowledged} of {plan.total} claims")
 
 
 def _broken_off(plan: Plan, error: UsageError) -> ClaimstreamError:

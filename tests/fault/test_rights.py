@@ -48,6 +48,7 @@ WORDS = "|".join(OPERATIONS)
 RIGHT = re.compile(rf"\b((?:{WORDS})(?: and (?:{WORDS}))?) on|({'|'.join(KINDS)}) `([^`]+)`")
 ROW = re.compile(r"^\| (`(?:run|topics|publish|tail|dlq|audit)[^|]*) \| (.+) \|$", re.MULTILINE)
 TEXTS = dict(ROW.findall(text_of("docs/security.md")))
+NOBODY = "nobody"
 USERS = {name: re.sub(r"\W+", "-", name).strip("-") for name in TEXTS}
 
 
@@ -72,7 +73,7 @@ def rights(name: str) -> Iterator[AclBinding]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     certificate = Authority(tmp_path).certificate("broker")
-    users = dict.fromkeys(USERS.values(), PASSWORD)
+    users = dict.fromkeys([*USERS.values(), NOBODY], PASSWORD)
     with EmbeddedKafka(overrides=GUARDED, security=Security(certificate, users)) as started:
         granted = [right for name in TEXTS for right in rights(name)]
         admin = AdminClient({"bootstrap.servers": started.bootstrap})
@@ -89,17 +90,30 @@ def test_the_rights_that_the_page_lists_suffice(broker: EmbeddedKafka, tmp_path:
         assert code == 0, f"{name}: {said}"
         return said
 
+    def environment(user: str) -> dict[str, str]:
+        client = options(tmp_path, **{"sasl.username": user})
+        return {f"CLAIMSTREAM_KAFKA__CLIENT__{k.upper().replace('.', '_')}": v for k, v in client.items()}
+
     def scores(name: str, more: int, **settings: str) -> None:
-        client = options(tmp_path, **{"sasl.username": USERS[name]})
         settings["CLAIMSTREAM_KAFKA__GROUP_ID"] = "claimstream"
-        given = {f"CLAIMSTREAM_KAFKA__CLIENT__{k.upper().replace('.', '_')}": v for k, v in client.items()}
-        with stage(broker.secure_bootstrap, TOPICS, **given, **settings) as running:
+        with stage(broker.secure_bootstrap, TOPICS, **environment(USERS[name]), **settings) as running:
             await_that(lambda: running.delivered() >= more)
             assert running.stop() == 0
             assert "cannot be read" not in running.said()
 
+    def refused(*arguments: str) -> str:
+        code, said = command(broker, options(tmp_path, **{"sasl.username": NOBODY}), *arguments)
+        assert code == 2, said
+        return said
+
     assert len(TEXTS) == 8
     runs("`topics create`", "topics", "create", "--partitions", "2")
+    assert "this user may not describe 'claims' at" in refused("publish", "--generate", "1")
+    with stage(broker.secure_bootstrap, TOPICS, **environment(NOBODY)) as running:
+        assert running.process.wait(60) == 2
+        assert (
+            "this user may not describe 'claims', 'claim-scores', 'claim-dead-letters' at" in running.said()
+        )
     runs("`publish`", "publish", "--generate", "100")
     publish_damaged(broker)
     scores("`run`", 100)

@@ -22,7 +22,7 @@ from stream.cli.main import main
 from stream.embedded import EmbeddedKafka, downloads
 from stream.embedded.ports import free_ports, is_free
 from stream.errors import FatalError
-from stream.topics import TopicSpec, describe, ensure_topics
+from stream.topics import TopicSpec, describe, ensure_topics, replicas_of_new
 from tests.conftest import Kafka, MakeTopic
 
 COMMAND = [sys.executable, "-m", "stream"]
@@ -150,6 +150,8 @@ def test_topics_are_created_once(kafka: Kafka, topic: MakeTopic) -> None:
     client = {"bootstrap.servers": kafka.bootstrap}
     present = topic(partitions=3)
     assert describe(client, [present, "no-such-topic"]) == {present: 3, "no-such-topic": None}
+    assert replicas_of_new(client, ["no-such-topic"]) in (None, 3)
+    assert describe(client, ["no-such-topic"]) == {"no-such-topic": None}
     assert ensure_topics(client, [TopicSpec(present, 5)]) == []
     said = claimstream(
         "topics", "create", present, "--bootstrap", kafka.bootstrap, "--partitions", "5"

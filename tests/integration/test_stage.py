@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -61,9 +62,14 @@ def test_undecodable_records_become_dead_letters_with_their_bytes(kafka: Any, to
     producer.produce(topics.claims, None, key=b"gone", partition=1)
     producer.flush(10)
     publish(kafka.bootstrap, topics.claims, 200)
-    with stage(kafka.bootstrap, topics) as running:
+    form = {"CLAIMSTREAM_LOGGING__FORMAT": "json", "CLAIMSTREAM_LOGGING__LEVEL": "debug"}
+    with stage(kafka.bootstrap, topics, **form) as running:
         await_that(lambda: running.delivered() == 200)
         assert running.stop() == 0
+        lines = [json.loads(line) for line in running.said().splitlines()]
+    # Of the supervisor and its worker, and what the handler of the signal says.
+    assert len({line["process"] for line in lines}) == 2
+    assert "draining; once more ends at once" in {line["message"] for line in lines}
     finding = check(kafka, topics)
     assert (finding.published, finding.scored, finding.dead_letters, finding.lost) == (202, 200, 2, 0)
     letters = {message.key(): message for message in read(kafka, topics.dead_letters)}
@@ -140,6 +146,10 @@ def test_an_unreachable_broker_is_said_within_ten_seconds_and_retried(topic: Cal
             "environment ML_PRELOAD_MODELS: workers.preload_models: no model",
         ),
         ({"CLAIMSTREAM_KAFKA__CONSUMER__NO_SUCH": "1"}, 'No such configuration property: "no.such"'),
+        (
+            {"ML_PRELOAD_MODELS": "fraud_detector_v1.0", "CLAIMSTREAM_LOGGING__FORMAT": "json"},
+            '"message": "environment ML_PRELOAD_MODELS: workers.preload_models: no model',
+        ),
         ({"CLAIMSTREAM_KAFKA__GROUP": "x"}, "the nearest is CLAIMSTREAM_KAFKA__GROUP_ID"),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,14 @@ def test_metrics_are_counters_and_classic_histograms(address: str) -> None:
         'claimstream_batch_size_sum{model="null"} 5004.0',
     ):
         assert line in text.splitlines()
+    assert re.search(r'^claimstream_build_info\{version="[^"]+"\} 1\.0$', text, re.MULTILINE)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not tell of processes")
+def test_metrics_tell_of_the_supervisor_as_a_process(address: str) -> None:
+    text = get(f"{address}/metrics")[1]
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert re.search(rf"^{name} [\d.e+]+$", text, re.MULTILINE), name
 
 
 def test_the_cache_tells_its_state(address: str) -> None:

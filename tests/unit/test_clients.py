@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+from confluent_kafka import Consumer
+
+from config.kafka_settings import DECIDED_ELSEWHERE
 from stream.clients import begins_at_end, consumer_options, producer_options
 
 
@@ -20,10 +26,11 @@ def test_the_users_options_pass_through_and_the_required_ones_stay() -> None:
     } == producer_options("k:1", 7, shared, {"linger.ms": 50, "acks": 1})
 
 
-def test_the_new_group_protocol_gets_no_option_that_it_refuses() -> None:
-    options = consumer_options("k:1", "g", {}, {"group.protocol": "consumer"})
-    assert "heartbeat.interval.ms" not in options
-    assert "partition.assignment.strategy" not in options
+@pytest.mark.parametrize("protocol", ["consumer", "Consumer"])
+def test_the_new_group_protocol_gets_no_option_that_it_refuses(protocol: str) -> None:
+    options = consumer_options("k:1", "g", {"group.protocol": protocol}, {})
+    assert options.keys() & DECIDED_ELSEWHERE.keys() == set()
+    Consumer(options, logger=logging.Logger("probe", level=logging.CRITICAL + 1)).close()
 
 
 def test_a_group_without_commits_begins_with_the_first_record_unless_told_otherwise() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from config import ConfigurationError, Settings, load_settings, reference, values
 from config.environment import NAMED, annotation_of, variable_of
-from config.kafka_settings import OWN_OPTIONS
+from config.kafka_settings import DECIDED_ELSEWHERE, OWN_OPTIONS
 from config.model_catalog import load_catalog
 from config.secrets import masked
 from stream.clients import consumer_options, producer_options
@@ -260,6 +260,21 @@ def test_the_consumers_own_isolation_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("section", ["client", "consumer"])
+@pytest.mark.parametrize("option", DECIDED_ELSEWHERE)
+def test_what_the_broker_decides_by_the_new_group_protocol_is_refused(
+    tmp_path: Path, section: str, option: str
+) -> None:
+    text = f"kafka:\n  {section}:\n    {option}: 5000\n  consumer: {{group.protocol: Consumer}}\n"
+    if section == "consumer":
+        text = f"kafka:\n  consumer:\n    {option}: 5000\n    group.protocol: consumer\n"
+    message = refused(tmp_path, text)
+    assert message.startswith(
+        f"stream.yaml:3: kafka.{section}.{option}: with group.protocol consumer the broker's"
+    )
+    assert loaded(tmp_path, text.lower().replace("group.protocol: consumer", "group.protocol: classic"))
+
+
+@pytest.mark.parametrize("section", ["client", "consumer"])
 def test_a_drain_is_over_before_its_group_gives_up(tmp_path: Path, section: str) -> None:
     kafka = f"kafka: {{{section}: {{max.poll.interval.ms: 10000}}}}"
     text = f"latency:\n  drain_timeout_s: 10\n{kafka}\n"
@@ -270,6 +285,21 @@ def test_a_drain_is_over_before_its_group_gives_up(tmp_path: Path, section: str)
 
 def test_an_interval_that_is_no_number_is_left_to_the_client(tmp_path: Path) -> None:
     assert loaded(tmp_path, "kafka: {consumer: {max.poll.interval.ms: soon}}")
+
+
+@pytest.mark.parametrize("section", ["client", "producer"])
+@pytest.mark.parametrize("option", ["linger.ms", "queue.buffering.max.ms"])
+def test_results_do_not_linger_beyond_the_budget(tmp_path: Path, section: str, option: str) -> None:
+    text = f"latency: {{budget_ms: 50}}\nkafka:\n  {section}:\n    {option}: 50\n"
+    message = refused(tmp_path, text)
+    assert (
+        message
+        == f"stream.yaml:4: kafka.{section}.{option}: 50 ms, so every claim is late: latency.budget_ms is 50"
+    )
+    for harmless in ("49.9", "soon"):
+        assert loaded(tmp_path, text.replace(": 50\n", f": {harmless}\n"))
+    # A transaction's commit sends them at once.
+    assert loaded(tmp_path, text + "  delivery: exactly_once\n")
 
 
 def test_an_option_that_would_have_no_effect_is_refused() -> None:

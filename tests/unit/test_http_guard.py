@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -154,10 +155,43 @@ def test_bodies_and_headers_have_a_length(port: int) -> None:
     assert answer(port, wide).startswith(b"HTTP/1.1 4")
 
 
-def test_too_many_connections_are_refused_and_let_go(port: int) -> None:
-    idle = [connected(port) for _ in range(http_guard.CONNECTIONS)]
-    assert answer(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 503")
-    time.sleep(PATIENCE + 0.5)
-    assert answer(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
-    for client in idle:
-        client.close()
+def held(ports: list[int]) -> int:
+    """How many connections from these ports the server has open."""
+    ends = psutil.Process().net_connections("tcp")
+    return sum(bool(end.raddr) and end.raddr.port in ports and end.status == "ESTABLISHED" for end in ends)
+
+
+def test_strangers_who_hold_every_connection_and_come_again_keep_no_probe_out(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_guard, "PATIENCE_SECONDS", 60.0)
+    strangers = []
+    for number in range(3 * http_guard.CONNECTIONS):
+        strangers.append(stranger := connected(port))
+        stranger.sendall(b"GET /healthz HTTP/1.1\r\n"[: number % 9])
+        if number % 16 == 0:
+            assert answer(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
+    ports = [stranger.getsockname()[1] for stranger in strangers]
+    await_that(lambda: held(ports) < http_guard.CONNECTIONS, 3)
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_request_that_is_worked_on_gives_way_to_nobody(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, free = threading.Event(), threading.Event()
+
+    def order(*_: object) -> tuple[list[str], bool]:
+        entered.set()
+        return ["done"], free.wait(20)
+
+    monkeypatch.setattr(Desk, "order", order)
+    body = b'{"models": ["a"]}'
+    with connected(port) as client:
+        client.sendall(ORDER + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert entered.wait(5)
+        strangers = [connected(port) for _ in range(2 * http_guard.CONNECTIONS)]
+        assert answer(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
+        free.set()
+        assert client.recv(4_096).startswith(b"HTTP/1.1 200")
+    for stranger in strangers:
+        stranger.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
+from stream.errors import StopError
 from stream.held import Held
 from stream.offset_metadata import MOST_OFFSETS
 from stream.read_positions import ReadPositions
@@ -100,11 +101,14 @@ def test_lag_is_known_from_the_first_fetch_on_though_nothing_was_read() -> None:
     stage.assign(0, 1, 2)
     member = stage.pipeline.consumer
     assert member.lags() == {}
+    member.report_lag()
+    assert stage.count("partitions_unknown") == 3
     known_ends(stage, {0: (100, 1_000), 1: (20, 500), 2: (30, 100)})
     # From the commit; where there is none, or what it names is gone, from the first record that is there.
     assert member.lags() == {0: 600, 1: 480, 2: 70}
     member.report_lag()
     assert [stage.count("consumer_lag", str(partition)) for partition in range(3)] == [600, 480, 70]
+    assert stage.count("partitions_unknown") == 0
     stage.publish(50, start=400)
     stage.step("intake")
     assert member.lags() == {0: 550, 1: 480, 2: 70}
@@ -130,6 +134,25 @@ def test_a_group_that_begins_at_the_end_has_no_lag_before_it_read() -> None:
     assert (positions.lag(0, 5, 100), positions.lag(1, 5, 100)) == (None, 90)
 
 
+def test_partitions_that_begin_at_their_end_are_no_riddle(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    member = stage.pipeline.consumer
+    stage.lose(0, 1)
+    monkeypatch.setattr(member, "_positions", ReadPositions(from_end=True))
+    known_ends(stage, {0: (0, 1_000)})
+    stage.assign(0, 1)
+    member.report_lag()
+    assert (member.lags(), stage.count("partitions_unknown")) == ({}, 1)
+
+
+def test_partitions_whose_offsets_cannot_be_learned_are_counted() -> None:
+    stage = Stage()
+    known_ends(stage, dict.fromkeys(MANY, (0, 1_000)))
+    not_known_yet(stage)
+    stage.pipeline.consumer.report_lag()
+    assert stage.count("partitions_unknown") == len(MANY)
+
+
 def test_no_partition_is_read_while_so_much_is_held_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.offsets.MOST_INTEGERS", 1)
     stage = Stage()
@@ -145,3 +168,17 @@ def test_no_partition_is_read_while_so_much_is_held_of_some(monkeypatch: pytest.
     stage.run()
     assert len(stage.producer.sent) == 201
     assert not stage.consumer.paused
+
+
+def test_a_partition_that_nobody_says_where_to_begin_stops_the_stage() -> None:
+    stage = Stage()
+    record = Record(1, OFFSET_INVALID, None, b"", 0)
+    record._answers |= {
+        "topic": "claims",
+        "error": KafkaError(KafkaError._AUTO_OFFSET_RESET, "no previously committed offset available"),
+    }
+    stage.consumer.records.append(record)
+    with pytest.raises(
+        StopError, match=r"partition 1 of 'claims' is not read: no prev.* auto\.offset\.reset: error"
+    ):
+        stage.step("intake")

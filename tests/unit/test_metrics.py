@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.metrics import Snapshot, StageMetrics
+from stream.metrics_page import PAGE, markdown
 from tests.scripted_stage import Stage
 
 
@@ -45,3 +46,7 @@ def test_scores_are_counted_by_model_and_version() -> None:
     stage.run()
     scored = {k: v for k, v in stage.metrics.snapshot().numbers.items() if k[0] == "claims_scored_total"}
     assert list(scored.values()) == [30.0]
+
+
+def test_the_page_of_metrics_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == markdown(), "run: python -m stream.metrics_page"

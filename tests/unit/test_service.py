@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from config import load_settings
 from stream.clock import SystemClock
 from stream.errors import UsageError
+from stream.options import TopicShape
 from stream.service import Service, _creation, _is_loopback
 
 ENTRY = "{type: transformer, framework: pytorch, input_size: %s, memory_mb: 850}"
@@ -54,10 +56,43 @@ def test_what_creates_missing_topics_has_the_file_of_the_settings_and_the_partit
 ) -> None:
     file = tmp_path / "own stage.yaml"
     file.write_text("kafka: {bootstrap_servers: 'k:1'}\n")
-    said = _creation(load_settings(file, {}, {}), ["scores", "dead"], 12)
-    assert said == f"claimstream topics create --bootstrap k:1 --config '{file}' --partitions 12 scores dead"
+    said = _creation(load_settings(file, {}, {}), ["scores", "dead"], 12, 3)
+    options = f"--bootstrap k:1 --config '{file}' --partitions 12 --replication 3"
+    assert said == f"claimstream topics create {options} scores dead"
     plain = load_settings(None, {}, {"kafka.bootstrap_servers": "k:1"})
-    assert _creation(plain, ["claims"], None) == "claimstream topics create --bootstrap k:1 claims"
+    assert _creation(plain, ["claims"], None, None) == "claimstream topics create --bootstrap k:1 claims"
+
+
+LARGE = 8_000_000
+
+
+@pytest.mark.parametrize(
+    ("producer", "topic_bytes", "said"),
+    [
+        (
+            {},
+            10 * LARGE,
+            "the stage's producer takes records of 4194304 bytes: .* raise kafka.producer: {message.max",
+        ),
+        (
+            {"message.max.bytes": LARGE},
+            5_000_000,
+            "dead takes records of 5000000 bytes: .* raise its max",
+        ),
+        ({"message.max.bytes": LARGE}, LARGE, ""),
+    ],
+)
+def test_that_dead_letters_may_lose_their_value_is_said_at_the_start_with_what_limits_them(
+    producer: dict[str, int], topic_bytes: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {
+        "limits.record_max_bytes": LARGE,
+        "kafka.topics.dead_letters": "dead",
+        "kafka.producer": producer,
+    }
+    stage = Service(load_settings(None, {}, given), SystemClock())
+    stage._warn_of_cut_letters(TopicShape(1, 1, LARGE, topic_bytes), 10 * LARGE)
+    assert re.search(said, caplog.text) if said else not caplog.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

@@ -183,9 +183,33 @@ def test_a_crash_loop_is_reported_and_ends_when_a_worker_stays(fleet: Fleet) -> 
     assert total(supervisor, "worker_restarts_total") == 3
     supervisor.step(0.0)
     join(supervisor, fleet)
+    assert total(supervisor, "workers_ready") == 0
     assert supervisor.unready == "worker 0 ended 3 times in a row: no luck 3"
     clock.advance(PATIENCE + 60.0)
     assert (supervisor.ready, total(supervisor, "workers_crash_looping")) == (True, 0)
+    assert total(supervisor, "workers_ready") == 1
+
+
+def test_as_many_workers_are_ready_as_are_wanted_exactly_when_the_stage_is(fleet: Fleet) -> None:
+    supervisor = Supervisor(fleet, 2, ManualClock(), PATIENCE)
+
+    def seen() -> tuple[bool, float, float]:
+        return supervisor.ready, total(supervisor, "workers_ready"), total(supervisor, "workers_wanted")
+
+    supervisor.step(0.0)
+    assert seen() == (False, 0, 2)
+    for number in (1, 2):
+        connection = fleet.spawned[number - 1][1].connection
+        connection.send(Joining())
+        connection.send(Ready())
+        supervisor.step(0.0)
+        supervisor.step(0.0)
+        assert seen() == (number == 2, number, 2)
+    fleet.spawned[0][1].connection.close()
+    supervisor.step(0.0)
+    assert seen() == (False, 1, 2)
+    supervisor.stop(0.0)
+    assert seen() == (False, 0, 2)
 
 
 def test_crashes_that_lie_far_apart_are_no_loop(fleet: Fleet) -> None:

@@ -20,6 +20,7 @@ def hint(
     *client_options: str,
 ) -> str:
     monkeypatch.setattr("stream.cli.topic_check.partitions", lambda _: found)
+    monkeypatch.setattr("stream.cli.topic_check.replicas_of_new", lambda *_: 3 if found else None)
     config = configured_client(settings.kafka.client, settings.kafka.bootstrap_servers, client_options)
     with pytest.raises(UsageError) as refused:
         partitions_of(config, topic, settings)
@@ -29,7 +30,7 @@ def hint(
 def test_the_command_names_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(None, {}, {"kafka.bootstrap_servers": "k:1"})
     said = hint(monkeypatch, settings, "mine", {"another": 7})
-    assert said == "`claimstream topics create --bootstrap k:1 mine`"
+    assert said == "`claimstream topics create --bootstrap k:1 --replication 3 mine`"
 
 
 def test_it_has_the_file_of_the_settings_and_as_many_partitions_as_the_topics_that_are_there(
@@ -40,7 +41,10 @@ def test_it_has_the_file_of_the_settings_and_as_many_partitions_as_the_topics_th
         "kafka: {bootstrap_servers: 'k:1', client: {security.protocol: SSL}, topics: {input: c}}\n"
     )
     said = hint(monkeypatch, load_settings(file, {}, {}), "claim-scores", {"c": 12})
-    assert said == f"`claimstream topics create --bootstrap k:1 --config {file} --partitions 12 claim-scores`"
+    assert (
+        said
+        == f"`claimstream topics create --bootstrap k:1 --config {file} --partitions 12 --replication 3 claim-scores`"
+    )
 
 
 def test_topics_and_options_that_only_the_command_line_names_are_not_forgotten(
