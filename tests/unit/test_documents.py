@@ -21,6 +21,7 @@ TARGETS = {
     for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     if (found := re.match(r"([\w./-]+):", line)) and (target := found[1])
 }
+ALERTS = ROOT / "docs" / "alerts.yaml"
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -115,10 +116,24 @@ def test_metrics_that_pages_name_exist() -> None:
         f"{name}_{part}" for name, buckets in known.items() if buckets for part in ("bucket", "count", "sum")
     }
     named = {
-        name for page in PAGES for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
+        name
+        for page in (*PAGES, ALERTS)
+        for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
     }
     assert len(named) > 10
     assert named - known.keys() - parts == set()
+
+
+def test_every_alert_says_what_it_sees_and_is_explained() -> None:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    assert all(rule["expr"].strip() and rule["annotations"]["summary"] for rule in group["rules"])
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    explained = {
+        name
+        for line in re.findall(r"^\| (`[A-Z].*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"\w+", line)
+    }
+    assert {rule["alert"] for rule in group["rules"]} == explained
 
 
 def test_programs_in_pages_are_whole() -> None:
