@@ -11,7 +11,6 @@ import click
 import pytest
 import yaml
 
-from config import environment
 from stream.cli.main import claimstream
 from stream.metrics import DEFINITIONS, PREFIX
 from tests.documents import PAGES, ROOT, commands, files
@@ -148,7 +147,7 @@ def test_programs_in_pages_are_whole() -> None:
         compile(text, name, "exec")
 
 
-def test_yaml_in_pages_is_yaml_and_the_variables_of_its_containers_are_settings() -> None:
+def test_yaml_in_pages_is_yaml() -> None:
     documents = [
         yaml.safe_load(text)
         for page in PAGES
@@ -157,7 +156,3 @@ def test_yaml_in_pages_is_yaml_and_the_variables_of_its_containers_are_settings(
         )
     ]
     assert all(isinstance(document, dict) for document in documents)
-    containers = [one for document in documents for one in document.get("containers", ())]
-    assert len(containers) == 1
-    for container in containers:
-        environment.values({variable["name"]: variable["value"] for variable in container["env"]})
