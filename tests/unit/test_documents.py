@@ -156,3 +156,12 @@ def test_yaml_in_pages_is_yaml() -> None:
         )
     ]
     assert all(isinstance(document, dict) for document in documents)
+
+
+def test_figures_of_the_readme_are_those_of_their_page() -> None:
+    readme, page = (
+        re.findall(r"^\| .*\|$", (ROOT / name).read_text(encoding="utf-8").split(head)[1], re.MULTILINE)
+        for name, head in (("README.md", "\n## Figures\n"), ("docs/figures.md", "# Figures\n"))
+    )
+    assert len(readme) > 4
+    assert [row for row in readme if row not in page] == []
