@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.9.0
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
 # Where the home cannot be written, uv keeps its downloads beside what it installs.
@@ -47,9 +47,12 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/claimstream bench all --quick
 
+# What the image has, and what builds it, are parts of the first file.
 lock: .venv/uv
-	$(COMPILE) --extra embedded --group build --output-file requirements.txt
-	$(COMPILE) --extra embedded --group build --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra embedded --group build --output-file requirements.txt
+	$(COMPILE) pyproject.toml --constraints requirements.txt --output-file requirements-stage.txt
+	$(COMPILE) --group build --constraints requirements.txt --output-file requirements-build.txt
+	$(COMPILE) pyproject.toml --extra embedded --group build --group dev --constraints requirements.txt --output-file requirements-dev.txt
 
 clean:
 	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

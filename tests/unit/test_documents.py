@@ -11,7 +11,6 @@ import click
 import pytest
 import yaml
 
-from config import environment
 from stream.cli.main import claimstream
 from stream.metrics import DEFINITIONS, PREFIX
 from tests.documents import PAGES, ROOT, commands, files
@@ -21,6 +20,7 @@ TARGETS = {
     for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     if (found := re.match(r"([\w./-]+):", line)) and (target := found[1])
 }
+ALERTS = ROOT / "docs" / "alerts.yaml"
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -115,10 +115,24 @@ def test_metrics_that_pages_name_exist() -> None:
         f"{name}_{part}" for name, buckets in known.items() if buckets for part in ("bucket", "count", "sum")
     }
     named = {
-        name for page in PAGES for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
+        name
+        for page in (*PAGES, ALERTS)
+        for name in re.findall(r"\bclaimstream_\w+", page.read_text(encoding="utf-8"))
     }
     assert len(named) > 10
     assert named - known.keys() - parts == set()
+
+
+def test_every_alert_says_what_it_sees_and_is_explained() -> None:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    assert all(rule["expr"].strip() and rule["annotations"]["summary"] for rule in group["rules"])
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    explained = {
+        name
+        for line in re.findall(r"^\| (`[A-Z].*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"\w+", line)
+    }
+    assert {rule["alert"] for rule in group["rules"]} == explained
 
 
 def test_programs_in_pages_are_whole() -> None:
@@ -133,7 +147,7 @@ def test_programs_in_pages_are_whole() -> None:
         compile(text, name, "exec")
 
 
-def test_yaml_in_pages_is_yaml_and_the_variables_of_its_containers_are_settings() -> None:
+def test_yaml_in_pages_is_yaml() -> None:
     documents = [
         yaml.safe_load(text)
         for page in PAGES
@@ -142,7 +156,12 @@ def test_yaml_in_pages_is_yaml_and_the_variables_of_its_containers_are_settings(
         )
     ]
     assert all(isinstance(document, dict) for document in documents)
-    containers = [one for document in documents for one in document.get("containers", ())]
-    assert len(containers) == 1
-    for container in containers:
-        environment.values({variable["name"]: variable["value"] for variable in container["env"]})
+
+
+def test_figures_of_the_readme_are_those_of_their_page() -> None:
+    readme, page = (
+        re.findall(r"^\| .*\|$", (ROOT / name).read_text(encoding="utf-8").split(head)[1], re.MULTILINE)
+        for name, head in (("README.md", "\n## Figures\n"), ("docs/figures.md", "# Figures\n"))
+    )
+    assert len(readme) > 4
+    assert [row for row in readme if row not in page] == []

