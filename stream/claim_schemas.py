@@ -12,6 +12,7 @@ import schemas
 from config.settings import Schemas
 from stream.clock import Clock
 from stream.codec import Decoder
+from stream.codec.learning import PATIENCE, LearnedSchemas
 from stream.errors import UsageError
 
 
@@ -30,14 +31,19 @@ def schema(name: str) -> dict[str, Any]:
     return found
 
 
-def claim_decoder(chosen: Schemas, max_record_bytes: int, clock: Clock) -> Decoder:
-    """Reads claims into the columns of the reader schema. Raises UsageError for schemas that do not fit each other."""
+def claim_decoder(
+    chosen: Schemas, max_record_bytes: int, clock: Clock, patience: float = PATIENCE
+) -> Decoder:
+    """Reads claims into the columns of the reader schema. `patience`: seconds for which a registry is asked at a time.
+
+    Raises UsageError for schemas that do not fit each other."""
     registry = None
     if chosen.registry_url is not None:
         # The registry's client brings an HTTP stack that takes most of a second to import.
         from stream.codec.registry import RegistrySource
 
-        registry = RegistrySource(chosen.registry_url, chosen.registry, clock)
+        source = RegistrySource(chosen.registry_url, chosen.registry)
+        registry = LearnedSchemas(source, clock, patience=patience)
     decoder = Decoder(
         schema(chosen.input),
         bare_schema=schema(chosen.bare) if chosen.bare else None,

@@ -33,6 +33,10 @@ class RetryError(ClaimstreamError):
     """Something outside is unavailable for now: the work stays where it is and is tried again."""
 
 
+class UnfinishedError(RetryError):
+    """Something outside answered in part: the next try goes on from there, and may come at once."""
+
+
 class RecordError(ClaimstreamError):
     """One record cannot be processed; it goes to the dead letters, the others go on."""
 

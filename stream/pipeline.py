@@ -30,7 +30,7 @@ from stream.clock import Clock
 from stream.consumer import ClaimConsumer
 from stream.decisions import BatchingStatus
 from stream.delivery import Delivery
-from stream.errors import RetryError
+from stream.errors import RetryError, UnfinishedError
 from stream.fairness import Fairness
 from stream.lanes import Lanes
 from stream.loader import Loader
@@ -266,9 +266,13 @@ class Pipeline:
 
     def _put_off(self, error: RetryError) -> float:
         """Seconds until the next try."""
+        self.metrics.count("retries_total", 1, type(error).__name__)
+        if isinstance(error, UnfinishedError):
+            self.backoff.succeeded()
+            log.info("claims wait, more of what they need is asked for: %s", error)
+            return 0.0
         wait = self.backoff.failed()
         log.warning("claims wait, the next try is in %.1f s: %s", wait, error)
-        self.metrics.count("retries_total", 1, type(error).__name__)
         return wait
 
     def _wake_scoring(self) -> None:

@@ -22,9 +22,9 @@ from stream.codec.framing import (
     confluent_schema_id,
     single_object_prefix,
 )
+from stream.codec.learning import LearnedSchemas
 from stream.codec.resolution import check_columns
 from stream.codec.shapes import parse, readable
-from stream.codec.source import SchemaSource
 from stream.codec.writers import Read, Target, WriterReader, byte_lengths, empty_batch, joined
 from stream.errors import DecodeError, OversizeError, RecordError, UsageError
 
@@ -62,7 +62,7 @@ class Decoder:
         *,
         bare_schema: dict[str, Any] | None = None,
         known_writers: Sequence[dict[str, Any]] = (),
-        registry: SchemaSource | None = None,
+        registry: LearnedSchemas | None = None,
         max_record_bytes: int = DEFAULT_RECORD_BYTES,
     ) -> None:
         self._target = _target(reader_schema)
@@ -83,24 +83,26 @@ class Decoder:
         self._limit = max_record_bytes
 
     def learn(self, values: Sequence[bytes | None]) -> None:
-        """Ask the registry for the schemas of these values that are not known yet, so that `decode` need not.
+        """Ask the registry, in bounded time, for schemas of these values that are not known yet; `decode` never does.
 
-        Raises RetryError while it cannot be reached.
+        Raises RetryError while it cannot be reached, UnfinishedError where it goes on at the next try.
         """
         if self._registry is None:
             return
-        ids = {
+        headers = {
             value[:CONFLUENT_HEADER]
             for value in values
-            if value and value.startswith(CONFLUENT_MAGIC) and len(value) <= self._limit
+            if value and value.startswith(CONFLUENT_MAGIC) and CONFLUENT_HEADER <= len(value) <= self._limit
         }
-        for header in ids - self._by_id.keys() - self._refused.keys():
-            # It is remembered, here or by the source; `decode` says so of each value.
+        unread = headers - self._by_id.keys() - self._refused.keys()
+        self._registry.learn([confluent_schema_id(header) for header in unread])
+        for header in unread:
+            # It is remembered; `decode` says so of each value.
             with suppress(DecodeError):
                 self._from_registry(header)
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Raises RetryError, nothing decoded, while a schema registry is needed and cannot be reached."""
+        """Raises RetryError, nothing decoded, where a schema of the registry is needed that was not learned."""
         given = values if isinstance(values, list) else list(values)
         claims = self._alike(given)
         if claims is not None:

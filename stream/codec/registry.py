@@ -8,44 +8,28 @@ from typing import Any
 
 from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
-from stream.clock import Clock
 from stream.errors import DecodeError, RetryError, UsageError
 
 _NOT_FOUND = 404
 # Confluent's codes under 404 that speak of the schema, not of a wrong address.
 _UNKNOWN_SCHEMA = {40403}
-_REMEMBER_REFUSED = 30.0
-_REFUSED_KEPT = 10_000
 
 
 class RegistrySource:
-    """A Schema Registry over HTTP; known schemas are kept; ids that are unknown, or of what is no Avro record, are
-    remembered for half a minute.
+    """A Schema Registry over HTTP, for several threads.
 
     `options` go to confluent_kafka's SchemaRegistryClient as they are and override `timeout` (seconds a request).
     Raises UsageError for options that the client refuses, or certificates that it cannot read.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any], clock: Clock, *, timeout: float = 5.0) -> None:
-        self._clock = clock
+    def __init__(self, url: str, options: Mapping[str, Any], *, timeout: float = 5.0) -> None:
         try:
             self._client = SchemaRegistryClient({"url": url, "timeout": timeout, "max.retries": 0, **options})
         except (ValueError, TypeError, OSError) as error:
             raise UsageError(f"schemas.registry_url or schemas.registry: {error}") from error
-        self._refused: dict[int, tuple[float, str]] = {}
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         """The schema; it must be a self-contained Avro record."""
-        until, reason = self._refused.get(schema_id, (0.0, ""))
-        if self._clock.now() < until:
-            raise DecodeError(reason)
-        try:
-            return self._asked(schema_id)
-        except DecodeError as error:
-            self._remember(schema_id, str(error))
-            raise
-
-    def _asked(self, schema_id: int) -> dict[str, Any]:
         try:
             found = self._client.get_schema(schema_id)
         except SchemaRegistryError as error:
@@ -62,11 +46,6 @@ class RegistrySource:
                 f"schema id {schema_id} is {found.schema_type}, or refers to others: not readable here"
             )
         return _record(schema_id, found.schema_str or "")
-
-    def _remember(self, schema_id: int, reason: str) -> None:
-        if len(self._refused) >= _REFUSED_KEPT:
-            self._refused.clear()
-        self._refused[schema_id] = self._clock.now() + _REMEMBER_REFUSED, reason
 
 
 def _says_unknown(error: SchemaRegistryError) -> bool:

@@ -26,6 +26,7 @@ from stream.codec import Decoder, Encoder, Framing
 from stream.errors import DecodeError, RecordError
 from stream.metrics import StageMetrics
 from stream.publishing import generate
+from tests.unit.test_codec import learned
 from tests.unit.test_http_guard import Desk
 
 EXAMPLES = int(os.environ.get("CLAIMSTREAM_FUZZ_EXAMPLES", "12"))
@@ -91,7 +92,10 @@ CLAIMS = {framing: framed(framing) for framing in Framing}
 DECODERS = {
     "single": Decoder(schemas.load("claim_event"), max_record_bytes=10_000),
     "bare": Decoder(schemas.load("claim_event"), bare_schema=schemas.load("claim_event")),
-    "registry": Decoder(schemas.load("claim_event"), registry=OneSchema()),
+    "registry": Decoder(
+        schemas.load("claim_event"),
+        registry=learned(OneSchema()),
+    ),
 }
 
 
@@ -105,6 +109,7 @@ def test_values(seed: int) -> None:
         values.append(claim if rng.random() < 0.5 else mutated(rng, claim, LENGTHS))
     values[rng.randrange(200)] = None
     for decoder in DECODERS.values():
+        decoder.learn(values)
         decoded = decoder.decode(values)
         failed = [failure.row for failure in decoded.failures]
         assert sorted([*decoded.rows.tolist(), *failed]) == list(range(200))

@@ -12,9 +12,12 @@ import pyarrow as pa
 import pytest
 
 import schemas
-from stream.codec import Decoder, Encoder, Framing
+from stream.clock import ManualClock
+from stream.codec import Decoded, Decoder, Encoder, Framing
 from stream.codec.framing import confluent_prefix, prefix_images, single_object_prefix
+from stream.codec.learning import LearnedSchemas
 from stream.codec.shapes import parse
+from stream.codec.source import SchemaSource
 from stream.codec.walk import Walker
 from stream.errors import DecodeError, OversizeError, RetryError, UsageError
 
@@ -38,6 +41,17 @@ class Known:
         if schema_id not in self.known:
             raise DecodeError(f"schema id {schema_id} is unknown to the registry")
         return dict(self.known[schema_id])
+
+
+def learned(source: SchemaSource) -> LearnedSchemas:
+    """What is learned of a source within the call."""
+    return LearnedSchemas(source, ManualClock(), start=lambda work: work())
+
+
+def read(decoder: Decoder, values: list[bytes]) -> Decoded:
+    """As the stage reads them."""
+    decoder.learn(values)
+    return decoder.decode(values)
 
 
 class Unreachable:
@@ -74,6 +88,7 @@ def claims(count: int) -> list[bytes]:
 
 
 def failure(decoder: Decoder, value: bytes | None) -> str:
+    decoder.learn([value])
     found = decoder.decode([value])
     assert found.claims.num_rows == 0
     assert found.claims.schema == decoder.arrow_schema
@@ -193,9 +208,9 @@ def test_framings_mix_in_one_poll() -> None:
     registry = Known({7: TWO, 2143289344: TWO})
     prefixes = [confluent_prefix(7), single_object_prefix(TWO), b"", confluent_prefix(2143289344)]
     values = [encoded(TWO, {"text": f"t{i}", "number": i}, prefixes[i % 4]) for i in range(80)]
-    decoder = Decoder(TWO, bare_schema=TWO, registry=registry)
+    decoder = Decoder(TWO, bare_schema=TWO, registry=learned(registry))
     for poll in (values, values[0::4], values[3::4], values[0::4]):
-        found = decoder.decode(poll)
+        found = read(decoder, poll)
         assert not found.failures
         assert found.rows.tolist() == list(range(len(poll)))
     assert decoder.decode(values).claims.column("number").to_pylist() == list(range(80))
@@ -210,22 +225,22 @@ def test_a_prefix_is_seen_as_its_memory_image() -> None:
 def test_a_bare_value_may_begin_like_a_framed_one(registry: Known) -> None:
     schema = record(a="string", b="string", c="string", d="string", e="string", f="string")
     value = encoded(schema, dict.fromkeys("abcde", "") | {"f": "end"})
-    found = Decoder(schema, bare_schema=schema, registry=registry).decode([value] * 20)
+    found = read(Decoder(schema, bare_schema=schema, registry=learned(registry)), [value] * 20)
     assert not found.failures
     assert found.claims.column("f")[19].as_py() == "end"
 
 
 def test_an_unknown_id_fails_and_an_unreachable_registry_retries() -> None:
     value = encoded(TWO, {"text": "a", "number": 1}, confluent_prefix(9))
-    assert "schema id 9 is unknown" in failure(Decoder(TWO, registry=Known({})), value)
+    assert "schema id 9 is unknown" in failure(Decoder(TWO, registry=learned(Known({}))), value)
     with pytest.raises(RetryError):
-        Decoder(TWO, registry=Unreachable()).decode([value])
+        Decoder(TWO, registry=learned(Unreachable())).learn([value])
 
 
 def test_a_registered_schema_that_cannot_be_read_fails_its_records_only() -> None:
     recursive = {"type": "record", "name": "Two", "fields": [{"name": "text", "type": ["null", "Two"]}]}
     value = encoded(TWO, {"text": "a", "number": 1}, confluent_prefix(9))
-    assert "recursive" in failure(Decoder(TWO, registry=Known({9: recursive})), value)
+    assert "recursive" in failure(Decoder(TWO, registry=learned(Known({9: recursive}))), value)
 
 
 @pytest.mark.parametrize("bare", [None, TWO])
@@ -235,19 +250,18 @@ def test_a_registered_schema_that_cannot_be_read_is_looked_at_once(
     monkeypatch.setattr("stream.codec.decoder._REFUSED_KEPT", 2)
     recursive = {"type": "record", "name": "Two", "fields": [{"name": "text", "type": ["null", "Two"]}]}
     registry = Known(dict.fromkeys((7, 8, 9), recursive))
-    decoder = Decoder(TWO, registry=registry, bare_schema=bare)
+    decoder = Decoder(TWO, registry=learned(registry), bare_schema=bare)
     values = {number: [confluent_prefix(number)] * 2_000 for number in (7, 8, 9)}
     for _ in range(3):
-        decoder.learn(values[7])
-        found = decoder.decode(values[7])
+        found = read(decoder, values[7])
         assert {str(failure.error) for failure in found.failures} == {
             "the schema of id 7 cannot be read here: the Avro schema is recursive at 'Two'; a claim's columns cannot be"
         }
         assert len(found.failures) == 2_000
     assert registry.asked == [7]
     for number in (8, 9, 7):
-        assert len(decoder.decode(values[number]).failures) == 2_000
-    assert registry.asked == [7, 8, 9, 7]
+        assert len(read(decoder, values[number]).failures) == 2_000
+    assert registry.asked == [7, 8, 9]
 
 
 def older() -> dict[str, Any]:
@@ -378,9 +392,10 @@ def test_a_framed_value_that_could_be_bare_is_read_as_framed() -> None:
     framed = {**bare, "fields": [{"name": "a", "type": "int"}, {"name": "b", "type": "int"}]}
     value = confluent_prefix(0) + b"\x02\x02\x00"
     assert not Decoder(bare, bare_schema=bare).decode([value] * 20).failures
-    found = Decoder({**framed, "fields": framed["fields"][:1]}, bare_schema=bare, registry=Known({0: framed}))
-    assert found.decode([value[:-1]] * 20).claims.column("a").to_pylist() == [1] * 20
-    assert found.decode([value] * 20).claims.column("a").to_pylist() == [0] * 20
+    registry = learned(Known({0: framed}))
+    found = Decoder({**framed, "fields": framed["fields"][:1]}, bare_schema=bare, registry=registry)
+    assert read(found, [value[:-1]] * 20).claims.column("a").to_pylist() == [1] * 20
+    assert read(found, [value] * 20).claims.column("a").to_pylist() == [0] * 20
 
 
 @pytest.mark.parametrize("count", [2, 40])

@@ -10,7 +10,7 @@ import pytest
 from stream.codec import Decoder
 from stream.codec.framing import confluent_prefix, single_object_prefix
 from stream.errors import UsageError
-from tests.unit.test_codec import CLAIM, TWO, Known, claim, encoded, failure, record
+from tests.unit.test_codec import CLAIM, TWO, Known, claim, encoded, failure, learned, read, record
 
 TWO_PREFIX = single_object_prefix(TWO)
 MALFORMED: list[Any] = [
@@ -28,7 +28,7 @@ def test_a_malformed_registered_schema_fails_its_records_only(malformed: Any) ->
     values = [
         encoded(TWO, {"text": "a", "number": 1}, prefix) for prefix in (confluent_prefix(9), TWO_PREFIX)
     ]
-    found = Decoder(TWO, registry=Known({9: malformed})).decode(values)
+    found = read(Decoder(TWO, registry=learned(Known({9: malformed}))), values)
     assert found.rows.tolist() == [1]
     assert "the schema of id 9 cannot be read here" in str(found.failures[0].error)
 

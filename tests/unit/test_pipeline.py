@@ -13,8 +13,10 @@ from confluent_kafka import KafkaError, TopicPartition
 import schemas
 from models import open_model
 from stream.backpressure import AHEAD, Flow, Reading
+from stream.clock import SystemClock
 from stream.codec import Decoder
 from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
+from stream.codec.learning import LearnedSchemas
 from stream.errors import FatalError, RetryError
 from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
@@ -188,7 +190,9 @@ class Registry:
 def test_output_goes_on_while_the_registry_is_asked() -> None:
     stage = Stage()
     registry = Registry(stage.pipeline.turns)
-    stage.pipeline.admission._decoder = Decoder(schemas.load("claim_event"), registry=registry)
+    stage.pipeline.admission._decoder = Decoder(
+        schemas.load("claim_event"), registry=LearnedSchemas(registry, SystemClock(), patience=20.0)
+    )
     stage.publish(5)
     for record in stage.consumer.records:
         record._answers["value"] = confluent_prefix(7) + record.value()[SINGLE_OBJECT_HEADER:]

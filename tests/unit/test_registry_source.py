@@ -13,8 +13,9 @@ import pytest
 from stream.clock import ManualClock
 from stream.codec import Decoder
 from stream.codec.framing import confluent_prefix
+from stream.codec.learning import LearnedSchemas
 from stream.codec.registry import RegistrySource
-from stream.errors import DecodeError, UsageError
+from stream.errors import UsageError
 
 NUMBER = {"type": "record", "name": "Claim", "fields": [{"name": "number", "type": "int"}]}
 RECURSIVE = {"type": "record", "name": "R", "fields": [{"name": "inner", "type": ["null", "R"]}]}
@@ -59,7 +60,8 @@ def test_decoding_asks_for_no_schema_that_was_learned_or_refused(
     asked: tuple[str, list[str]], bare: dict[str, Any] | None
 ) -> None:
     url, ids = asked
-    decoder = Decoder(NUMBER, bare_schema=bare, registry=RegistrySource(url, {}, ManualClock()))
+    registry = LearnedSchemas(RegistrySource(url, {}), ManualClock(), start=lambda ask: ask())
+    decoder = Decoder(NUMBER, bare_schema=bare, registry=registry)
     values = [confluent_prefix(number) + b"\x02" for number in range(1, 7)]
     given = [*values, b"", None, b"\x00\x00", *values]
     decoder.learn(given)
@@ -72,24 +74,6 @@ def test_decoding_asks_for_no_schema_that_was_learned_or_refused(
     assert len(ids) == 6
 
 
-def test_what_was_refused_is_asked_for_again_after_half_a_minute(asked: tuple[str, list[str]]) -> None:
-    url, ids = asked
-    clock = ManualClock()
-    source = RegistrySource(url, {}, clock)
-    for _ in range(3):
-        with pytest.raises(DecodeError, match="schema id 6 is unknown to the registry"):
-            source.schema(6)
-        with pytest.raises(DecodeError, match="schema id 5 is not JSON"):
-            source.schema(5)
-    assert ids == ["6", "5"]
-    clock.advance(31.0)
-    ANSWERS["6"] = ANSWERS["1"]
-    try:
-        assert source.schema(6) == NUMBER
-    finally:
-        del ANSWERS["6"]
-
-
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
@@ -100,10 +84,10 @@ def test_what_was_refused_is_asked_for_again_after_half_a_minute(asked: tuple[st
 )
 def test_wrong_options_are_a_usage_error(url: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        RegistrySource(url, options, ManualClock())
+        RegistrySource(url, options)
 
 
 def test_authentication_reaches_the_client() -> None:
     options = {"basic.auth.user.info": "user:secret", "timeout": 2}
-    source = RegistrySource("http://127.0.0.1:1", options, ManualClock())
+    source = RegistrySource("http://127.0.0.1:1", options)
     assert source._client._rest_client.timeout == 2

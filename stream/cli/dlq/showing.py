@@ -21,6 +21,7 @@ from stream.codec import Decoder, plain_rows
 from stream.errors import FatalError, RetryError
 
 _SHOWN_BYTES = 512
+_PATIENCE = 10.0
 
 
 @click.command(epilog=example("claimstream dlq show 0@17", "claimstream dlq show 0@17 --json"))
@@ -39,7 +40,7 @@ def show(
     """Show one dead letter: why it is one, its headers, and its claim where that can be read."""
     place = parse_place(position)
     settings = effective(config_file, {})
-    decoder = claim_decoder(settings.schemas, settings.limits.record_max_bytes, SystemClock())
+    decoder = claim_decoder(settings.schemas, settings.limits.record_max_bytes, SystemClock(), _PATIENCE)
     found = LetterTopic(*connection(config_file, bootstrap, client_options, topic))
     if (letter := found.letter(place)) is None:
         raise FatalError(
@@ -66,6 +67,7 @@ def show(
 def decoded(value: bytes | None, decoder: Decoder) -> tuple[dict[str, Any] | None, str]:
     """The claim, or why its bytes are none that the stage reads."""
     try:
+        decoder.learn([value])
         result = decoder.decode([value])
     except RetryError as error:
         return None, str(error)
