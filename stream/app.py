@@ -70,6 +70,8 @@ log = logging.getLogger(__name__)
 
 _AT_START = ("high", "critical")
 _SMALL_BATCH = 512
+# For a batch that fails: other lanes wait meanwhile, and one that fails slowly must not pass for a step that hangs.
+_SHARE_OF_STEP = 0.1
 # Feature specs read few claims one by one and many in bulk.
 _SAMPLES = (1, 64)
 _CLIENTS_BATCH_BYTES = 1_000_000
@@ -136,7 +138,8 @@ def build_worker(
 ) -> tuple[Worker, Batcher]:
     """A worker around these rooms, and what decides on its batches."""
     surroundings = surroundings or Surroundings()
-    limits, scorer, clock = settings.limits, Scorer(rooms.arena, rooms.clock), rooms.clock
+    limits, clock = settings.limits, rooms.clock
+    scorer = Scorer(rooms.arena, clock, _SHARE_OF_STEP * limits.step_timeout_s)
     progress = Progress(rooms.ledger, clock, settings.latency.drain_timeout_s, surroundings.moved())
     identity = _identity(settings, surroundings, clock)
     consumer = _consumer(settings, rooms, progress, identity, surroundings, slot)

@@ -342,8 +342,15 @@ class Pipeline:
         self.metrics.count("busy_seconds_total", spent, "forward")
         identity = model.identity
         self.metrics.count("claims_scored_total", len(outcome.rows), identity.name, identity.version)
+        if len(outcome.unscored):
+            self._score_later(chosen.batch.lane, outcome.unscored)
         rows = self._onward(outcome.rows) if self.route_lengths.max() > 1 else outcome.rows
         return Outcome(rows, outcome.failures, outcome.at)
+
+    def _score_later(self, lane: int, rows: Rows) -> None:
+        """Of a batch that fails, what one step had no time for."""
+        log.warning("%d claims of a batch that fails wait for another step", len(rows))
+        self.lanes.push(lane, rows, self.arena.deadline[rows], self.clock.now())
 
     def _onward(self, rows: Rows) -> Rows:
         """Send rows whose route goes on to its next model; the rows that are finished."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -131,12 +131,13 @@ class Failure:
 class Outcome:
     """What came of a micro-batch: rows whose scores stand in the arena, and claims that failed.
 
-    `at`: when its forward ended, seconds on the monotonic clock.
+    `at`: when its forward ended, seconds on the monotonic clock. `unscored`: rows that are to be scored later.
     """
 
     rows: Rows
     failures: tuple[Failure, ...] = ()
     at: float = 0.0
+    unscored: Rows = field(default_factory=lambda: np.empty(0, np.int32))
 
 
 @dataclass(frozen=True, slots=True)

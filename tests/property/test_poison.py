@@ -138,3 +138,74 @@ def test_the_reason_says_what_and_what_to_do() -> None:
 def test_a_share_of_one_lets_all_through() -> None:
     limit = LetterLimit(LetterRules(1.0, 10))
     assert all(limit.check({"DecodeError": 100}, 0) is None for _ in range(20))
+
+
+class Slow(Fussy):
+    """The same, whose forwards take time."""
+
+    def __init__(self, clock: ManualClock, seconds: float, poison: Collection[int]) -> None:
+        super().__init__(poison, (), 512, ValueError)
+        self._clock, self._seconds = clock, seconds
+
+    def score(self, features: Any) -> npt.NDArray[np.float32]:
+        self._clock.advance(self._seconds)
+        return super().score(features)
+
+
+@given(data=st.data(), size=st.integers(1, 512), seconds=st.floats(0.001, 2.0))
+def test_a_batch_that_fails_slowly_is_decided_in_steps_of_bounded_time(
+    data: Any, size: int, seconds: float
+) -> None:
+    poison = data.draw(st.sets(st.integers(0, size - 1), min_size=size // 2))
+    patience, clock = 1.0, ManualClock()
+    arena = ClaimArena(size, 1)
+    arena.add_spec("spec", {"number": ColumnShape((), np.dtype(np.int64))})
+    rows = np.arange(size, dtype=np.int32)
+    arena.store_features("spec", rows, {"number": rows})
+    scorer, model = Scorer(arena, clock, patience), Slow(clock, seconds, poison)
+    good: list[int] = []
+    bad: list[int] = []
+    while len(rows):
+        started = clock.now()
+        outcome = scorer.score(MicroBatch(0, rows, CloseReason.SIZE), model)  # type: ignore[arg-type]
+        assert clock.now() - started <= max(patience, (math.log2(len(rows)) + 1) * seconds) + seconds + 1e-6
+        assert len(outcome.unscored) < len(rows)
+        assert list(outcome.unscored) == sorted(outcome.unscored)
+        good += outcome.rows.tolist()
+        bad += [failure.row for failure in outcome.failures]
+        rows = outcome.unscored
+    assert (sorted(good), sorted(bad)) == (sorted(set(range(size)) - poison), sorted(poison))
+    assert (arena.hop[good] == 1).all()
+    assert scorer.ceilings == {}
+
+
+def test_a_size_that_memory_did_not_allow_is_tried_again_after_ten_minutes() -> None:
+    _, _, scorer = scored(64, model := Fussy((), (), 16, ValueError))
+    assert scorer.ceilings == {0: 16}
+    batch = MicroBatch(0, np.arange(16, dtype=np.int32), CloseReason.SIZE)
+    clock: ManualClock = scorer._clock  # type: ignore[assignment]
+    clock.advance(599.0)
+    scorer._arena.hop[:] = 0
+    scorer.score(batch, model)  # type: ignore[arg-type]
+    scorer._arena.hop[:] = 0
+    assert scorer.ceilings == {0: 16}
+    clock.advance(2.0)
+    scorer.score(batch, model)  # type: ignore[arg-type]
+    assert scorer.ceilings == {}
+
+
+@pytest.mark.parametrize("error", [KeyError, MemoryError])
+def test_what_fails_before_the_model_is_no_fault_of_the_claims(error: type[Exception]) -> None:
+    arena = ClaimArena(8, 1)
+
+    def failing(*_: object) -> Any:
+        raise error
+
+    arena.gather = failing  # type: ignore[method-assign]
+    scorer = Scorer(arena, ManualClock())
+    with pytest.raises(error):
+        scorer.score(
+            MicroBatch(0, np.arange(8, dtype=np.int32), CloseReason.SIZE),
+            Fussy((), (), 8, ValueError),  # type: ignore[arg-type]
+        )
+    assert scorer.ceilings == {}

@@ -20,6 +20,7 @@ from stream.codec.learning import LearnedSchemas
 from stream.errors import FatalError, RetryError
 from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
+from stream.scoring import Scorer
 from stream.turns import Turns
 from tests.scripted_stage import Record, RecordingClient, Stage, told_to_end_while_it_polls
 
@@ -514,3 +515,22 @@ def test_a_consumer_that_cannot_go_on_ends_the_worker(error: KafkaError, said: s
     stage.consumer.records.append(record)
     with pytest.raises(FatalError, match=said):
         stage.step("intake")
+
+
+def test_what_a_step_had_no_time_for_of_a_batch_that_fails_goes_on_and_its_dead_letters_go_ahead() -> None:
+    stage = Stage()
+    stage.pipeline.scorer = Scorer(stage.arena, stage.clock, patience=0.3)
+
+    def failing(_: object) -> None:
+        stage.clock.advance(0.01)
+        raise RuntimeError("cannot take any")
+
+    stage.model.score = failing  # type: ignore[method-assign, assignment]
+    stage.publish(64)
+    stage.step("intake", "scoring", "output")
+    assert 0 < len(stage.producer.sent) < 64
+    assert stage.arena.in_flight == 64 - len(stage.producer.sent)
+    stage.run()
+    assert len(stage.producer.sent) == stage.count("dead_letters_total", "ScoringError") == 64
+    assert stage.consumer.standing[0].offset == 64
+    assert (stage.arena.in_flight, stage.ledger.pending()) == (0, 0)
