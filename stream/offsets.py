@@ -61,6 +61,8 @@ class PartitionLedger:
         if offsets[-1] < first + MOST_OFFSETS:
             return np.ones(len(offsets), np.bool_)
         beyond = self._unread()
+        # Where the records of a run were removed meanwhile, nothing is told of it any more once these are taken.
+        beyond = beyond[beyond[:, 1] > offsets[0]]
         # Earlier owners took nothing that would not fit; so what lies below the end of theirs does.
         known = int(beyond[-1, 1]) if len(beyond) else first
         few = MOST_INTEGERS - 1 - 2 * len(beyond) - (self._tail - self._head)

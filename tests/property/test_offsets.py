@@ -99,6 +99,29 @@ def test_a_partition_is_not_taken_further_than_its_metadata_can_tell() -> None:
     assert owner.read_on(20_002) == list(range(MOST_OFFSETS, MOST_OFFSETS + 20_002))
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.sampled_from([0, 100, 164, 240]), st.sampled_from([1, 500, 50_000]))
+def test_where_nothing_is_pending_a_record_fits_whatever_was_removed_meanwhile(
+    seed: int, count: int, far: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    runs = 10 + np.cumsum(chance.integers(1, 30, 2 * count)).reshape(-1, 2)
+    ledger = PartitionLedger(1, runs)
+    ledger.take(np.array([9]))
+    ledger.complete(np.array([9]))
+    begin = int(runs[chance.integers(count), 0]) if count and chance.random() < 0.5 else 10 + 70 * count
+    offsets = begin + np.cumsum(chance.integers(1, far + 1, 300))
+    while len(offsets):
+        fits = int(ledger.fits(offsets).sum())
+        assert fits > 0
+        taken, offsets = offsets[:fits], offsets[fits:]
+        fresh = taken[ledger.take(taken)]
+        assert ledger.standing() is None or len(ledger.standing().beyond) <= MOST_CHARACTERS  # type: ignore[union-attr]
+        foreseen = ledger.standing(fresh[1::2])
+        assert foreseen is None or len(foreseen.beyond) <= MOST_CHARACTERS
+        ledger.complete(fresh)
+
+
 def test_survives_many_takes_without_growing() -> None:
     ledger = PartitionLedger(epoch=1)
     for start in range(0, 1_000_000, 500):
