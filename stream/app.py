@@ -329,6 +329,7 @@ def _consumer(
         rooms.metrics,
         poll_limits(settings),
         progress.drain,
+        rooms.clock,
         made[0] if kafka.delivery == "at_least_once" else None,
         from_end=begins_at_end(options),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.client_watch import reaches_cluster
+from stream.clock import Clock
 from stream.commits import OffsetCommits, positions
 from stream.committed import runs
 from stream.consumer_errors import refuse_undecided, refuse_what_stays
@@ -35,7 +36,10 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Sequence[int]], None]
 
-_FIRST_PATIENCE, _LONGEST_PATIENCE = 0.5, 5.0
+# Seconds of tries to learn offsets, and between them; and after how many it is told.
+_FIRST_TRY, _SHORT_TRY, _LONG_TRY = 0.5, 0.1, 5.0
+_BETWEEN_TRIES = 0.4
+_TRIES_TOLD = 8
 _RENEWAL = 0.25
 _NEWS_SECONDS = 0.5
 
@@ -55,6 +59,7 @@ class ClaimConsumer:
         metrics: StageMetrics,
         limits: PollLimits,
         drain: Drain,
+        clock: Clock,
         commits: OffsetCommits | None = None,
         *,
         from_end: bool = False,
@@ -65,6 +70,7 @@ class ClaimConsumer:
         self._metrics = metrics
         self._limits = limits
         self._drain = drain
+        self._clock = clock
         self._commits = commits
         # What the broker knows this member by; read by whoever commits offsets elsewhere.
         self.membership: Any = None
@@ -75,7 +81,7 @@ class ClaimConsumer:
         self._positions = ReadPositions(from_end=from_end)
         self._held = Held[Message](limits.claims, limits.held_bytes)
         self._unknown: set[int] = set()
-        self._patience = _FIRST_PATIENCE
+        self._tries, self._next_try = 0, float("-inf")
         self._came: set[int] = set()
         self._moving = False
 
@@ -135,7 +141,7 @@ class ClaimConsumer:
             raise FatalError(self._commits.gone)
         if self._moving:
             self._hasten()
-        if self._unknown:
+        if self._unknown and self._clock.now() >= self._next_try:
             self._learn(sorted(self._unknown))
         self._came.clear()
         # First, so that no more comes now of a partition whose held records are let go.
@@ -278,20 +284,25 @@ class ClaimConsumer:
 
         And of which topic it is, where that has to be the same at a commit.
 
-        Other partitions wait for the answer too, so each try is longer than the last, but the first is short.
+        Other partitions wait for the answer too, and of a partition whose last owner died in a transaction there is
+        none before that times out. So there is time between tries, and most are short: the fourth is twice as long,
+        the eighth four times, and so on, for brokers that take longer.
         """
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        self._tries += 1
+        longer = max((self._tries & -self._tries) / 2, 1.0)
+        patience = _FIRST_TRY if self._tries == 1 else min(_SHORT_TRY * longer, _LONG_TRY)
         try:
-            if self._commits is not None and not self._commits.knows_topic(self._patience):
+            if self._commits is not None and not self._commits.knows_topic(patience):
                 return
-            answers = self._client.committed(asked, self._patience)
+            answers = self._client.committed(asked, patience)
         except KafkaException as error:
-            before, self._patience = self._patience, min(2 * self._patience, _LONGEST_PATIENCE)
-            if before < self._patience == _LONGEST_PATIENCE:
+            self._next_try = self._clock.now() + _BETWEEN_TRIES
+            if self._tries == _TRIES_TOLD:
                 log.warning("partitions %s are not read yet: their offsets cannot be learned", partitions)
             self._report([error.args[0]], hurried=True)
             return
-        self._patience = _FIRST_PATIENCE
+        self._tries, self._next_try = 0, float("-inf")
         self._report(answer.error for answer in answers if answer.error is not None)
         for answer in answers:
             if answer.error is None:

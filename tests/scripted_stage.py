@@ -243,6 +243,7 @@ class Stage:
             self.metrics,
             PollLimits(200, 0.1, 0.005, 10_000_000),
             self.drain,
+            self.clock,
             self.offset_commits if self.commits else None,
         )
         encoder = Encoder(schemas.load("claim_score"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from stream.errors import StopError
 from stream.held import Held
@@ -38,7 +38,7 @@ def test_what_was_held_of_many_partitions_is_let_go_in_portions_that_fit(
     stage = with_all_held(monkeypatch)
     assert (len(stage.consumer.records), stage.arena.in_flight) == (0, 0)
     stage.consumer.silent = False
-    stage.run(80)
+    stage.run(120)
     assert len(stage.producer.sent) == 200 * len(MANY)
     assert all(stage.consumer.standing[partition].offset == 200 for partition in MANY)
 
@@ -48,16 +48,50 @@ def test_a_partition_is_not_read_while_it_is_not_known_what_was_completed_of_it(
 ) -> None:
     stage = Stage()
     not_known_yet(stage)
-    stage.run(10)
+    stage.run(400)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warned) == 1
     assert "their offsets cannot be learned" in warned[0]
     assert stage.consumer.stopped == set(MANY)
     assert len(stage.consumer.records) == 200 * len(MANY)
     stage.consumer.silent = False
-    stage.run(80)
+    stage.run(120)
     assert len(stage.producer.sent) == 200 * len(MANY)
     assert not stage.consumer.paused
+
+
+def test_partitions_whose_offsets_cannot_be_learned_keep_the_others_waiting_for_a_part_of_the_time_alone() -> (
+    None
+):
+    stage = Stage()
+    stage.consumer.standing[2] = TopicPartition("claims", 2, 0)
+    answer, began = stage.consumer.committed, stage.clock.now()
+    tries: list[float] = []
+
+    def unstable(asked: list[TopicPartition], seconds: float) -> list[TopicPartition]:
+        """As of a partition whose last owner died in a transaction, until that times out."""
+        tries.append(seconds)
+        if stage.clock.now() + seconds < began + 12.0:
+            stage.clock.advance(seconds)
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return answer(asked, seconds)
+
+    stage.consumer.committed = unstable  # type: ignore[method-assign]
+    stage.publish(10, partition=2)
+    stage.assign(2)
+    sent = 0
+    while 2 not in {partition for _, partition, _ in stage.producer.sent}:
+        stage.publish(1, partition=0, start=sent)
+        before = stage.clock.now()
+        stage.step()
+        assert stage.clock.now() - before <= 0.8 + 1e-6
+        stage.producer.acknowledge(len(stage.producer))
+        stage.clock.advance(0.01)
+        sent += 1
+    assert 12.0 < stage.clock.now() - began < 13.5
+    assert sum(tries) < 0.4 * 12.0
+    assert sent > 600
+    assert tries[:9] == pytest.approx([0.5, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.4, 0.1])
 
 
 def test_claims_are_counted_when_they_are_taken_in_so_once_where_they_were_held(
