@@ -105,6 +105,7 @@ class TransactionalProducer:
         self._gathered: deque[Shipment] = deque()
         self._waiting = Load()
         self._sent: list[Shipment] = []
+        self._begun = False
         self._open = Load()
         self._opened = 0.0
         self._deadline = float("-inf")
@@ -192,7 +193,7 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Abort what is open, so that no reader waits for it; its claims are scored by their next owner."""
-        if self._client is None or not self._sent:
+        if self._client is None or not self._begun:
             return
         try:
             self._calls.once("abort_transaction", self._client.abort_transaction, _CLOSE_SECONDS)
@@ -223,9 +224,8 @@ class TransactionalProducer:
             shipment = self._gathered[0]
             try:
                 if not self._sent:
-                    client.begin_transaction()
-                    self._opened, self._deadline = self._clock.now(), float("-inf")
-                    self._kept_back = False
+                    self._begin(client)
+                    self._opened, self._deadline, self._kept_back = self._clock.now(), float("-inf"), False
                 self._gathered.popleft()
                 self._sent.append(shipment)
                 self._waiting -= shipment.load
@@ -234,6 +234,10 @@ class TransactionalProducer:
                 self._doubt = hand_over(client, shipment)
             except KafkaException as error:
                 self._doubt = error.args[0]
+
+    def _begin(self, client: Producer) -> None:
+        client.begin_transaction()
+        self._begun = True
 
     def _end(self) -> None:
         if self._uncertain is not None:
@@ -256,7 +260,7 @@ class TransactionalProducer:
         client, started = self._living(), self._clock.now()
         try:
             if not sent:
-                client.begin_transaction()
+                self._begin(client)
             positions = self._group.positions(standings)
             self._calls.patiently(
                 "send_offsets_to_transaction",
@@ -281,7 +285,7 @@ class TransactionalProducer:
         self._metrics.count("transactions_total", 1, "committed")
         self._ledger.committed(standings)
         with self._lock:
-            self._sent, self._open, self._wait = [], Load(), 0.0
+            self._sent, self._open, self._wait, self._begun = [], Load(), 0.0, False
         self._backoff.succeeded()
         for shipment in sent:
             shipment.acknowledged(otherwise)
@@ -367,7 +371,7 @@ class TransactionalProducer:
         with self._lock:
             self._gathered.extendleft(reversed(current))
             self._waiting += load_of(current)
-            self._sent, self._open, self._doubt = [], Load(), None
+            self._sent, self._open, self._doubt, self._begun = [], Load(), None, False
             self._not_before = self._clock.now() + self._wait
 
     def _is_current(self, shipment: Shipment) -> bool:

@@ -406,6 +406,32 @@ def test_an_open_transaction_is_aborted_at_the_end() -> None:
     assert stage.scores == []
 
 
+def test_a_transaction_of_offsets_alone_is_aborted_at_the_end_too() -> None:
+    stage = TransactionalStage()
+    zeros = np.zeros(50, np.int64)
+    stage.ledger.inherit(0, np.array([[0, 50]]))
+    stage.ledger.take(zeros, np.arange(50), stage.ledger.epochs(zeros))
+    stage.identities = lambda: "another"
+    with pytest.raises(FatalError, match="is gone or was made anew"):
+        stage.run()
+    client = stage.log.clients[0]
+    assert client.messages == []
+    stage.pipeline.producer.close()
+    assert client.messages is None
+    assert stage.consumer.standing == {}
+
+
+@pytest.mark.parametrize("how", ["committed", "aborted"])
+def test_no_transaction_that_has_ended_is_aborted_at_the_end(how: str) -> None:
+    stage = with_results(50)
+    if how == "aborted":
+        stage.lose(0)
+    stage.run()
+    stage.log.failing.append(("abort", fatal(), False))
+    stage.pipeline.producer.close()
+    assert len(stage.log.failing) == 1
+
+
 def test_a_budget_without_room_for_commits_is_refused_with_the_number() -> None:
     times = CommitTimes(0.05)
     assert not any(times.note(0.02) for _ in range(16 + 8 * 64 - 1))
