@@ -15,6 +15,7 @@ from typing import Any
 
 from config import ConfigurationError, Settings
 from models import CacheStatus, ModelError
+from stream import pieces
 from stream.allocator import keep_freed_memory, spare_what_stays
 from stream.app import Assembly, assemble
 from stream.clock import Clock, SystemClock
@@ -212,7 +213,7 @@ def _received(connection: Connection) -> str | CacheCommand:
 
 def _tell(connection: Connection, report: object) -> bool:
     try:
-        connection.send(report)
+        pieces.send(connection, report)
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True

@@ -10,6 +10,7 @@ from models import CacheStatus
 from stream.backoff import Backoff
 from stream.decisions import BatchingStatus
 from stream.metrics import Snapshot
+from stream.pieces import Pieces
 from stream.reports import Ended
 
 _LOOP = 3
@@ -22,6 +23,7 @@ class Slot:
     number: int
     process: BaseProcess | None = None
     connection: Connection | None = None
+    pieces: Pieces = field(default_factory=Pieces)
     # When its process joined the group.
     joined: float | None = None
     # Seconds without a report.

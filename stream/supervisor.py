@@ -17,6 +17,7 @@ from stream.clock import Clock
 from stream.decisions import BatchingStatus
 from stream.errors import UsageError
 from stream.metrics import Snapshot
+from stream.pieces import Pieces
 from stream.reports import STOP, CacheAction, CacheAnswer, CacheCommand, Ended, Joining, Ready, Told
 from stream.slot import Slot
 
@@ -216,7 +217,7 @@ class Supervisor:
             log.error("worker %d cannot be started: %s; next try in %.1f s", slot.number, error, wait)  # noqa: TRY400
             return
         slot.start_at = slot.joined = slot.ended = None
-        slot.ready = False
+        slot.ready, slot.pieces = False, Pieces()
 
     def _spawned(self, number: int) -> tuple[BaseProcess, Connection]:
         """Raises OSError."""
@@ -248,7 +249,7 @@ class Supervisor:
         if slot.connection is None:
             return
         try:
-            report = slot.connection.recv()
+            report = slot.pieces.receive(slot.connection)
         except (EOFError, OSError):
             # Plain OSError where it died within a report.
             self._ended(slot)
@@ -256,7 +257,7 @@ class Supervisor:
         slot.silent = 0.0
         if isinstance(report, Ended):
             self._note_end(slot, report)
-        else:
+        elif report is not None:
             self._take(slot, report)
 
     def _note_end(self, slot: Slot, report: Ended) -> None:
