@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import wait
 from contextlib import closing
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from stream.cache_view import instance_view
 from stream.client_check import check_clients
 from stream.clock import Clock
 from stream.errors import UsageError
+from stream.latest_shape import LatestShape
 from stream.options import (
     PRODUCER_LIMIT,
     TopicShape,
@@ -30,7 +33,7 @@ from stream.options import (
     record_limits,
 )
 from stream.process import LEAVE_SECONDS, configure_logging, patience, spawner
-from stream.supervisor import Supervisor
+from stream.supervisor import Spawn, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,10 @@ class Service:
     def _serve(self, shape: TopicShape) -> int:
         settings, http = self._settings, self._settings.http
         supervisor = Supervisor(
-            spawner(settings, shape), settings.workers.processes, self._clock, patience(settings)
+            _spawn(settings, LatestShape(shape, self._checked_topics)),
+            settings.workers.processes,
+            self._clock,
+            patience(settings),
         )
         self.supervisor = supervisor
         app = application(
@@ -215,6 +221,16 @@ class Service:
                 kafka.topics.dead_letters,
                 "its max.message.bytes" if by_topic else PRODUCER_LIMIT,
             )
+
+
+def _spawn(settings: Settings, shapes: LatestShape) -> Spawn:
+    """Each worker with the topics as they are when it starts."""
+
+    def spawn(slot: int, connection: Connection) -> BaseProcess:
+        process: BaseProcess = spawner(settings, shapes.of(slot))(slot, connection)
+        return process
+
+    return spawn
 
 
 def _creation(

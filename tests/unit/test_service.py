@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from config import load_settings
 from stream.clock import SystemClock
-from stream.errors import UsageError
+from stream.errors import RetryError, UsageError
+from stream.latest_shape import LatestShape
 from stream.options import TopicShape
-from stream.service import Service, _creation, _is_loopback
+from stream.service import Service, _creation, _is_loopback, _spawn
 
 ENTRY = "{type: transformer, framework: pytorch, input_size: %s, memory_mb: 850}"
 
@@ -104,3 +106,47 @@ def test_these_addresses_are_of_this_machine_alone(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
 def test_these_are_warned_of(host: str) -> None:
     assert not _is_loopback(host)
+
+
+WAS, IS = TopicShape(4, 4, 1_000_000, 1_000_000), TopicShape(4, 2, 1_000, 1_000_000)
+
+
+def test_a_worker_that_is_started_again_knows_the_topics_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[int, TopicShape]] = []
+    monkeypatch.setattr(
+        "stream.service.spawner", lambda _, shape: lambda slot, __: started.append((slot, shape))
+    )
+    spawn = _spawn(load_settings(None, {}, {}), LatestShape(WAS, lambda: IS, patience=20.0))
+    for slot in (0, 1, 0):
+        spawn(slot, None)  # type: ignore[arg-type]
+    assert started == [(0, WAS), (1, WAS), (0, IS)]
+
+
+@pytest.mark.parametrize("error", [RetryError("no broker"), UsageError("no topic"), ValueError("a defect")])
+def test_a_worker_starts_with_what_is_known_where_the_topics_cannot_be_described(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look() -> TopicShape:
+        raise error
+
+    shapes = LatestShape(WAS, look, patience=20.0)
+    assert [shapes.of(0), shapes.of(0)] == [WAS, WAS]
+    assert f"starts with what was known of them: {error}" in caplog.text
+
+
+def test_a_look_at_the_topics_that_hangs_is_not_waited_for_and_used_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = Event()
+
+    def look() -> TopicShape:
+        ended.wait(20.0)
+        return IS
+
+    shapes = LatestShape(WAS, look, patience=0.01)
+    assert [shapes.of(0), shapes.of(0), shapes.of(0)] == [WAS, WAS, WAS]
+    assert "the topics are not described yet" in caplog.text
+    ended.set()
+    assert shapes._looking is not None
+    shapes._looking.join(20.0)
+    assert shapes.of(1) == IS
