@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.codec.learning import PATIENCE
 from stream.errors import FatalError, UsageError
 from stream.transaction_policy import CommitTimes, Load, TransactionLimits
 from tests.scripted_transactions import LIMITS, TransactionalStage, abortable, fatal, retriable
@@ -333,6 +334,13 @@ def test_failures_in_a_row_end_the_worker_after_waiting_longer_each_time() -> No
     with pytest.raises(FatalError, match="4 transactions in a row failed, the last one: abort"):
         stage.run(100)
     assert stage.clock.now() - started > 3 * LIMITS.age + 0.02 + 0.04 + 0.08
+
+
+def test_failures_for_an_old_membership_outlast_the_steps_of_intake_that_renew_it() -> None:
+    failures = TransactionLimits.of(0.5, 1_000, 1_000).failures
+    backoff = with_results(1).pipeline.producer._backoff  # type: ignore[union-attr]
+    waits = [backoff.failed() for _ in range(failures)]
+    assert sum(waits) > 5 * PATIENCE
 
 
 @pytest.mark.parametrize("again", [False, True])
