@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import ColumnShape, DeviceError
@@ -152,6 +152,7 @@ class Slow(Fussy):
         return super().score(features)
 
 
+@settings(max_examples=25)
 @given(data=st.data(), size=st.integers(1, 512), seconds=st.floats(0.001, 2.0))
 def test_a_batch_that_fails_slowly_is_decided_in_steps_of_bounded_time(
     data: Any, size: int, seconds: float
