@@ -21,7 +21,7 @@ from bench.broker import loaded_broker
 from bench.load import at_rate, await_scores, drained, receiving
 from bench.plots import latency_plot
 from bench.report import Figure
-from bench.windows import Contestant, Route, running, spread, stage
+from bench.windows import Contestant, Meter, Route, running, spread, stage
 from stream.audit_topics import messages
 from stream.demonstration.receiver import Receiver
 
@@ -163,9 +163,13 @@ def _joined(route: Route, contestant: Contestant, settled: float = _SETTLED) -> 
             time.sleep(0.02)
         at = time.time()
         time.sleep(settled)
+        for partition in moved:
+            # However long it is silent, its silence ends with a result.
+            meter = Meter(route.bootstrap, route.scores, [partition])
+            meter.await_growth(meter.total(), 1)
     publishing.kill()
     publishing.wait()
-    return [_silence(stamps, at, settled) for stamps in _stamps(route, moved)]
+    return [silence(stamps, at, settled) for stamps in _stamps(route, moved)]
 
 
 def _owners(group: AdminClient, route: Route) -> dict[int, str]:
@@ -187,10 +191,18 @@ def _stamps(route: Route, partitions: set[int]) -> list[npt.NDArray[np.float64]]
     return [np.sort(each) for each in stamps.values()]
 
 
-def _silence(stamps: npt.NDArray[np.float64], at: float, settled: float) -> float:
-    """The longest time between results from a little before a moment until so long after it."""
-    near = stamps[(stamps > at - _SETTLED) & (stamps < at + settled)]
-    return float(np.diff(near).max())
+def silence(stamps: npt.NDArray[np.float64], at: float, settled: float) -> float:
+    """The longest time between results, of those from a little before a moment to the first so long after it.
+
+    `stamps`, ascending, in seconds. Raises RuntimeError where nothing came before that time was over, or after it.
+    """
+    near = stamps[stamps > at - _SETTLED]
+    last = int(np.searchsorted(near, at + settled))
+    if last in (0, len(near)):
+        raise RuntimeError(
+            f"how long a partition was silent cannot be told: {last} results around its move, {len(near) - last} later"
+        )
+    return float(np.diff(near[: last + 1]).max())
 
 
 def _member(route: Route, **more: str) -> Contestant:

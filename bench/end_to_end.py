@@ -58,7 +58,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
 
 def _in_turn(route: Route, slices: Slices, rounds: int) -> tuple[list[float], list[float]]:
     """Claims a second of the stage and of the model alone, slice by slice."""
-    meter = Meter(route.bootstrap, route.scores, route.partitions)
+    meter = Meter(route.bootstrap, route.scores, range(route.partitions))
     with running(stage(route, _MODEL, 1, 0)) as process, offline(_MODEL) as model:
         model.stop()
         meter.await_growth(0, 10_000)

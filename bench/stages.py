@@ -70,7 +70,7 @@ def single_claim() -> float:
 
 def _run(route: Route, model: str, claims: int) -> tuple[dict[str, float], float]:
     """Microseconds a claim by part, and growth of the worker's resident memory (MB) over `claims` claims."""
-    meter = Meter(route.bootstrap, route.scores, route.partitions)
+    meter = Meter(route.bootstrap, route.scores, range(route.partitions))
     start = meter.total()
     with running(stage(route, model, 1, _PORT)) as process:
         meter.await_growth(start, min(claims // 2, 200_000))
@@ -86,7 +86,7 @@ def _run(route: Route, model: str, claims: int) -> tuple[dict[str, float], float
 
 
 def _is_dry(route: Route, delivered: int) -> bool:
-    return delivered >= Meter(route.bootstrap, route.claims, route.partitions).total()
+    return delivered >= Meter(route.bootstrap, route.claims, range(route.partitions)).total()
 
 
 def _costs() -> dict[str, float]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,11 +59,11 @@ class Window:
 
 
 class Meter:
-    """End offsets of a topic, summed."""
+    """End offsets of some partitions of a topic, summed."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: Iterable[int]) -> None:
         self._client = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-meter", "log_level": 0})
-        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
+        self._partitions = [TopicPartition(topic, number) for number in partitions]
 
     def total(self) -> int:
         return sum(
@@ -99,7 +99,7 @@ def running(contestant: Contestant) -> Iterator[subprocess.Popen[bytes]]:
 
 def throughput(contestant: Contestant, route: Route, window: Window) -> float:
     """Claims a second over one window, after the warm-up."""
-    meter = Meter(route.bootstrap, route.scores, route.partitions)
+    meter = Meter(route.bootstrap, route.scores, range(route.partitions))
     start = meter.total()
     with running(contestant):
         meter.await_growth(start, 10_000)
