@@ -77,13 +77,13 @@ def _cost(found: Mapping[str, Loaded]) -> list[Figure]:
     note = f"Poisson at {_LOAD:.0%} of what at_least_once carries, at read_committed"
     added = once.percentile(99) - least.percentile(99)
     return [
-        Figure("exactly_once_share", round(statistics.median(shares), 3), "x", "≥ 0.9", spread(shares)),
-        Figure("exactly_once_claims_per_s", round(statistics.median(once.speeds)), "claims/s"),
-        Figure("at_least_once_claims_per_s", round(statistics.median(least.speeds)), "claims/s"),
-        Figure("exactly_once_p99_ms", round(once.percentile(99), 1), "ms", "", note),
-        Figure("at_least_once_p99_ms", round(least.percentile(99), 1), "ms", "", note),
-        Figure("exactly_once_added_p50_ms", round(once.percentile(50) - least.percentile(50), 1), "ms"),
-        Figure("exactly_once_added_p99_ms", round(added, 1), "ms"),
+        Figure("exactly_once_share", statistics.median(shares), "x", "≥ 0.9", spread(shares)),
+        Figure("exactly_once_claims_per_s", statistics.median(once.speeds), "claims/s"),
+        Figure("at_least_once_claims_per_s", statistics.median(least.speeds), "claims/s"),
+        Figure("exactly_once_p99_ms", once.percentile(99), "ms", "", note),
+        Figure("at_least_once_p99_ms", least.percentile(99), "ms", "", note),
+        Figure("exactly_once_added_p50_ms", once.percentile(50) - least.percentile(50), "ms"),
+        Figure("exactly_once_added_p99_ms", added, "ms"),
     ]
 
 
@@ -95,7 +95,7 @@ def _moves(moved: Mapping[str, list[float]]) -> list[Figure]:
     return [
         Figure(
             name,
-            round(max(gaps), 2),
+            max(gaps),
             "s",
             "≤ 1.0" if name == "handover_s" else "",
             f"{notes[name]}; silence of each partition that moved: {spread(gaps)}",

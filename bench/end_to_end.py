@@ -34,18 +34,16 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
         capacity, seconds = _under_load(route, speed, seconds=3.0 if quick else 25.0)
     latency = 1_000 * seconds
     latency_plot(latency, plots / "latency-at-70.png")
-    p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latency, (50, 95, 99)))
+    p50, p95, p99 = (float(value) for value in np.percentile(latency, (50, 95, 99)))
     note = f"{_LOAD * capacity:.0f} claims/s, Poisson; publisher, broker and receiver on the same cores"
     return [
-        Figure("e2e_vs_offline", round(statistics.median(shares), 3), "x", "≥ 0.90", spread(shares)),
-        Figure(
-            "catch_up_share", round(statistics.median(shares), 3), "x", "≥ 0.95", "the same: out of a backlog"
-        ),
-        Figure("e2e_claims_per_s", round(speed), "claims/s", "", spread(speeds)),
-        Figure("offline_claims_per_s", round(statistics.median(alone)), "claims/s", "", spread(alone)),
+        Figure("e2e_vs_offline", statistics.median(shares), "x", "≥ 0.90", spread(shares)),
+        Figure("catch_up_share", statistics.median(shares), "x", "≥ 0.95", "the same: out of a backlog"),
+        Figure("e2e_claims_per_s", speed, "claims/s", "", spread(speeds)),
+        Figure("offline_claims_per_s", statistics.median(alone), "claims/s", "", spread(alone)),
         Figure(
             "loaded_claims_per_s",
-            round(capacity),
+            capacity,
             "claims/s",
             "",
             "while being published at the catch-up speed",

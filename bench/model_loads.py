@@ -71,7 +71,7 @@ class Load:
         return [
             Figure(
                 "load_disk_vs_read",
-                round(statistics.median(disk), 2),
+                statistics.median(disk),
                 "x",
                 "≥ 0.8",
                 f"{spread(disk)}; {name}, pages of the file dropped before each; the plain read writes to the same "
@@ -79,7 +79,7 @@ class Load:
             ),
             Figure(
                 "load_ram_vs_memcpy",
-                round(statistics.median(memory), 2),
+                statistics.median(memory),
                 "x",
                 "≥ 0.8",
                 f"{spread(memory)}; {name} to a CPU: its weights are views of pages in RAM and nothing is copied; "
@@ -160,14 +160,14 @@ def _sharing(repository: Repository, pool: Path, size: int) -> list[Figure]:
         Figure("loads_for_2_processes", loads, "", "≤ 1", "two processes ask at the same moment"),
         Figure(
             "copies_in_ram",
-            round(copies, 3),
+            copies,
             "x",
             "",
             f"proportional set size of two processes ÷ {size} bytes",
         ),
         Figure(
             "load_peak_ratio",
-            round(peak, 3),
+            peak,
             "x",
             "≤ 1.1",
             "highest resident memory while loading, without what was there before, over the model's bytes",
@@ -283,4 +283,4 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _milliseconds(name: str, seconds: Sequence[float], note: str) -> Figure:
     values = [1_000 * each for each in seconds]
-    return Figure(name, round(statistics.median(values), 2), "ms", "", f"{spread(values)}; {note}")
+    return Figure(name, statistics.median(values), "ms", "", f"{spread(values)}; {note}")

@@ -18,7 +18,7 @@ _VERSIONS = ("claimstream", "confluent-kafka", "pyarrow", "pyruhvro", "torch", "
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. `goal` is text such as `≥ 4.0`; `met` is None where there is no goal."""
+    """One number, as it was measured. `goal` is text such as `≥ 4.0`; `met` is None where there is no goal."""
 
     name: str
     value: float
@@ -28,10 +28,26 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
+        return self._judged(self.value)
+
+    @property
+    def shown(self) -> str:
+        """The value in a few digits, and in more where these would be judged otherwise."""
+        texts = [_digits(self.value, count) for count in (4, 6, 9, 17)]
+        return next((text for text in texts if self._judged(float(text)) is self.met), texts[-1])
+
+    def _judged(self, value: float) -> bool | None:
         if not self.goal:
             return None
         sign, bound = self.goal.split()
-        return self.value >= float(bound) if sign == "≥" else self.value <= float(bound)
+        return bool(value >= float(bound) if sign == "≥" else value <= float(bound))
+
+
+def _digits(value: float, count: int) -> str:
+    """At least so many, and all that are before the point."""
+    before = math.floor(math.log10(abs(value))) + 1 if value and math.isfinite(value) else 1
+    text = f"{value:.{max(count - before, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def as_json(bench: str, figures: Sequence[Figure]) -> dict[str, Any]:
@@ -85,5 +101,5 @@ def lines(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
     """Rows of a table: name, value, goal, note."""
     words = {None: "", True: "met", False: "missed"}
     return [
-        (f.name, f"{f.value:g} {f.unit}".strip(), f"{f.goal} {words[f.met]}".strip(), f.note) for f in figures
+        (f.name, f"{f.shown} {f.unit}".strip(), f"{f.goal} {words[f.met]}".strip(), f.note) for f in figures
     ]

@@ -26,6 +26,4 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ever
 
 
 def _ratio(name: str, ratios: list[float]) -> Figure:
-    return Figure(
-        name, round(statistics.median(ratios), 2), "x", "", f"broker on the same cores; {spread(ratios)}"
-    )
+    return Figure(name, statistics.median(ratios), "x", "", f"broker on the same cores; {spread(ratios)}")

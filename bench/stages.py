@@ -33,7 +33,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     costs = [
         Figure(
             f"{part}_us_{name}",
-            round(costs[part], 2),
+            costs[part],
             "µs/claim",
             "",
             "wall time of the part, waits included",
@@ -42,12 +42,10 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
         for part in _PARTS
     ]
     return [
-        Figure(
-            "single_us", round(single_claim(), 1), "µs", "≤ 300", "decode + features of a poll of one, median"
-        ),
+        Figure("single_us", single_claim(), "µs", "≤ 300", "decode + features of a poll of one, median"),
         Figure(
             "rss_growth_mb",
-            round(growth, 1),
+            growth,
             "MB",
             "",
             f"worker, over {250_000 if quick else 1_000_000} claims",

@@ -39,7 +39,7 @@ def measure(route: Route, *, quick: bool) -> list[Figure]:
     return [
         Figure(
             "quiet_partitions_on_time",
-            round(float((latency <= 1_000 * _BUDGET).mean()), 4),
+            float((latency <= 1_000 * _BUDGET).mean()),
             "",
             "",
             f"budget {1_000 * _BUDGET:g} ms, {len(latency)} claims of three partitions while the fourth is behind by "

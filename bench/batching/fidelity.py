@@ -196,7 +196,7 @@ def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
         _throughput_error(floods),
         _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
         _p95_error("simulator_p95_error_bursts", "", _BURSTS, bursts),
-        Figure("transport_ms", round(1_000 * transport, 1), "ms", "", "of a claim with nothing to do"),
+        Figure("transport_ms", 1_000 * transport, "ms", "", "of a claim with nothing to do"),
         _ages("claim_age_p95_ms", [run for run, _ in steady]),
     ]
 
@@ -205,7 +205,7 @@ def _throughput_error(runs: Foretold) -> Figure:
     pairs = [(run.throughput, run.foretold(way)[0]) for run, way in runs]
     return Figure(
         "simulator_throughput_error",
-        round(statistics.median(abs(foretold / real - 1) for real, foretold in pairs), 3),
+        statistics.median(abs(foretold / real - 1) for real, foretold in pairs),
         "",
         "≤ 0.15",
         "more claims than can be scored: "
@@ -217,7 +217,7 @@ def _p95_error(name: str, goal: str, pattern: str, runs: Foretold) -> Figure:
     pairs = [(_percentiles(run.latencies()), _percentiles(run.foretold(way)[1])) for run, way in runs]
     return Figure(
         name,
-        round(statistics.median(abs(foretold[1] / real[1] - 1) for real, foretold in pairs), 3),
+        statistics.median(abs(foretold[1] / real[1] - 1) for real, foretold in pairs),
         "",
         goal,
         f"{pattern} at {_LOAD:g} of capacity, P50/P95/P99: "
@@ -227,7 +227,7 @@ def _p95_error(name: str, goal: str, pattern: str, runs: Foretold) -> Figure:
 
 def _ages(name: str, runs: list[Run]) -> Figure:
     found = [_percentiles(run.ages().quantiles()) for run in runs]
-    value = round(statistics.median(each[1] for each in found), 1)
+    value = statistics.median(each[1] for each in found)
     return Figure(name, value, "ms", "", "when read, P50/P95/P99: " + "; ".join(map(_shown, found)))
 
 

@@ -75,18 +75,18 @@ def _figures(loaded: Loaded) -> list[Figure]:
     )
     burst = loaded.burst
     return [
-        Figure(f"on_time_at_70_{name}", round(on_time, 4), "", "≥ 0.999", note),
+        Figure(f"on_time_at_70_{name}", on_time, "", "≥ 0.999", note),
         Figure(
             f"smallest_budget_{name}",
-            round(smallest),
+            smallest,
             "ms",
             "",
             "in which 99.9 % of these claims were scored",
         ),
-        Figure(f"capacity_{name}", round(loaded.capacity), "claims/s", "", "while claims are published"),
+        Figure(f"capacity_{name}", loaded.capacity, "claims/s", "", "while claims are published"),
         Figure(f"burst_lost_{name}", burst.lost, "claims", "≤ 0", "10 x the arrivals for 5 s"),
-        Figure(f"burst_drained_{name}", round(burst.drained, 2), "x", "≥ 0.95", "of capacity, while behind"),
-        Figure(f"burst_recovery_{name}", round(burst.recovery, 2), "s", "≤ 2", "from the end of the backlog"),
+        Figure(f"burst_drained_{name}", burst.drained, "x", "≥ 0.95", "of capacity, while behind"),
+        Figure(f"burst_recovery_{name}", burst.recovery, "s", "≤ 2", "from the end of the backlog"),
     ]
 
 

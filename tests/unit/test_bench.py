@@ -17,6 +17,10 @@ from bench.report import Figure
     [
         (4.0, "≥ 4.0", True),
         (3.99, "≥ 4.0", False),
+        (0.9499, "≥ 0.95", False),
+        (0.94999999, "≥ 0.95", False),
+        (1.0004, "≤ 1.0", False),
+        (np.float64(0.95), "≥ 0.95", True),
         (300, "≤ 300", True),
         (301, "≤ 300", False),
         (1, "", None),
@@ -48,6 +52,24 @@ def test_what_never_came_is_null(tmp_path: Path) -> None:
 def test_rows_say_met_or_missed() -> None:
     rows = report.lines([Figure("a", 1, "s", "≥ 2"), Figure("b", 3, "s", "≥ 2"), Figure("c", 3, "s")])
     assert [row[2] for row in rows] == ["≥ 2 missed", "≥ 2 met", ""]
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "shown"),
+    [
+        (0.7968253968, "≥ 0.9", "0.7968"),
+        (0.94999876, "≥ 0.95", "0.949999"),
+        (1.0, "≤ 1.0", "1"),
+        (1.00000001, "≤ 1.0", "1.00000001"),
+        (103_123.7, "", "103124"),
+        (99_999.7, "", "100000"),
+        (0.0001234567, "", "0.0001235"),
+        (0, "≤ 0", "0"),
+        (float("inf"), "≤ 2", "inf"),
+    ],
+)
+def test_what_is_shown_is_judged_as_what_was_measured(value: float, goal: str, shown: str) -> None:
+    assert Figure("x", value, "", goal).shown == shown
 
 
 def test_spread_is_minimum_median_and_maximum() -> None:
