@@ -9,6 +9,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,26 @@ def _digits(value: float, count: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def as_json(bench: str, figures: Sequence[Figure]) -> dict[str, Any]:
-    """The form that every benchmark writes."""
+def as_json(bench: str, figures: Sequence[Figure], made: float, *, quick: bool) -> dict[str, Any]:
+    """The form that every benchmark writes. `made`: when it ended, in seconds since the epoch."""
+    return {"bench": bench, **_origin(made, quick=quick), "figures": [_entry(figure) for figure in figures]}
+
+
+def combined(
+    documents: Sequence[Mapping[str, Any]], failed: Mapping[str, str], made: float, *, quick: bool
+) -> dict[str, Any]:
+    """Several of them as one. `failed`: the errors of those that came to no figures."""
+    benches = [{name: each[name] for name in ("bench", "date", "figures")} for each in documents]
+    return {"bench": "all", **_origin(made, quick=quick), "benches": benches, "failed": dict(failed)}
+
+
+def _origin(made: float, *, quick: bool) -> dict[str, Any]:
+    """When, where and by what something was measured."""
     return {
-        "bench": bench,
+        "date": datetime.fromtimestamp(made, UTC).isoformat(timespec="seconds"),
+        "quick": quick,
         "machine": machine(),
         "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
-        "figures": [_entry(figure) for figure in figures],
     }
 
 

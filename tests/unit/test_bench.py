@@ -32,11 +32,13 @@ def test_a_figure_knows_whether_it_meets_its_goal(value: float, goal: str, met: 
 
 def test_figures_are_written_in_the_agreed_form(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "host.json"
-    report.write(path, report.as_json("host", [Figure("host_vs_loop", 4.5, "x", "≥ 4.0", "note")]))
+    report.write(
+        path, report.as_json("host", [Figure("host_vs_loop", 4.5, "x", "≥ 4.0", "note")], 1e9, quick=True)
+    )
     found = json.loads(path.read_text())
-    assert found["bench"] == "host"
+    assert (found["bench"], found["quick"], found["date"]) == ("host", True, "2001-09-09T01:46:40+00:00")
     assert found["machine"]["cores"] >= 1
-    assert "torch" in found["versions"]
+    assert {"torch", "claimstream"} <= set(found["versions"])
     assert found["figures"] == [
         {"name": "host_vs_loop", "value": 4.5, "unit": "x", "goal": "≥ 4.0", "note": "note", "met": True}
     ]
@@ -44,7 +46,7 @@ def test_figures_are_written_in_the_agreed_form(tmp_path: Path) -> None:
 
 def test_what_never_came_is_null(tmp_path: Path) -> None:
     never = Figure("burst_recovery", float("inf"), "s", "≤ 2")
-    report.write(tmp_path / "never.json", report.as_json("under-load", [never]))
+    report.write(tmp_path / "never.json", report.as_json("under-load", [never], 0.0, quick=False))
     (figure,) = json.loads((tmp_path / "never.json").read_text(encoding="utf-8"))["figures"]
     assert (figure["value"], figure["met"]) == (None, False)
 
