@@ -18,7 +18,10 @@ _SOURCES = ("stream", "models", "schemas", "config", "bench/faults")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over `count` schedules from seed `first` on. `fewest` and `most` faults met by one of them."""
+    """Sums over `count` schedules from seed `first` on. `fewest` and `most` faults met by one of them.
+
+    `beyond`: the most of `Verdict.beyond`.
+    """
 
     mode: str
     first: int
@@ -32,6 +35,8 @@ class Tally:
     met: int
     fewest: int
     most: int
+    lives: int
+    beyond: int
     failing: tuple[int, ...]
 
 
@@ -50,6 +55,8 @@ def counted(mode: str, first: int, verdicts: Sequence[Verdict], seconds: float) 
         sum(met),
         min(met),
         max(met),
+        sum(verdict.lives for verdict in verdicts),
+        max(verdict.beyond for verdict in verdicts),
         tuple(verdict.seed for verdict in verdicts if not verdict.sound),
     )
 
