@@ -184,5 +184,25 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pyt
     assert ran[-50:] == [*range(50)]
 
 
+def test_a_line_that_was_cut_off_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, verdict, book = list[int](), run(1), tmp_path / "book"
+    monkeypatch.setattr(tally, "run", lambda seed, _: ran.append(seed) or verdict)
+    Book(book).tallies(AT_LEAST_ONCE, 0, 100, lambda _: None)
+    whole = book.read_bytes()
+    book.write_bytes(whole[:-40])
+    for _ in range(2):
+        Book(book).tallies(AT_LEAST_ONCE, 0, 100, lambda _: None)
+    assert ran == [*range(100), *range(50, 100)]
+    assert book.read_bytes().startswith(whole[:-40] + b"\n{")
+
+
+def test_what_decides_beside_the_program_is_part_of_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = set[str]()
+    content = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or content(path))
+    tally.sources.__wrapped__()
+    assert {"claim_event.avsc", "catalog.yaml", "stream.yaml", "pipeline.py"} <= read
+
+
 def test_every_kind_of_claim_is_there() -> None:
     assert all(pool()[kind] for kind in Kind)
