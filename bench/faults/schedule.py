@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,15 +184,6 @@ def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:
 def run_plan(plan: Plan, mode: str = AT_LEAST_ONCE) -> Verdict:
     with _in_silence():
         return Schedule(plan, mode).run()
-
-
-def shrunk(plan: Plan, mode: str = AT_LEAST_ONCE) -> Plan:
-    """The plan with as few disturbances as still fail it, one left out at a time."""
-    for disturbance in plan.disturbances:
-        fewer = replace(plan, disturbances=tuple(d for d in plan.disturbances if d is not disturbance))
-        if not run_plan(fewer, mode).sound:
-            plan = fewer
-    return plan
 
 
 @contextmanager
