@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.broker import loaded_broker
-from bench.load import at_rate, await_scores, flood, receiving
+from bench.load import await_scores, flood, publish_at_rate, receiving, warmed_up
 from bench.offline import offline
 from bench.plots import latency_plot
-from bench.report import Figure
-from bench.windows import Meter, PausedStage, Route, Slices, running, spread, stage
+from bench.report import Figure, spread
+from bench.windows import Meter, PausedStage, Route, Slices, running, stage
 
 _MODEL = "claims_filter_v2.1"
 _LOAD = 0.7
@@ -59,7 +59,7 @@ def _in_turn(route: Route, slices: Slices, rounds: int) -> tuple[list[float], li
     meter = Meter(route.bootstrap, route.scores, range(route.partitions))
     with running(stage(route, _MODEL, 1, 0)) as process, offline(_MODEL) as model:
         model.stop()
-        meter.await_growth(0, 10_000)
+        meter.await_growth(0, 10_000, process.check)
         ours = PausedStage(process, meter)
         try:
             pairs = [(slices.speed(ours), slices.speed(model)) for _ in range(rounds)]
@@ -72,14 +72,13 @@ def _under_load(route: Route, rate: float, seconds: float) -> tuple[float, npt.N
     """Capacity while claims are being published on the same cores, and latencies (s) at 70 % of it."""
     quiet = Route(route.bootstrap, "quiet-claims", "quiet-scores", "quiet-dead-letters", route.partitions)
     receiver = receiving(quiet)
-    with running(stage(quiet, _MODEL, 1, 0)):
-        at_rate(quiet, _FIRST_CLAIMS, 1.0).wait()
-        await_scores(receiver, _FIRST_CLAIMS)
-        capacity = flood(quiet, receiver, rate, seconds)
+    with running(stage(quiet, _MODEL, 1, 0)) as process:
+        warmed_up(quiet, receiver, _FIRST_CLAIMS, process.check)
+        capacity = flood(quiet, receiver, rate, seconds, process.check)
         started = time.time()
-        claims = receiver.count + int(_LOAD * capacity * seconds)
-        at_rate(quiet, _LOAD * capacity, seconds).wait()
-        await_scores(receiver, claims)
+        first = receiver.count
+        sent = publish_at_rate(quiet, _LOAD * capacity, seconds)
+        await_scores(receiver, first + sent, process.check)
     receiver.stop()
     times = receiver.times()
     settled = times[times[:, 0] > started + _LEFT_OUT]

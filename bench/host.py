@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.broker import loaded_broker
 from bench.plots import windows_plot
-from bench.report import Figure
-from bench.windows import Window, alternate, rival, spread, stage
+from bench.report import Figure, spread
+from bench.windows import Window, alternate, rival, stage
 
 # Large batches, as the null model costs nothing: the figure is about the stage, not about the batch size.
 _BATCH = {"ML_BATCH_SIZE_MAX": "4096"}

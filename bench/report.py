@@ -101,7 +101,8 @@ def _processor() -> str:
 
 def spread(values: Sequence[float]) -> str:
     """Median, minimum and maximum."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    middle, least, most = (_digits(each, 3) for each in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 
 from bench.broker import loaded_broker
-from bench.report import Figure
-from bench.windows import Window, alternate, spread, stage
+from bench.report import Figure, spread
+from bench.windows import Window, alternate, stage
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - every benchmark takes the same

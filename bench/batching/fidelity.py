@@ -27,7 +27,7 @@ from bench.batching.cases import LIMITS
 from bench.batching.measured import Course, Histogram, Sample, line
 from bench.batching.simulator import Reading, World, simulate
 from bench.broker import loaded_broker
-from bench.load import await_scores, drained, publishing, receiving
+from bench.load import Check, await_scores, drained, publishing, receiving, together
 from bench.report import Figure
 from bench.scrape import numbers, page
 from bench.windows import Route, running, stage
@@ -164,6 +164,15 @@ def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A stage at work, and who receives its scores."""
+
+    route: Route
+    receiver: Receiver
+    check: Check
+
+
 Foretold = list[tuple[Run, Way]]
 
 
@@ -173,11 +182,10 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ther
     Bursts are apart: while one lasts, a tenth of the machine's speed decides on twice as much latency.
     """
     seconds, rounds = (4.0, 1) if quick else (15.0, 3)
-    with _stage() as (route, receiver):
-        speed = drained(route, receiver, _FIRST_CLAIMS)
-        alone = _alone(route, receiver)
-        found = [_round(route, receiver, speed, seconds) for _ in range(rounds)]
-    receiver.stop()
+    with _stage() as loaded:
+        speed = drained(loaded.route, loaded.receiver, _FIRST_CLAIMS, loaded.check)
+        alone = _alone(loaded)
+        found = [_round(loaded, speed, seconds) for _ in range(rounds)]
     return figures(alone, found)
 
 
@@ -242,37 +250,39 @@ def _shown(percentiles: list[float]) -> str:
 
 
 @contextmanager
-def _stage() -> Iterator[tuple[Route, Receiver]]:
+def _stage() -> Iterator[Loaded]:
     with loaded_broker(0) as route:
         receiver = receiving(route)
         budget = {"CLAIMSTREAM_LATENCY__BUDGET_MS": f"{1_000 * _BUDGET:g}"}
-        with running(stage(route, _MODEL, 1, _PORT, **budget)):
-            yield route, receiver
+        with running(stage(route, _MODEL, 1, _PORT, **budget)) as program:
+            yield Loaded(route, receiver, program.check)
+            receiver.stop()
 
 
-def _alone(route: Route, receiver: Receiver) -> Run:
+def _alone(loaded: Loaded) -> Run:
     """Claims for which there is nothing to do."""
     time.sleep(_REPORTED)
-    return _run(route, receiver, int(3 * _LIGHT_RATE), "--rate", f"{_LIGHT_RATE:g}")
+    return _run(loaded, int(3 * _LIGHT_RATE), "--rate", f"{_LIGHT_RATE:g}")
 
 
-def _round(route: Route, receiver: Receiver, speed: float, seconds: float) -> tuple[Run, Run, Run]:
+def _round(loaded: Loaded, speed: float, seconds: float) -> tuple[Run, Run, Run]:
     """More than can be scored, then a part of it, evenly and in bursts."""
-    flood = _run(route, receiver, int(1.2 * speed * seconds / 3), "--rate", f"{1.2 * speed:.0f}")
+    flood = _run(loaded, int(1.2 * speed * seconds / 3), "--rate", f"{1.2 * speed:.0f}")
     rate = _LOAD * flood.throughput
     pace, claims = ("--rate", f"{rate:.0f}"), int(rate * seconds)
-    steady = _run(route, receiver, claims, *pace)
-    return flood, steady, _run(route, receiver, claims, *pace, "--arrivals", _BURSTS)
+    steady = _run(loaded, claims, *pace)
+    return flood, steady, _run(loaded, claims, *pace, "--arrivals", _BURSTS)
 
 
-def _run(route: Route, receiver: Receiver, claims: int, *pace: str) -> Run:
-    first, notes = receiver.count, Notes(_page())
-    publisher = publishing(route, claims, *pace)
-    await_scores(receiver, first + claims, notes.take)
-    publisher.wait()
+def _run(loaded: Loaded, claims: int, *pace: str) -> Run:
+    first, notes = loaded.receiver.count, Notes(_page())
+    with publishing(loaded.route, claims, *pace) as publisher:
+        check = together(loaded.check, publisher.check, notes.take)
+        await_scores(loaded.receiver, first + claims, check)
+        publisher.finish()
     time.sleep(_REPORTED)
     notes.take()
-    return Run(receiver.times()[first:], notes.pages, notes.told())
+    return Run(loaded.receiver.times()[first:], notes.pages, notes.told())
 
 
 class Notes:

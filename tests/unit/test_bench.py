@@ -74,8 +74,9 @@ def test_what_is_shown_is_judged_as_what_was_measured(value: float, goal: str, s
     assert Figure("x", value, "", goal).shown == shown
 
 
-def test_spread_is_minimum_median_and_maximum() -> None:
-    assert windows.spread([3.0, 1.0, 2.0]) == "min 1, median 2, max 3"
+def test_spread_is_median_minimum_and_maximum() -> None:
+    assert report.spread([3.0, 1.0, 2.0]) == "2 (1 to 3)"
+    assert report.spread([0.79682, 0.6]) == "0.698 (0.6 to 0.797)"
 
 
 def test_contestants_get_a_group_each_and_their_topics() -> None:
