@@ -18,10 +18,10 @@ import numpy.typing as npt
 from confluent_kafka.admin import AdminClient
 
 from bench.broker import loaded_broker
-from bench.load import at_rate, await_scores, drained, receiving
+from bench.load import Check, at_rate, await_scores, drained, publish_at_rate, receiving, warmed_up
 from bench.plots import latency_plot
-from bench.report import Figure
-from bench.windows import Contestant, Route, running, spread, stage
+from bench.report import Figure, spread
+from bench.windows import Contestant, Meter, Route, running, stage
 from stream.audit_topics import messages
 from stream.demonstration.receiver import Receiver
 
@@ -77,13 +77,13 @@ def _cost(found: Mapping[str, Loaded]) -> list[Figure]:
     note = f"Poisson at {_LOAD:.0%} of what at_least_once carries, at read_committed"
     added = once.percentile(99) - least.percentile(99)
     return [
-        Figure("exactly_once_share", round(statistics.median(shares), 3), "x", "≥ 0.9", spread(shares)),
-        Figure("exactly_once_claims_per_s", round(statistics.median(once.speeds)), "claims/s"),
-        Figure("at_least_once_claims_per_s", round(statistics.median(least.speeds)), "claims/s"),
-        Figure("exactly_once_p99_ms", round(once.percentile(99), 1), "ms", "", note),
-        Figure("at_least_once_p99_ms", round(least.percentile(99), 1), "ms", "", note),
-        Figure("exactly_once_added_p50_ms", round(once.percentile(50) - least.percentile(50), 1), "ms"),
-        Figure("exactly_once_added_p99_ms", round(added, 1), "ms"),
+        Figure("exactly_once_share", statistics.median(shares), "x", "≥ 0.9", spread(shares)),
+        Figure("exactly_once_claims_per_s", statistics.median(once.speeds), "claims/s"),
+        Figure("at_least_once_claims_per_s", statistics.median(least.speeds), "claims/s"),
+        Figure("exactly_once_p99_ms", once.percentile(99), "ms", "", note),
+        Figure("at_least_once_p99_ms", least.percentile(99), "ms", "", note),
+        Figure("exactly_once_added_p50_ms", once.percentile(50) - least.percentile(50), "ms"),
+        Figure("exactly_once_added_p99_ms", added, "ms"),
     ]
 
 
@@ -95,7 +95,7 @@ def _moves(moved: Mapping[str, list[float]]) -> list[Figure]:
     return [
         Figure(
             name,
-            round(max(gaps), 2),
+            max(gaps),
             "s",
             "≤ 1.0" if name == "handover_s" else "",
             f"{notes[name]}; silence of each partition that moved: {spread(gaps)}",
@@ -111,29 +111,29 @@ def _side_by_side(route: Route, scale: Scale) -> tuple[dict[str, Loaded], list[f
     contestants = {mode: _member(each, CLAIMSTREAM_KAFKA__DELIVERY=mode) for mode, each in routes.items()}
     found = {mode: Loaded() for mode in _MODES}
     with ExitStack() as stack:
-        for contestant in contestants.values():
-            stack.enter_context(running(contestant))
+        checks = {mode: stack.enter_context(running(each)).check for mode, each in contestants.items()}
         for mode in _MODES:
-            at_rate(routes[mode], _FIRST_CLAIMS, 1.0).wait()
-            await_scores(receivers[mode], _FIRST_CLAIMS)
+            warmed_up(routes[mode], receivers[mode], _FIRST_CLAIMS, checks[mode])
         for number in range(scale.rounds):
             # Whoever goes first in one round goes last in the next.
             for mode in _MODES if number % 2 else _MODES[::-1]:
-                found[mode].speeds.append(drained(routes[mode], receivers[mode], scale.claims))
+                found[mode].speeds.append(drained(routes[mode], receivers[mode], scale.claims, checks[mode]))
         rate = _LOAD * statistics.median(found["at_least_once"].speeds)
         for number in range(scale.rounds):
             for mode in _MODES if number % 2 else _MODES[::-1]:
-                found[mode].latencies.append(_latencies(routes[mode], receivers[mode], rate, scale.seconds))
+                loaded = _latencies(routes[mode], receivers[mode], rate, scale.seconds, checks[mode])
+                found[mode].latencies.append(loaded)
         for receiver in receivers.values():
             receiver.stop()
         gaps = _joined(routes["at_least_once"], contestants["at_least_once"])
     return found, gaps
 
 
-def _latencies(route: Route, receiver: Receiver, rate: float, seconds: float) -> npt.NDArray[np.float64]:
-    first, claims = receiver.count, int(rate * seconds)
-    at_rate(route, rate, seconds).wait()
-    await_scores(receiver, first + claims)
+def _latencies(
+    route: Route, receiver: Receiver, rate: float, seconds: float, check: Check
+) -> npt.NDArray[np.float64]:
+    first = receiver.count
+    await_scores(receiver, first + publish_at_rate(route, rate, seconds), check)
     times = receiver.times()[first:]
     settled = times[times[:, 0] > times[:, 0].min() + _LEFT_OUT]
     found: npt.NDArray[np.float64] = settled[:, 1] - settled[:, 0]
@@ -143,29 +143,31 @@ def _latencies(route: Route, receiver: Receiver, rate: float, seconds: float) ->
 def _alone(route: Route) -> list[float]:
     """The silences when a second member joins by the group protocol of KIP-848."""
     contestant, receiver = _member(route, **_KIP_848), receiving(route)
-    with running(contestant):
-        at_rate(route, _FIRST_CLAIMS, 1.0).wait()
-        await_scores(receiver, _FIRST_CLAIMS)
+    with running(contestant) as first:
+        warmed_up(route, receiver, _FIRST_CLAIMS, first.check)
         receiver.stop()
         return _joined(route, contestant, _SETTLED_LED)
 
 
 def _joined(route: Route, contestant: Contestant, settled: float = _SETTLED) -> list[float]:
     """Seconds of silence of each partition that moves when a second member joins a loaded first one."""
-    publishing = at_rate(route, _HAND_OVER_RATE, _JOINED_SECONDS)
     group = AdminClient({"bootstrap.servers": route.bootstrap})
     before = set(_owners(group, route).values())
-    with running(contestant):
+    with at_rate(route, _HAND_OVER_RATE, _JOINED_SECONDS) as publisher, running(contestant) as second:
         deadline = time.monotonic() + _JOINED_SECONDS
         while not (moved := {p for p, owner in _owners(group, route).items() if owner not in before}):
             if time.monotonic() > deadline:
                 raise RuntimeError("no partition moved within a minute")
+            second.check()
             time.sleep(0.02)
         at = time.time()
         time.sleep(settled)
-    publishing.kill()
-    publishing.wait()
-    return [_silence(stamps, at, settled) for stamps in _stamps(route, moved)]
+        for partition in moved:
+            # However long it is silent, its silence ends with a result.
+            meter = Meter(route.bootstrap, route.scores, [partition])
+            meter.await_growth(meter.total(), 1, second.check)
+        publisher.check()
+    return [silence(stamps, at, settled) for stamps in _stamps(route, moved)]
 
 
 def _owners(group: AdminClient, route: Route) -> dict[int, str]:
@@ -187,10 +189,18 @@ def _stamps(route: Route, partitions: set[int]) -> list[npt.NDArray[np.float64]]
     return [np.sort(each) for each in stamps.values()]
 
 
-def _silence(stamps: npt.NDArray[np.float64], at: float, settled: float) -> float:
-    """The longest time between results from a little before a moment until so long after it."""
-    near = stamps[(stamps > at - _SETTLED) & (stamps < at + settled)]
-    return float(np.diff(near).max())
+def silence(stamps: npt.NDArray[np.float64], at: float, settled: float) -> float:
+    """The longest time between results, of those from a little before a moment to the first so long after it.
+
+    `stamps`, ascending, in seconds. Raises RuntimeError where nothing came before that time was over, or after it.
+    """
+    near = stamps[stamps > at - _SETTLED]
+    last = int(np.searchsorted(near, at + settled))
+    if last in (0, len(near)):
+        raise RuntimeError(
+            f"how long a partition was silent cannot be told: {last} results around its move, {len(near) - last} later"
+        )
+    return float(np.diff(near[: last + 1]).max())
 
 
 def _member(route: Route, **more: str) -> Contestant:

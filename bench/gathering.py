@@ -216,14 +216,14 @@ def measure_gathering(*, quick: bool, plots: Path) -> list[Figure]:
     return [
         Figure(
             "loads_saved",
-            round(statistics.median(even), 3),
+            statistics.median(even),
             "",
             "",
             "; ".join(_words(*each) for each in runs.items()),
         ),
         Figure(
             "latency_of_cached_ratio",
-            round(statistics.median(unharmed), 2),
+            statistics.median(unharmed),
             "x",
             "",
             "P99 of the two models that stay, over the same when nobody asks for the third (3 % of claims)",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 import multiprocessing
 import os
+import queue
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,19 +38,20 @@ from models.tiers.repository import RepositoryTier
 
 _FILE = "weights.bin"
 _BLOCK = 8 << 20
+_LOOK = 1.0
 _BUDGET = 4_000_000_000
 _SIZES = {"10 MB": 10_000_000, "850 MB": 850_000_000, "1,200 MB": 1_200_000_000}
 
 
 def measure_loads(*, quick: bool) -> list[Figure]:
-    """Loads from disk and from RAM against plain reads and copies that take turns with them."""
+    """Loads from disk against plain reads that take turns with them, and from RAM, where nothing is copied."""
     sizes = {"10 MB": 10_000_000, "200 MB": 200_000_000} if quick else _SIZES
     rounds = 3 if quick else 5
     with _place() as (repository, pool):
         loads = {name: _measured(repository, pool, name, size, rounds) for name, size in sizes.items()}
         largest = loads[list(loads)[-1]]
         return [
-            *largest.ratios(list(loads)[-1]),
+            largest.against_read(list(loads)[-1]),
             *(figure for name, load in loads.items() for figure in load.times(name)),
             *_sharing(repository, pool, 200_000_000 if quick else 1_200_000_000),
             _crowd(repository, pool),
@@ -63,45 +66,35 @@ class Load:
     disk: list[float]
     read: list[float]
     memory: list[float]
-    copy: list[float]
 
-    def ratios(self, name: str) -> list[Figure]:
+    def against_read(self, name: str) -> Figure:
         disk = [plain / load for plain, load in zip(self.read, self.disk, strict=True)]
-        memory = [copy / load for copy, load in zip(self.copy, self.memory, strict=True)]
-        return [
-            Figure(
-                "load_disk_vs_read",
-                round(statistics.median(disk), 2),
-                "x",
-                "≥ 0.8",
-                f"{spread(disk)}; {name}, pages of the file dropped before each; the plain read writes to the same "
-                f"kind of file in shared memory and reaches {spread(self._speed(self.read))} GB/s",
-            ),
-            Figure(
-                "load_ram_vs_memcpy",
-                round(statistics.median(memory), 2),
-                "x",
-                "≥ 0.8",
-                f"{spread(memory)}; {name} to a CPU: its weights are views of pages in RAM and nothing is copied; "
-                f"memcpy reaches {spread(self._speed(self.copy))} GB/s",
-            ),
-        ]
+        speeds = [self.size / each / 1e9 for each in self.read]
+        return Figure(
+            "load_disk_vs_read",
+            statistics.median(disk),
+            "x",
+            "≥ 0.8",
+            f"{spread(disk)}; {name}, pages of the file dropped before each; the plain read writes to the same "
+            f"kind of file in shared memory and reaches {spread(speeds)} GB/s",
+        )
 
     def times(self, name: str) -> list[Figure]:
         plain = name.replace(" ", "").replace(",", "").lower()
         return [
-            _milliseconds(f"load_ram_{plain}_ms", self.memory, "user asked < 1 from L1"),
+            _milliseconds(
+                f"load_ram_{plain}_ms",
+                self.memory,
+                "its weights are views of pages in RAM; user asked < 1 from L1",
+            ),
             _milliseconds(f"load_disk_{plain}_ms", self.disk, "user asked < 100 from files"),
         ]
-
-    def _speed(self, seconds: Sequence[float]) -> list[float]:
-        return [self.size / each / 1e9 for each in seconds]
 
 
 def _measured(repository: Repository, pool: Path, name: str, size: int, rounds: int) -> Load:
     release = _publish(repository, name, size)
     path = repository.folder(release.key) / _FILE
-    load = Load(size, [], [], [], [])
+    load = Load(size, [], [], [])
     for _ in range(rounds):
         with _cache(repository, pool) as cache:
             _drop(path)
@@ -110,7 +103,6 @@ def _measured(repository: Repository, pool: Path, name: str, size: int, rounds: 
             load.memory.append(_timed(lambda: cache.get(release, 600.0).release()))
         _drop(path)
         load.read.append(_timed(lambda: _plain_read(path, pool.parent / "plain")))
-        load.copy.append(_copied(size))
     return load
 
 
@@ -121,16 +113,6 @@ def _plain_read(path: Path, target: Path) -> None:
         while count := source.readinto(block):
             sink.write(block[:count])
     target.unlink()
-
-
-def _copied(size: int) -> float:
-    """Seconds of one memcpy between two areas that are there already."""
-    source, target = (memoryview(mmap.mmap(-1, _BLOCK)) for _ in range(2))
-    target[:] = source
-    started = time.perf_counter()
-    for _ in range(size // _BLOCK):
-        target[:] = source
-    return time.perf_counter() - started
 
 
 def _drop(path: Path) -> None:
@@ -146,10 +128,10 @@ def _sharing(repository: Repository, pool: Path, size: int) -> list[Figure]:
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(2), context.Queue()
     arguments = (repository.root, pool, release, barrier, answers)
-    processes = [context.Process(target=_share, args=arguments) for _ in range(2)]
+    processes = [context.Process(target=_share, args=arguments, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
-    told = [answers.get(timeout=300.0) for _ in processes]
+    told = [_answer(answers, processes) for _ in processes]
     for process in processes:
         process.join()
     loads = sum(source != "memory" for source, _, _ in told)
@@ -160,19 +142,29 @@ def _sharing(repository: Repository, pool: Path, size: int) -> list[Figure]:
         Figure("loads_for_2_processes", loads, "", "≤ 1", "two processes ask at the same moment"),
         Figure(
             "copies_in_ram",
-            round(copies, 3),
+            copies,
             "x",
             "",
             f"proportional set size of two processes ÷ {size} bytes",
         ),
         Figure(
             "load_peak_ratio",
-            round(peak, 3),
+            peak,
             "x",
             "≤ 1.1",
             "highest resident memory while loading, without what was there before, over the model's bytes",
         ),
     ]
+
+
+def _answer(answers: Any, processes: Sequence[BaseProcess]) -> Any:
+    """Of one of the processes. Raises RuntimeError where one has failed."""
+    while True:
+        try:
+            return answers.get(timeout=_LOOK)
+        except queue.Empty:
+            if failed := [process.exitcode for process in processes if process.exitcode]:
+                raise RuntimeError(f"a process that shares a model ended with {failed[0]}") from None
 
 
 def _share(root: Path, pool: Path, release: Release, barrier: Barrier, answers: Any) -> None:
@@ -283,4 +275,4 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _milliseconds(name: str, seconds: Sequence[float], note: str) -> Figure:
     values = [1_000 * each for each in seconds]
-    return Figure(name, round(statistics.median(values), 2), "ms", "", f"{spread(values)}; {note}")
+    return Figure(name, statistics.median(values), "ms", "", f"{spread(values)}; {note}")

@@ -26,10 +26,16 @@ def measure_lookups(*, quick: bool) -> list[Figure]:
             alone = _rounds(manager.supply, key, rounds)
             crowd = _crowd(manager.supply, key, 4, max(rounds // 4, 1))
     return [
-        Figure("lookup_us", _middle(alone), "µs", "≤ 10", f"{spread(alone)}; rounds of {_ROUND}, one thread"),
+        Figure(
+            "lookup_us",
+            statistics.median(alone),
+            "µs",
+            "≤ 10",
+            f"{spread(alone)}; rounds of {_ROUND}, one thread",
+        ),
         Figure(
             "lookup_contended_us",
-            _middle(crowd),
+            statistics.median(crowd),
             "µs",
             "≤ 30",
             f"{spread(crowd)}; each of four threads at once, on the same two cores",
@@ -67,7 +73,3 @@ def _crowd(supply: ModelSupply, key: VersionKey, threads: int, rounds: int) -> l
     for thread in crowd:
         thread.join()
     return times
-
-
-def _middle(values: list[float]) -> float:
-    return round(statistics.median(values), 2)

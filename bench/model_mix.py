@@ -212,4 +212,4 @@ def _daily(moment: float) -> float:
 def _rate(name: str, values: list[float | None], goal: str, note: str) -> Figure:
     known = [value for value in values if value is not None]
     middle = sum(known) / len(known)
-    return Figure(name, round(middle, 4), "", goal, f"{min(known):.4f} to {max(known):.4f}; {note}")
+    return Figure(name, middle, "", goal, f"{min(known):.4f} to {max(known):.4f}; {note}")

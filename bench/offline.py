@@ -29,6 +29,9 @@ class Offline:
         self._scored = scored
 
     def total(self) -> int:
+        """Raises RuntimeError where it has ended."""
+        if not self._process.is_alive():
+            raise RuntimeError(f"the model alone ended with {self._process.exitcode}")
         return self._scored.value
 
     def stop(self) -> None:
@@ -47,6 +50,10 @@ def offline(model: str) -> Iterator[Offline]:
     process.start()
     try:
         while not scored.value:
+            if not process.is_alive():
+                raise RuntimeError(
+                    f"the model alone ended with {process.exitcode} before it had scored a claim"
+                )
             time.sleep(0.1)
         yield Offline(process, scored)
     finally:

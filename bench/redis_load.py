@@ -52,14 +52,14 @@ def measure_redis(*, quick: bool) -> list[Figure]:
     return [
         Figure(
             "load_redis_vs_socket",
-            round(statistics.median(shares), 2),
+            statistics.median(shares),
             "x",
             "≥ 0.8",
             f"{spread(shares)}; {size / 1e9:g} GB, {CONNECTIONS} connections each; the bare socket reads "
             f"{spread([size / each.plain / 1e9 for each in loads])} GB/s, over one connection "
             f"{spread([size / each.single / 1e9 for each in loads])}",
         ),
-        Figure("load_redis_gb_per_s", round(statistics.median(speeds), 2), "GB/s", "", spread(speeds)),
+        Figure("load_redis_gb_per_s", statistics.median(speeds), "GB/s", "", spread(speeds)),
         *(_milliseconds(megabytes, rounds) for megabytes in ((10,) if quick else (10, 850, 1_200))),
     ]
 
@@ -72,7 +72,7 @@ def _milliseconds(megabytes: int, rounds: int) -> Figure:
         times = [1_000 * _timed(lambda path: _verified(path, tier, release)) for _ in range(rounds)]
     return Figure(
         f"load_redis_{megabytes}mb_ms",
-        round(statistics.median(times), 1),
+        statistics.median(times),
         "ms",
         "",
         f"{spread(times)}; user asked < 10 from L2",

@@ -9,6 +9,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _VERSIONS = ("claimstream", "confluent-kafka", "pyarrow", "pyruhvro", "torch", "
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. `goal` is text such as `≥ 4.0`; `met` is None where there is no goal."""
+    """One number, as it was measured. `goal` is text such as `≥ 4.0`; `met` is None where there is no goal."""
 
     name: str
     value: float
@@ -28,19 +29,48 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
+        return self._judged(self.value)
+
+    @property
+    def shown(self) -> str:
+        """The value in a few digits, and in more where these would be judged otherwise."""
+        texts = [_digits(self.value, count) for count in (4, 6, 9, 17)]
+        return next((text for text in texts if self._judged(float(text)) is self.met), texts[-1])
+
+    def _judged(self, value: float) -> bool | None:
         if not self.goal:
             return None
         sign, bound = self.goal.split()
-        return self.value >= float(bound) if sign == "≥" else self.value <= float(bound)
+        return bool(value >= float(bound) if sign == "≥" else value <= float(bound))
 
 
-def as_json(bench: str, figures: Sequence[Figure]) -> dict[str, Any]:
-    """The form that every benchmark writes."""
+def _digits(value: float, count: int) -> str:
+    """At least so many, and all that are before the point."""
+    before = math.floor(math.log10(abs(value))) + 1 if value and math.isfinite(value) else 1
+    text = f"{value:.{max(count - before, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def as_json(bench: str, figures: Sequence[Figure], made: float, *, quick: bool) -> dict[str, Any]:
+    """The form that every benchmark writes. `made`: when it ended, in seconds since the epoch."""
+    return {"bench": bench, **_origin(made, quick=quick), "figures": [_entry(figure) for figure in figures]}
+
+
+def combined(
+    documents: Sequence[Mapping[str, Any]], failed: Mapping[str, str], made: float, *, quick: bool
+) -> dict[str, Any]:
+    """Several of them as one. `failed`: the errors of those that came to no figures."""
+    benches = [{name: each[name] for name in ("bench", "date", "figures")} for each in documents]
+    return {"bench": "all", **_origin(made, quick=quick), "benches": benches, "failed": dict(failed)}
+
+
+def _origin(made: float, *, quick: bool) -> dict[str, Any]:
+    """When, where and by what something was measured."""
     return {
-        "bench": bench,
+        "date": datetime.fromtimestamp(made, UTC).isoformat(timespec="seconds"),
+        "quick": quick,
         "machine": machine(),
         "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
-        "figures": [_entry(figure) for figure in figures],
     }
 
 
@@ -71,7 +101,8 @@ def _processor() -> str:
 
 def spread(values: Sequence[float]) -> str:
     """Median, minimum and maximum."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    middle, least, most = (_digits(each, 3) for each in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
@@ -85,5 +116,5 @@ def lines(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
     """Rows of a table: name, value, goal, note."""
     words = {None: "", True: "met", False: "missed"}
     return [
-        (f.name, f"{f.value:g} {f.unit}".strip(), f"{f.goal} {words[f.met]}".strip(), f.note) for f in figures
+        (f.name, f"{f.shown} {f.unit}".strip(), f"{f.goal} {words[f.met]}".strip(), f.note) for f in figures
     ]

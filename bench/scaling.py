@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 
 from bench.broker import loaded_broker
-from bench.report import Figure
-from bench.windows import Window, alternate, spread, stage
+from bench.report import Figure, spread
+from bench.windows import Window, alternate, stage
 
 
 def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - every benchmark takes the same
@@ -26,6 +26,4 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ever
 
 
 def _ratio(name: str, ratios: list[float]) -> Figure:
-    return Figure(
-        name, round(statistics.median(ratios), 2), "x", "", f"broker on the same cores; {spread(ratios)}"
-    )
+    return Figure(name, statistics.median(ratios), "x", "", f"broker on the same cores; {spread(ratios)}")

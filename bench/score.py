@@ -57,19 +57,19 @@ def _figures(results: list[dict[str, float]]) -> list[Figure]:
     return [
         Figure(
             "score_vs_model",
-            round(statistics.median(ratios["loop"]), 2),
+            statistics.median(ratios["loop"]),
             "x",
             "≥ 0.95",
             f"{spread(ratios['loop'])}; Parquet to Parquet, against features and forward of claims in memory",
         ),
         Figure(
             "score_vs_forward",
-            round(statistics.median(ratios["forward"]), 2),
+            statistics.median(ratios["forward"]),
             "x",
             "",
             f"{spread(ratios['forward'])}; the same against the forward alone, features made before",
         ),
-        Figure("score_per_s", round(statistics.median(speeds)), "claims/s", "", spread(speeds)),
+        Figure("score_per_s", statistics.median(speeds), "claims/s", "", spread(speeds)),
     ]
 
 

@@ -33,7 +33,7 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
     costs = [
         Figure(
             f"{part}_us_{name}",
-            round(costs[part], 2),
+            costs[part],
             "µs/claim",
             "",
             "wall time of the part, waits included",
@@ -42,12 +42,10 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:
         for part in _PARTS
     ]
     return [
-        Figure(
-            "single_us", round(single_claim(), 1), "µs", "≤ 300", "decode + features of a poll of one, median"
-        ),
+        Figure("single_us", single_claim(), "µs", "≤ 300", "decode + features of a poll of one, median"),
         Figure(
             "rss_growth_mb",
-            round(growth, 1),
+            growth,
             "MB",
             "",
             f"worker, over {250_000 if quick else 1_000_000} claims",
@@ -70,23 +68,20 @@ def single_claim() -> float:
 
 def _run(route: Route, model: str, claims: int) -> tuple[dict[str, float], float]:
     """Microseconds a claim by part, and growth of the worker's resident memory (MB) over `claims` claims."""
-    meter = Meter(route.bootstrap, route.scores, route.partitions)
-    start = meter.total()
+    meter = Meter(route.bootstrap, route.scores, range(route.partitions))
+    start, waiting = meter.total(), Meter(route.bootstrap, route.claims, range(route.partitions)).total()
     with running(stage(route, model, 1, _PORT)) as process:
-        meter.await_growth(start, min(claims // 2, 200_000))
+        meter.await_growth(start, min(claims // 2, 200_000), process.check)
         worker = max(
             psutil.Process(process.pid).children(recursive=True), key=lambda child: child.memory_info().rss
         )
         before, reached = worker.memory_info().rss, meter.total()
-        while meter.total() - reached < claims and not _is_dry(route, meter.total() - start):
+        while (total := meter.total()) - reached < claims and total - start < waiting:
+            process.check()
             time.sleep(0.2)
         growth = (worker.memory_info().rss - before) / 1e6
         time.sleep(1.0)
         return _costs(), growth
-
-
-def _is_dry(route: Route, delivered: int) -> bool:
-    return delivered >= Meter(route.bootstrap, route.claims, route.partitions).total()
 
 
 def _costs() -> dict[str, float]:

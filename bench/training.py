@@ -61,12 +61,12 @@ def _figures(learned: Learned, seconds: float) -> list[Figure]:
     found, curve = learned.discrimination, learned.calibration
     claims = f"{len(learned.scores):,} claims of 2013"
     return [
-        Figure("auc_tsa_2013", round(found.auc.value, 4), "", "≥ 0.7", f"95 %: {found.auc}; {claims}"),
-        Figure("average_precision_tsa_2013", round(found.average_precision.value, 4), "", note=claims),
-        Figure("calibration_error_tsa_2013", round(curve.error, 4), "", note="mean |score - observed share|"),
+        Figure("auc_tsa_2013", found.auc.value, "", "≥ 0.7", f"95 %: {found.auc}; {claims}"),
+        Figure("average_precision_tsa_2013", found.average_precision.value, "", note=claims),
+        Figure("calibration_error_tsa_2013", curve.error, "", note="mean |score - observed share|"),
         Figure(
             "training_s",
-            round(seconds, 1),
+            seconds,
             "s",
             note=f"one thread, {len(learned.epochs)} + {learned.kept} epochs",
         ),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
-import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from confluent_kafka import Consumer, TopicPartition
+
+from bench.programs import Program, program
 
 _LOOK = 0.05
 _START_SECONDS = 60.0
@@ -59,54 +59,45 @@ class Window:
 
 
 class Meter:
-    """End offsets of a topic, summed."""
+    """End offsets of some partitions of a topic, summed."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: Iterable[int]) -> None:
         self._client = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-meter", "log_level": 0})
-        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
+        self._partitions = [TopicPartition(topic, number) for number in partitions]
 
     def total(self) -> int:
         return sum(
             self._client.get_watermark_offsets(partition, timeout=10)[1] for partition in self._partitions
         )
 
-    def await_growth(self, start: int, count: int) -> None:
-        """Raises RuntimeError when the topic does not grow by `count` within a minute."""
+    def await_growth(self, start: int, count: int, check: Callable[[], object]) -> None:
+        """Raises RuntimeError when the topic does not grow by `count` within a minute, and what `check` raises."""
         deadline = time.monotonic() + _START_SECONDS
         while self.total() - start < count:
+            check()
             if time.monotonic() > deadline:
                 raise RuntimeError("a contestant wrote nothing for a minute")
             time.sleep(_LOOK)
 
 
-@contextmanager
-def running(contestant: Contestant) -> Iterator[subprocess.Popen[bytes]]:
+def running(contestant: Contestant) -> AbstractContextManager[Program]:
     """The contestant as a process of its own, in a consumer group of its own."""
     group = f"bench-{uuid.uuid4().hex[:8]}"
-    process = subprocess.Popen(
-        contestant.command(group),
-        env={**os.environ, **contestant.environment(group)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
+    return program(contestant.name, contestant.command(group), contestant.environment(group), lasting=True)
 
 
 def throughput(contestant: Contestant, route: Route, window: Window) -> float:
     """Claims a second over one window, after the warm-up."""
-    meter = Meter(route.bootstrap, route.scores, route.partitions)
+    meter = Meter(route.bootstrap, route.scores, range(route.partitions))
     start = meter.total()
-    with running(contestant):
-        meter.await_growth(start, 10_000)
+    with running(contestant) as started:
+        meter.await_growth(start, 10_000, started.check)
         time.sleep(window.warm_up)
         before, then = meter.total(), time.monotonic()
         time.sleep(window.seconds)
-        return (meter.total() - before) / (time.monotonic() - then)
+        speed = (meter.total() - before) / (time.monotonic() - then)
+        started.check()
+        return speed
 
 
 def alternate(
@@ -137,23 +128,21 @@ class Slices:
 class PausedStage:
     """A running stage, all its processes; standing still for longer than its session costs it its partitions."""
 
-    def __init__(self, process: subprocess.Popen[bytes], meter: Meter) -> None:
-        self._group = process.pid
+    def __init__(self, program: Program, meter: Meter) -> None:
+        self._program = program
         self._meter = meter
 
     def total(self) -> int:
+        self._program.check()
         return self._meter.total()
 
     def stop(self) -> None:
-        os.killpg(self._group, signal.SIGSTOP)
+        os.killpg(self._program.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        os.killpg(self._group, signal.SIGCONT)
-
-
-def spread(values: Sequence[float]) -> str:
-    """Minimum, median and maximum."""
-    return f"min {min(values):.3g}, median {statistics.median(values):.3g}, max {max(values):.3g}"
+        # One that has ended stays where it is; `total` says so.
+        with suppress(ProcessLookupError):
+            os.killpg(self._program.pid, signal.SIGCONT)
 
 
 def stage(route: Route, model: str, workers: int, port: int, **more: str) -> Contestant:

@@ -25,13 +25,13 @@ def measure(route: Route, *, quick: bool) -> list[Figure]:
     """`quiet_partitions_on_time` while partition 0 is behind by as much as the stage scores in some seconds."""
     own = Route(route.bootstrap, "fair-claims", "fair-scores", "fair-dead", route.partitions)
     receiver = receiving(own)
-    with running(stage(own, _MODEL, 1, 0, CLAIMSTREAM_LATENCY__BUDGET_MS=f"{1_000 * _BUDGET:g}")):
-        speed = drained(own, receiver, _FIRST_CLAIMS)
+    with running(stage(own, _MODEL, 1, 0, CLAIMSTREAM_LATENCY__BUDGET_MS=f"{1_000 * _BUDGET:g}")) as program:
+        speed = drained(own, receiver, _FIRST_CLAIMS, program.check)
         first, lasts = receiver.count, _QUICK_LASTS if quick else _LASTS
         preload(own.bootstrap, own.claims, int(speed * lasts), 1)
         began = time.time()
         sent = _trickle(own, lasts / 2)
-        await_scores(receiver, first + int(speed * lasts) + sent)
+        await_scores(receiver, first + int(speed * lasts) + sent, program.check)
     receiver.stop()
     times = receiver.times()
     latency = 1_000 * (times[:, 1] - times[:, 0])[times[:, 0] >= began]
@@ -39,7 +39,7 @@ def measure(route: Route, *, quick: bool) -> list[Figure]:
     return [
         Figure(
             "quiet_partitions_on_time",
-            round(float((latency <= 1_000 * _BUDGET).mean()), 4),
+            float((latency <= 1_000 * _BUDGET).mean()),
             "",
             "",
             f"budget {1_000 * _BUDGET:g} ms, {len(latency)} claims of three partitions while the fourth is behind by "

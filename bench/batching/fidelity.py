@@ -27,7 +27,7 @@ from bench.batching.cases import LIMITS
 from bench.batching.measured import Course, Histogram, Sample, line
 from bench.batching.simulator import Reading, World, simulate
 from bench.broker import loaded_broker
-from bench.load import await_scores, drained, publishing, receiving
+from bench.load import Check, await_scores, drained, publishing, receiving, together
 from bench.report import Figure
 from bench.scrape import numbers, page
 from bench.windows import Route, running, stage
@@ -164,6 +164,15 @@ def _growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A stage at work, and who receives its scores."""
+
+    route: Route
+    receiver: Receiver
+    check: Check
+
+
 Foretold = list[tuple[Run, Way]]
 
 
@@ -173,11 +182,10 @@ def measure(*, quick: bool, plots: Path) -> list[Figure]:  # noqa: ARG001 - ther
     Bursts are apart: while one lasts, a tenth of the machine's speed decides on twice as much latency.
     """
     seconds, rounds = (4.0, 1) if quick else (15.0, 3)
-    with _stage() as (route, receiver):
-        speed = drained(route, receiver, _FIRST_CLAIMS)
-        alone = _alone(route, receiver)
-        found = [_round(route, receiver, speed, seconds) for _ in range(rounds)]
-    receiver.stop()
+    with _stage() as loaded:
+        speed = drained(loaded.route, loaded.receiver, _FIRST_CLAIMS, loaded.check)
+        alone = _alone(loaded)
+        found = [_round(loaded, speed, seconds) for _ in range(rounds)]
     return figures(alone, found)
 
 
@@ -196,7 +204,7 @@ def figures(alone: Run, found: list[tuple[Run, Run, Run]]) -> list[Figure]:
         _throughput_error(floods),
         _p95_error("simulator_p95_error", "≤ 0.25", "Poisson", steady),
         _p95_error("simulator_p95_error_bursts", "", _BURSTS, bursts),
-        Figure("transport_ms", round(1_000 * transport, 1), "ms", "", "of a claim with nothing to do"),
+        Figure("transport_ms", 1_000 * transport, "ms", "", "of a claim with nothing to do"),
         _ages("claim_age_p95_ms", [run for run, _ in steady]),
     ]
 
@@ -205,7 +213,7 @@ def _throughput_error(runs: Foretold) -> Figure:
     pairs = [(run.throughput, run.foretold(way)[0]) for run, way in runs]
     return Figure(
         "simulator_throughput_error",
-        round(statistics.median(abs(foretold / real - 1) for real, foretold in pairs), 3),
+        statistics.median(abs(foretold / real - 1) for real, foretold in pairs),
         "",
         "≤ 0.15",
         "more claims than can be scored: "
@@ -217,7 +225,7 @@ def _p95_error(name: str, goal: str, pattern: str, runs: Foretold) -> Figure:
     pairs = [(_percentiles(run.latencies()), _percentiles(run.foretold(way)[1])) for run, way in runs]
     return Figure(
         name,
-        round(statistics.median(abs(foretold[1] / real[1] - 1) for real, foretold in pairs), 3),
+        statistics.median(abs(foretold[1] / real[1] - 1) for real, foretold in pairs),
         "",
         goal,
         f"{pattern} at {_LOAD:g} of capacity, P50/P95/P99: "
@@ -227,7 +235,7 @@ def _p95_error(name: str, goal: str, pattern: str, runs: Foretold) -> Figure:
 
 def _ages(name: str, runs: list[Run]) -> Figure:
     found = [_percentiles(run.ages().quantiles()) for run in runs]
-    value = round(statistics.median(each[1] for each in found), 1)
+    value = statistics.median(each[1] for each in found)
     return Figure(name, value, "ms", "", "when read, P50/P95/P99: " + "; ".join(map(_shown, found)))
 
 
@@ -242,37 +250,39 @@ def _shown(percentiles: list[float]) -> str:
 
 
 @contextmanager
-def _stage() -> Iterator[tuple[Route, Receiver]]:
+def _stage() -> Iterator[Loaded]:
     with loaded_broker(0) as route:
         receiver = receiving(route)
         budget = {"CLAIMSTREAM_LATENCY__BUDGET_MS": f"{1_000 * _BUDGET:g}"}
-        with running(stage(route, _MODEL, 1, _PORT, **budget)):
-            yield route, receiver
+        with running(stage(route, _MODEL, 1, _PORT, **budget)) as program:
+            yield Loaded(route, receiver, program.check)
+            receiver.stop()
 
 
-def _alone(route: Route, receiver: Receiver) -> Run:
+def _alone(loaded: Loaded) -> Run:
     """Claims for which there is nothing to do."""
     time.sleep(_REPORTED)
-    return _run(route, receiver, int(3 * _LIGHT_RATE), "--rate", f"{_LIGHT_RATE:g}")
+    return _run(loaded, int(3 * _LIGHT_RATE), "--rate", f"{_LIGHT_RATE:g}")
 
 
-def _round(route: Route, receiver: Receiver, speed: float, seconds: float) -> tuple[Run, Run, Run]:
+def _round(loaded: Loaded, speed: float, seconds: float) -> tuple[Run, Run, Run]:
     """More than can be scored, then a part of it, evenly and in bursts."""
-    flood = _run(route, receiver, int(1.2 * speed * seconds / 3), "--rate", f"{1.2 * speed:.0f}")
+    flood = _run(loaded, int(1.2 * speed * seconds / 3), "--rate", f"{1.2 * speed:.0f}")
     rate = _LOAD * flood.throughput
     pace, claims = ("--rate", f"{rate:.0f}"), int(rate * seconds)
-    steady = _run(route, receiver, claims, *pace)
-    return flood, steady, _run(route, receiver, claims, *pace, "--arrivals", _BURSTS)
+    steady = _run(loaded, claims, *pace)
+    return flood, steady, _run(loaded, claims, *pace, "--arrivals", _BURSTS)
 
 
-def _run(route: Route, receiver: Receiver, claims: int, *pace: str) -> Run:
-    first, notes = receiver.count, Notes(_page())
-    publisher = publishing(route, claims, *pace)
-    await_scores(receiver, first + claims, notes.take)
-    publisher.wait()
+def _run(loaded: Loaded, claims: int, *pace: str) -> Run:
+    first, notes = loaded.receiver.count, Notes(_page())
+    with publishing(loaded.route, claims, *pace) as publisher:
+        check = together(loaded.check, publisher.check, notes.take)
+        await_scores(loaded.receiver, first + claims, check)
+        publisher.finish()
     time.sleep(_REPORTED)
     notes.take()
-    return Run(receiver.times()[first:], notes.pages, notes.told())
+    return Run(loaded.receiver.times()[first:], notes.pages, notes.told())
 
 
 class Notes:

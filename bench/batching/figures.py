@@ -120,7 +120,7 @@ def _worst(name: str, outcomes: list[Outcome], kind: str, goal: str) -> Figure:
     lowest = "; ".join(f"{_share(o, kind):.3f} {o.case}" for o in ranked[:3])
     return Figure(
         name,
-        round(_share(ranked[0], kind), 4),
+        _share(ranked[0], kind),
         "of the bound",
         goal,
         f"worst of {len(ranked)} cases: {lowest}",
@@ -140,7 +140,7 @@ def _mean(name: str, outcomes: list[Outcome], kind: str, goal: str) -> Figure:
         for rule in outcomes[0].rivals
     )
     note = f"geometric mean of {len(outcomes)} cases; {patterns}; beside it {rules}"
-    return Figure(name, round(mean(outcomes), 4), "of the bound", goal, note)
+    return Figure(name, mean(outcomes), "of the bound", goal, note)
 
 
 def _vs_rivals(outcomes: list[Outcome]) -> Figure:
@@ -150,7 +150,7 @@ def _vs_rivals(outcomes: list[Outcome]) -> Figure:
     note = f"{len(below)} of {len(ranked)} cases below the best setting of any rule, chosen with hindsight"
     return Figure(
         "goodput_vs_rivals",
-        round(ranked[0].against_rivals, 4),
+        ranked[0].against_rivals,
         "x",
         "≥ 1.0",
         f"{note}: {named}" if below else note,
@@ -174,7 +174,7 @@ def _overloads(*, quick: bool) -> list[Figure]:
         _slowest("throughput_overload_two_models", load, shared),
         Figure(
             "recovery_s",
-            round(longest.recovery, 2),
+            longest.recovery,
             "s",
             "",
             f"after {load}, then {course.afterwards:g} of what can be on time, until all are on time; the "
@@ -200,22 +200,22 @@ def _one_overload(
 def _slowest(name: str, load: str, every: list[_Overloaded]) -> Figure:
     worst = min(every, key=lambda each: each.found.throughput)
     note = f"{load}, its second half; worst of {len(every)}: {worst.setting}"
-    return Figure(name, round(worst.found.throughput, 3), "of the most", "≥ 0.97", note)
+    return Figure(name, worst.found.throughput, "of the most", "≥ 0.97", note)
 
 
 def _decisions(timed: Decisions) -> list[Figure]:
     return [
         Figure(
             "decision_us",
-            round(timed.batch, 1),
+            timed.batch,
             "µs",
             "≤ 20",
             "median a batch: to close it and to learn from it",
         ),
-        Figure("planning_us", round(timed.planning, 1), "µs", "≤ 300", "median of those that gave claims up"),
+        Figure("planning_us", timed.planning, "µs", "≤ 300", "median of those that gave claims up"),
         Figure(
             "deciding_share",
-            round(timed.share * 100, 2),
+            timed.share * 100,
             "%",
             "≤ 2",
             "of the scoring loop's time at 10,000 claims a second, decisions to wait included",

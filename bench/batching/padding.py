@@ -185,7 +185,7 @@ def _shares(programs: _Programs) -> list[Figure]:
 
 
 def _share(real: int, computed: int) -> float:
-    return round(1.0 - real / computed, 3)
+    return 1.0 - real / computed
 
 
 def _dense_tokens(programs: _Programs, size: int) -> int:
@@ -219,7 +219,7 @@ def _ratio(name: str, goal: str, rounds: list[list[float]], rival: int, note: st
     model, dense = (_CLAIMS / statistics.median(each[place] for each in rounds) for place in (0, rival))
     return Figure(
         name,
-        round(statistics.median(ratios), 2),
+        statistics.median(ratios),
         "x",
         goal,
         f"{spread(ratios)}; one thread, processor time; model {model:.0f} claims/s, {dense:.0f} by {note}",
@@ -248,7 +248,7 @@ def _cost_errors(programs: _Programs, count: int) -> list[Figure]:
             figures.append(
                 Figure(
                     f"cost_error_{name}{suffix}",
-                    round(_error(np.stack(known, axis=1), seconds), 4),
+                    _error(np.stack(known, axis=1), seconds),
                     "",
                     "",
                     f"median relative error of least squares on {count // 2} micro-batches of 1 to {_LONGEST_BATCH} "

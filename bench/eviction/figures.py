@@ -83,7 +83,7 @@ def _vs_optimum(name: str, outcomes: list[Outcome], rule: str, goal: str) -> Fig
     seeds = len({outcome.seed for outcome in outcomes})
     return Figure(
         name,
-        round(statistics.geometric_mean(ratios), 3),
+        statistics.geometric_mean(ratios),
         "x",
         goal,
         f"geometric mean over {len(outcomes)} traces and caches, seeds not tuned on: {seeds}; "
@@ -98,7 +98,7 @@ def _vs_rules(name: str, outcomes: list[Outcome], rules: Iterable[str], goal: st
     ahead = max(outcome.against(AHEAD, known) for outcome in outcomes)
     return Figure(
         name,
-        round(max(blind), 3),
+        max(blind),
         "x",
         goal,
         f"worst of {len(outcomes)}, without look-ahead: {worst.kind}, {worst.budget / 1e9:g} GB, seed {worst.seed}; "
@@ -120,7 +120,7 @@ def _decision_time(*, quick: bool) -> Figure:
         times.append((time.process_time() - started) * 1_000)
     return Figure(
         "eviction_decision",
-        round(statistics.median(times), 2),
+        statistics.median(times),
         "ms",
         "≤ 1.0",
         f"median; slowest {max(times):.2f}",

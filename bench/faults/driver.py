@@ -117,10 +117,12 @@ class Driver:
         self._processes.append(process)
 
     def bury(self, process: SimulatedProcess) -> None:
-        """A process that is gone: its loops end."""
+        """A process that is gone: its loops end, one whose step is under way further down when that is over."""
         self._processes.remove(process)
-        for loop in [loop for loop in self._loops if loop.process is process and not loop.busy]:
-            self.remove(loop)
+        for loop in [loop for loop in self._loops if loop.process is process]:
+            loop.stop()
+            if not loop.busy:
+                self.remove(loop)
 
     def is_busy(self, process: SimulatedProcess) -> bool:
         """Whether a step of its is under way further down."""

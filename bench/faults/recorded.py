@@ -36,19 +36,8 @@ def regressions() -> list[Regression]:
     return [_read(path) for path in sorted(FOLDER.glob("*.json"))]
 
 
-def keep(regression: Regression) -> None:
-    content = {
-        "found": regression.found,
-        "mode": regression.mode,
-        "orders": list(regression.orders),
-        "plan": as_json(regression.plan),
-    }
-    path = FOLDER / f"{regression.name}.json"
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def as_json(plan: Plan) -> dict[str, Any]:
-    """Claims by their place in the pool, and enumerations by their values."""
+    """What a file of `regressions` has as its plan: claims by their place in the pool, enumerations by value."""
     places = {
         claim: [kind.value, place] for kind, claims in pool().items() for place, claim in enumerate(claims)
     }

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,20 @@ from typing import Any
 from bench.faults.checker import Finding, Published, check
 from bench.faults.driver import Driver
 from bench.faults.models import Versions
-from bench.faults.plan import HORIZON, Change, Disturbance, Kind, Plan, Publication, Turn, draw_plan
+from bench.faults.plan import HORIZON, Change, Plan, Publication, Turn, draw_plan
+from bench.faults.strikes import SeededFaults, Strikes
 from bench.faults.workers import Place, Stage
 from config import Settings
 from stream.clock import ManualClock
-from stream.embedded.simulated import Effect, Fault, Faults, Rhythm, SimulatedKafka, Step
+from stream.embedded.simulated import Rhythm, SimulatedKafka
 from stream.embedded.simulated.partitioner import partition_of
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 _CLAIMS, _SCORES, _LETTERS, _GROUP = "claims", "scores", "dead", "group"
 _SETTLE, _PATIENT = 90.0, 30.0
 _LOOK = 0.25
+# Seconds after the horizon in which a fault that found nobody may still strike.
+_LATE = 10.0
 _MOST_TURNS = 150_000
 _PATIENCE = {"max.poll.interval.ms": 6_000}
 _OPTIONS = {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 300} | _PATIENCE
@@ -33,52 +36,23 @@ _LED = Rhythm(heartbeat=0.3, session=3.0)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`settled`: everything was committed in the end. `errors`: those that no fault explains. `met`: faults met."""
+    """`settled`: everything was committed in the end. `errors`: those that ended a worker and that no fault explains.
+
+    `met`: faults that met somebody. `lives`: of all workers; `beyond`: those beyond one a worker and one a fault.
+    """
 
     seed: int
     finding: Finding
     settled: bool
     errors: tuple[str, ...]
     met: int
+    lives: int
+    beyond: int
     turns: int
 
     @property
     def sound(self) -> bool:
         return self.finding.sound and self.settled and not self.errors
-
-
-class SeededFaults(Faults):
-    """Faults that were armed meet the next request of their step."""
-
-    def __init__(self, draw: random.Random) -> None:
-        self._draw = draw
-        self._armed: dict[Step, list[Fault]] = {}
-        self.met = 0
-        self.silent = False
-        self.laziness = 0.1
-        self.delay = 0.002
-
-    def arm(self, step: Step, fault: Fault) -> None:
-        self._armed.setdefault(step, []).append(fault)
-
-    def disarm(self) -> None:
-        self._armed.clear()
-        self.laziness, self.delay = 0.1, 0.002
-
-    def at(self, step: Step, process: str) -> Fault | None:  # noqa: ARG002 - whoever comes next
-        armed = self._armed.get(step)
-        if self.silent and step is Step.END_TXN:
-            return Fault(Effect.ANSWER_LOST)
-        if not armed:
-            return None
-        self.met += 1
-        return armed.pop()
-
-    def dawdles(self, process: str) -> bool:  # noqa: ARG002 - all alike
-        return self._draw.random() < self.laziness
-
-    def latency(self, step: Step) -> float:  # noqa: ARG002 - all alike
-        return self._draw.expovariate(1.0 / self.delay)
 
 
 class Schedule:
@@ -102,13 +76,14 @@ class Schedule:
         self._versions, settings = Versions(list(plan.speeds)), self._settings()
         stage = Stage(self._driver, self._kafka, settings, self._versions, plan.speeds, draw)
         self._places = [Place(number, stage) for number in range(plan.workers + 1)]
+        self._strikes = Strikes(self._driver, self._kafka, self._faults, self._places)
         self._published: list[Published] = []
 
     def run(self) -> Verdict:
         for publication in self._plan.publications:
             self._driver.at(self._start + publication.at, partial(self._publish, publication))
         for disturbance in self._plan.disturbances:
-            self._driver.at(self._start + disturbance.at, partial(self._disturb, disturbance))
+            self._driver.at(self._start + disturbance.at, partial(self._strikes.strike, disturbance))
         for change in self._plan.changes:
             self._driver.at(self._start + change.at, partial(self._change, change))
         if (silence := self._plan.silence) is not None:
@@ -117,11 +92,21 @@ class Schedule:
         for place in self._places[: self._plan.workers]:
             self._driver.at(self._start, place.start)
         self._driver.run_for(HORIZON)
-        self._heal()
+        while self._strikes.waiting and self._clock.now() < self._start + HORIZON + _LATE:
+            self._driver.run_for(_LOOK)
+        self._strikes.heal()
         settled = self._settle()
-        errors = [repr(error) for place in self._places for error in place.unexpected]
+        lives, met = sum(place.lives for place in self._places), self._strikes.met
+        ends = [end for place in self._places for end in place.ends if not self._strikes.explain(end)]
         return Verdict(
-            self._plan.seed, self._finding(), settled, tuple(errors), self._faults.met, self._driver.turns
+            self._plan.seed,
+            self._finding(),
+            settled,
+            tuple(f"{end.process}: {end.error!r}" for end in ends),
+            met,
+            lives,
+            lives - self._plan.workers - met,
+            self._driver.turns,
         )
 
     def _settings(self) -> Settings:
@@ -157,69 +142,6 @@ class Schedule:
             self._kafka.add_partitions(_CLAIMS, self._plan.partitions + 1)
             if change.amount < 0.5:
                 self._kafka.add_partitions(_SCORES, self._plan.partitions + 1)
-
-    def _disturb(self, disturbance: Disturbance) -> None:
-        until = self._clock.now() + disturbance.seconds
-        place = self._places[disturbance.worker % len(self._places)]
-        kind = disturbance.kind
-        if kind is Kind.REQUEST:
-            self._faults.arm(disturbance.step, disturbance.fault)
-            return
-        self._faults.met += 1
-        if kind in (Kind.JOIN, Kind.LEAVE, Kind.SLOW):
-            self._disturb_place(disturbance, place, until)
-        elif kind in (Kind.KILL, Kind.STOP, Kind.ZOMBIE, Kind.CUT_OFF):
-            self._disturb_process(kind, place, until)
-        else:
-            self._disturb_all(disturbance, until)
-
-    def _disturb_place(self, disturbance: Disturbance, place: Place, until: float) -> None:
-        if disturbance.kind is Kind.JOIN and not self._places[-1].running:
-            self._places[-1].start()
-        elif disturbance.kind is Kind.JOIN:
-            self._places[-1].leave(back=False)
-        elif disturbance.kind is Kind.LEAVE:
-            place.leave(back=disturbance.amount < 0.7)
-        else:
-            place.pace = 2.0 + 200.0 * disturbance.amount**3
-            self._driver.at(until, lambda: setattr(place, "pace", 1.0))
-
-    def _disturb_process(self, kind: Kind, place: Place, until: float) -> None:
-        if (process := place.process) is None:
-            return
-        if kind is Kind.KILL:
-            process.kill()
-        elif kind is Kind.CUT_OFF:
-            process.cut_off = True
-            self._driver.at(until, lambda: setattr(process, "cut_off", False))
-        else:
-            process.freeze()
-            self._driver.at(until, process.thaw)
-
-    def _disturb_all(self, disturbance: Disturbance, until: float) -> None:
-        if disturbance.kind is Kind.AWAY:
-            self._kafka.away = True
-            self._driver.at(until, lambda: setattr(self._kafka, "away", False))
-        elif disturbance.kind is Kind.LAZY:
-            self._faults.laziness = 0.3 + 0.65 * disturbance.amount
-            self._driver.at(until, lambda: setattr(self._faults, "laziness", 0.1))
-        elif disturbance.kind is Kind.LATE:
-            self._faults.delay = 0.01 + 0.5 * disturbance.amount**2
-            self._driver.at(until, lambda: setattr(self._faults, "delay", 0.002))
-        else:
-            self._clock.step_wall(20.0 * disturbance.amount - 10.0)
-
-    def _heal(self) -> None:
-        """No fault from now on."""
-        self._faults.disarm()
-        self._kafka.away = False
-        for place in self._places:
-            place.pace = 1.0
-            if place.process is not None:
-                place.process.thaw()
-                place.process.cut_off = False
-        if not any(place.running for place in self._places):
-            self._places[0].start()
 
     def _settle(self) -> bool:
         """Whether all that was published is committed within the time that is given."""
@@ -262,15 +184,6 @@ def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:
 def run_plan(plan: Plan, mode: str = AT_LEAST_ONCE) -> Verdict:
     with _in_silence():
         return Schedule(plan, mode).run()
-
-
-def shrunk(plan: Plan, mode: str = AT_LEAST_ONCE) -> Plan:
-    """The plan with as few disturbances as still fail it, one left out at a time."""
-    for disturbance in plan.disturbances:
-        fewer = replace(plan, disturbances=tuple(d for d in plan.disturbances if d is not disturbance))
-        if not run_plan(fewer, mode).sound:
-            plan = fewer
-    return plan
 
 
 @contextmanager

@@ -13,12 +13,17 @@ from pathlib import Path
 from bench.faults.schedule import Verdict, run
 
 BLOCK = 50
+# Schemas and the catalog of models decide as well.
+_SUFFIXES = {".py", ".avsc", ".yaml"}
 _SOURCES = ("stream", "models", "schemas", "config", "bench/faults")
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over `count` schedules from seed `first` on. `fewest` and `most` faults met by one of them."""
+    """Sums over `count` schedules from seed `first` on. `fewest` and `most` faults met by one of them.
+
+    `beyond`: the most of `Verdict.beyond`.
+    """
 
     mode: str
     first: int
@@ -32,6 +37,8 @@ class Tally:
     met: int
     fewest: int
     most: int
+    lives: int
+    beyond: int
     failing: tuple[int, ...]
 
 
@@ -50,21 +57,24 @@ def counted(mode: str, first: int, verdicts: Sequence[Verdict], seconds: float) 
         sum(met),
         min(met),
         max(met),
+        sum(verdict.lives for verdict in verdicts),
+        max(verdict.beyond for verdict in verdicts),
         tuple(verdict.seed for verdict in verdicts if not verdict.sound),
     )
 
 
 class Book:
-    """Tallies of blocks, one a line; those of another state of the program are passed over."""
+    """Tallies of blocks, one a line; those of another state of the program are passed over.
+
+    So is a line that a run which was ended has cut off.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._known: dict[tuple[str, int, int], Tally] = {}
-        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-            content = json.loads(line)
-            if content.pop("sources") == sources():
-                tally = Tally(**{**content, "failing": tuple(content["failing"])})
-                self._known[tally.mode, tally.first, tally.count] = tally
+        content = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        self._begun = bool(content) and not content.endswith("\n")
+        tallies = [tally for line in content.splitlines() if (tally := _noted(line)) is not None]
+        self._known = {(tally.mode, tally.first, tally.count): tally for tally in tallies}
 
     def tallies(self, mode: str, first: int, count: int, done: Callable[[float], None]) -> list[Tally]:
         """Of these seeds; runs those that are not known yet, and notes them. `done` is told of each schedule."""
@@ -86,7 +96,19 @@ class Book:
     def _note(self, tally: Tally) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as book:
-            book.write(json.dumps(asdict(tally) | {"sources": sources()}) + "\n")
+            book.write("\n" * self._begun + json.dumps(asdict(tally) | {"sources": sources()}) + "\n")
+        self._begun = False
+
+
+def _noted(line: str) -> Tally | None:
+    """What a line tells of this state of the program."""
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(content, dict) or content.pop("sources", None) != sources():
+        return None
+    return Tally(**{**content, "failing": tuple(content["failing"])})
 
 
 def _run(mode: str, seeds: Iterable[int], done: Callable[[float], None]) -> Iterable[Verdict]:
@@ -101,6 +123,6 @@ def sources() -> str:
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for folder in _SOURCES:
-        for path in sorted((root / folder).rglob("*.py")):
+        for path in sorted(path for path in (root / folder).rglob("*") if path.suffix in _SUFFIXES):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -42,19 +42,35 @@ class Stage:
         return TopicShape(self.kafka.partitions(topics.input), self.kafka.partitions(topics.output))
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A life that an error ended: of which process, from when until when on the monotonic clock."""
+
+    process: str
+    began: float
+    ended: float
+    error: BaseException
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether the stage itself ends its worker so."""
+        return isinstance(self.error, ClaimstreamError | KafkaException)
+
+
 class Place:
-    """`pace`: what the time of a forward is multiplied with now. `unexpected`: errors that no fault explains."""
+    """`pace`: what the time of a forward is multiplied with now. `lives`: how many it had; `ends` of some of them."""
 
     def __init__(self, number: int, stage: Stage) -> None:
         self.number = number
-        self.unexpected: list[BaseException] = []
+        self.lives = 0
+        self.ends: list[End] = []
         self.pace = 1.0
         self.running = False
         self.process: SimulatedProcess | None = None
         self._stage = stage
         self._driver = stage.driver
         self._worker: Worker | None = None
-        self._lives = 0
+        self._began = 0.0
         self._occupied = False
         self._to_leave = False
         self._to_return = False
@@ -63,9 +79,10 @@ class Place:
         """Begin a life, unless there is one."""
         if self.running:
             return
-        self._lives += 1
+        self.lives += 1
+        self._began = self._driver.clock.now()
         self.running, self._to_leave = True, False
-        self.process = self._stage.kafka.process(f"worker {self.number}, life {self._lives}")
+        self.process = self._stage.kafka.process(f"worker {self.number}, life {self.lives}")
         self._driver.admit(self.process)
         self._occupied = True
         try:
@@ -74,11 +91,16 @@ class Place:
         except ProcessDied:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
-            self._note(error)
+            self._note(self.process, error)
             self.process.kill()
         finally:
             self._occupied = False
         self._driver.at(self._driver.clock.now() + _LOOK, self._look)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to leave and is still there."""
+        return self.running and self._to_leave
 
     def leave(self, *, back: bool) -> None:
         """Drain and go at the next look; come `back` some time after."""
@@ -89,14 +111,15 @@ class Place:
         process, worker = self.process, self._worker
         if process is None or not self.running:
             return
-        if not (self._occupied or self._driver.is_busy(process) or process.frozen):
-            if not process.alive or worker is None:
-                self._ended(back=True)
-                return
-            if worker.wait(0.0) or self._to_leave:
-                self._stop(process, worker)
-                self._ended(back=self._to_return or not self._to_leave)
-                return
+        if not self._occupied and (not process.alive or worker is None):
+            # Whatever it was about to do: what waits in a call of it finds it dead.
+            self._ended(back=True)
+            return
+        idle = not (self._occupied or self._driver.is_busy(process) or process.frozen)
+        if worker is not None and idle and (worker.wait(0.0) or self._to_leave):
+            self._stop(process, worker)
+            self._ended(back=self._to_return or not self._to_leave)
+            return
         self._driver.at(self._driver.clock.now() + _LOOK, self._look)
 
     def _stop(self, process: SimulatedProcess, worker: Worker) -> None:
@@ -106,7 +129,7 @@ class Place:
         except ProcessDied:
             pass
         except Exception as error:  # noqa: BLE001 - the error that ended a loop
-            self._note(error)
+            self._note(process, error)
         finally:
             self._occupied = False
         process.kill()
@@ -123,9 +146,8 @@ class Place:
         if back:
             self._driver.at(self._driver.clock.now() + self._stage.draw.uniform(0.02, 1.0), self.start)
 
-    def _note(self, error: BaseException) -> None:
-        if not isinstance(error, ClaimstreamError | KafkaException):
-            self.unexpected.append(error)
+    def _note(self, process: SimulatedProcess, error: BaseException) -> None:
+        self.ends.append(End(process.name, self._began, self._driver.clock.now(), error))
 
     def _build(self, process: SimulatedProcess) -> Worker:
         settings = self._stage.settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import click
 
 from stream.cli.examples import example
 from stream.cli.output import table
-from stream.errors import UsageError
+from stream.clock import Clock, SystemClock
+from stream.errors import ClaimstreamError, UsageError
+
+log = logging.getLogger(__name__)
 
 _NAMES = {
     "host": "host",
@@ -39,7 +43,10 @@ _LONG = {_REAL: "real_faults.figures", _SOAK: "real_faults.soak"}
 @click.argument("name", type=click.Choice([*_NAMES, _SOAK, "all"]))
 @click.option("--quick", is_flag=True, help="The same code on less work, at most 45 s a benchmark.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the figures here, those of `all` as one object; else beside the plots, each benchmark its own.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="How many schedules `faults` runs in each mode.")
 @click.option("--first", type=click.IntRange(min=0), help="The seed with which `faults` begins.")
@@ -59,7 +66,10 @@ _LONG = {_REAL: "real_faults.figures", _SOAK: "real_faults.soak"}
     "--plots", type=click.Path(path_type=Path, file_okay=False), default=Path("out/bench"), show_default=True
 )
 def command(name: str, json_file: Path | None, plots: Path, *, quick: bool, real: bool, **given: Any) -> None:
-    """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say."""
+    """Measure, print the figures, write them and their plots; the exit code is 0 whatever they say.
+
+    With `all` the others go on where one fails.
+    """
     if importlib.util.find_spec("bench") is None:
         raise UsageError(
             "the benchmarks are part of the repository, not of the package; run this in a clone of it"
@@ -69,8 +79,8 @@ def command(name: str, json_file: Path | None, plots: Path, *, quick: bool, real
     chosen = _REAL if real else name
     more = {option: value for option, value in given.items() if value not in (None, ())}
     _check_options(chosen, more)
-    for each in _NAMES if name == "all" else [chosen]:
-        _measure(each, json_file or plots / f"{each}.json", plots, quick=quick, **more)
+    session = Session(json_file, plots, SystemClock(), quick=quick)
+    session.run(list(_NAMES) if name == "all" else [chosen], **more)
 
 
 def _check_options(name: str, given: Mapping[str, Any]) -> None:
@@ -86,11 +96,60 @@ def _check_options(name: str, given: Mapping[str, Any]) -> None:
         raise UsageError(f"{spelled} belongs to the benchmark {' or '.join(sorted(owners))}")
 
 
-def _measure(name: str, json_file: Path, plots: Path, *, quick: bool, **more: Any) -> None:
-    report = importlib.import_module("bench.report")
-    figures = importlib.import_module(f"bench.{(_NAMES | _LONG)[name]}").measure(
-        quick=quick, plots=plots, **more
-    )
-    report.write(json_file, report.as_json(name, figures))
-    click.echo(table(report.lines(figures), ("figure", "value", "goal", "note")))
-    click.echo(f"written: {json_file}")
+class Session:
+    """Benchmarks one after the other, each written as soon as it has been measured."""
+
+    def __init__(self, json_file: Path | None, plots: Path, clock: Clock, *, quick: bool) -> None:
+        self._json_file = json_file
+        self._plots = plots
+        self._clock = clock
+        self._quick = quick
+        self._report = importlib.import_module("bench.report")
+        self._documents: list[dict[str, Any]] = []
+        self._failed: dict[str, str] = {}
+
+    def run(self, names: Sequence[str], **more: Any) -> None:
+        """Raises ClaimstreamError, after the last of them, where one failed."""
+        for name in names:
+            self._try(name, names, more)
+        if self._failed:
+            told = "; ".join(f"{name}: {error}" for name, error in self._failed.items())
+            raise ClaimstreamError(f"benchmarks failed: {told}")
+
+    def _try(self, name: str, names: Sequence[str], more: Mapping[str, Any]) -> None:
+        figures: list[Any] = []
+        try:
+            figures = self._measured(name, more)
+        except UsageError:
+            raise
+        except (ClaimstreamError, RuntimeError, OSError) as error:
+            self._failed[name] = str(error)
+        except Exception as error:
+            # Of the benchmark itself: where it came from is needed.
+            log.exception("the benchmark %s failed", name)
+            self._failed[name] = repr(error)
+        self._write(name, figures, alone=len(names) == 1)
+
+    def _measured(self, name: str, more: Mapping[str, Any]) -> list[Any]:
+        module = importlib.import_module(f"bench.{(_NAMES | _LONG)[name]}")
+        figures: list[Any] = module.measure(quick=self._quick, plots=self._plots, **more)
+        return figures
+
+    def _write(self, name: str, figures: list[Any], *, alone: bool) -> None:
+        """Nothing over an earlier result where nothing was measured; that of `all` says what failed."""
+        made = self._clock.wall()
+        if figures:
+            self._documents.append(self._report.as_json(name, figures, made, quick=self._quick))
+            click.echo(table(self._report.lines(figures), ("figure", "value", "goal", "note")))
+        if self._json_file is not None and not alone:
+            document = self._report.combined(self._documents, self._failed, made, quick=self._quick)
+            self._report.write(self._json_file, document)
+        elif figures:
+            file = self._json_file or self._plots / f"{name}{'-quick' if self._quick else ''}.json"
+            self._report.write(file, self._documents[-1])
+            click.echo(f"written: {file}")
+        if not figures:
+            click.echo(f"{name}: nothing measured{self._reason(name)}")
+
+    def _reason(self, name: str) -> str:
+        return f", {self._failed[name]}" if name in self._failed else ""

@@ -78,16 +78,18 @@ def test_figures_are_the_worst_and_the_mean_of_shares_of_the_bound() -> None:
             ]
         )
     )
-    assert {name: figure.value for name, figure in found.items()} == {
-        "goodput_feasible": 0.995,
-        "goodput_overload": 0.6,
-        "goodput_overload_worst": 0.4,
-        "goodput_vs_rivals": 0.8,
-        "goodput_feasible_noisy": 0.895,
-        "goodput_overload_noisy": pytest.approx(((0.62 / 0.8) * (0.22 / 0.8)) ** 0.5, abs=1e-4),
-        "goodput_feasible_uneven": 0.795,
-        "goodput_overload_uneven": pytest.approx(((0.52 / 0.8) * (0.12 / 0.8)) ** 0.5, abs=1e-4),
-    }
+    assert {name: figure.value for name, figure in found.items()} == pytest.approx(
+        {
+            "goodput_feasible": 0.995,
+            "goodput_overload": 0.6,
+            "goodput_overload_worst": 0.4,
+            "goodput_vs_rivals": 0.8,
+            "goodput_feasible_noisy": 0.895,
+            "goodput_overload_noisy": ((0.62 / 0.8) * (0.22 / 0.8)) ** 0.5,
+            "goodput_feasible_uneven": 0.795,
+            "goodput_overload_uneven": ((0.52 / 0.8) * (0.12 / 0.8)) ** 0.5,
+        }
+    )
     assert "1 of 4" in found["goodput_vs_rivals"].note
     assert "0.800 ramp at 0.5" in found["goodput_vs_rivals"].note
     assert "AIMD of +4" in found["goodput_vs_rivals"].note

@@ -17,6 +17,10 @@ from bench.report import Figure
     [
         (4.0, "≥ 4.0", True),
         (3.99, "≥ 4.0", False),
+        (0.9499, "≥ 0.95", False),
+        (0.94999999, "≥ 0.95", False),
+        (1.0004, "≤ 1.0", False),
+        (np.float64(0.95), "≥ 0.95", True),
         (300, "≤ 300", True),
         (301, "≤ 300", False),
         (1, "", None),
@@ -28,11 +32,13 @@ def test_a_figure_knows_whether_it_meets_its_goal(value: float, goal: str, met: 
 
 def test_figures_are_written_in_the_agreed_form(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "host.json"
-    report.write(path, report.as_json("host", [Figure("host_vs_loop", 4.5, "x", "≥ 4.0", "note")]))
+    report.write(
+        path, report.as_json("host", [Figure("host_vs_loop", 4.5, "x", "≥ 4.0", "note")], 1e9, quick=True)
+    )
     found = json.loads(path.read_text())
-    assert found["bench"] == "host"
+    assert (found["bench"], found["quick"], found["date"]) == ("host", True, "2001-09-09T01:46:40+00:00")
     assert found["machine"]["cores"] >= 1
-    assert "torch" in found["versions"]
+    assert {"torch", "claimstream"} <= set(found["versions"])
     assert found["figures"] == [
         {"name": "host_vs_loop", "value": 4.5, "unit": "x", "goal": "≥ 4.0", "note": "note", "met": True}
     ]
@@ -40,7 +46,7 @@ def test_figures_are_written_in_the_agreed_form(tmp_path: Path) -> None:
 
 def test_what_never_came_is_null(tmp_path: Path) -> None:
     never = Figure("burst_recovery", float("inf"), "s", "≤ 2")
-    report.write(tmp_path / "never.json", report.as_json("under-load", [never]))
+    report.write(tmp_path / "never.json", report.as_json("under-load", [never], 0.0, quick=False))
     (figure,) = json.loads((tmp_path / "never.json").read_text(encoding="utf-8"))["figures"]
     assert (figure["value"], figure["met"]) == (None, False)
 
@@ -50,8 +56,27 @@ def test_rows_say_met_or_missed() -> None:
     assert [row[2] for row in rows] == ["≥ 2 missed", "≥ 2 met", ""]
 
 
-def test_spread_is_minimum_median_and_maximum() -> None:
-    assert windows.spread([3.0, 1.0, 2.0]) == "min 1, median 2, max 3"
+@pytest.mark.parametrize(
+    ("value", "goal", "shown"),
+    [
+        (0.7968253968, "≥ 0.9", "0.7968"),
+        (0.94999876, "≥ 0.95", "0.949999"),
+        (1.0, "≤ 1.0", "1"),
+        (1.00000001, "≤ 1.0", "1.00000001"),
+        (103_123.7, "", "103124"),
+        (99_999.7, "", "100000"),
+        (0.0001234567, "", "0.0001235"),
+        (0, "≤ 0", "0"),
+        (float("inf"), "≤ 2", "inf"),
+    ],
+)
+def test_what_is_shown_is_judged_as_what_was_measured(value: float, goal: str, shown: str) -> None:
+    assert Figure("x", value, "", goal).shown == shown
+
+
+def test_spread_is_median_minimum_and_maximum() -> None:
+    assert report.spread([3.0, 1.0, 2.0]) == "2 (1 to 3)"
+    assert report.spread([0.79682, 0.6]) == "0.698 (0.6 to 0.797)"
 
 
 def test_contestants_get_a_group_each_and_their_topics() -> None:

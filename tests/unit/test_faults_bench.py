@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bench.faults import checker, tally
+from bench.faults import checker, plan, tally
 from bench.faults.checker import Published, check
 from bench.faults.claims import Kind, pool
+from bench.faults.driver import Driver
 from bench.faults.figures import figures
-from bench.faults.plan import draw_plan
+from bench.faults.plan import Disturbance, draw_plan
 from bench.faults.recorded import Regression, as_json, from_json, regressions
 from bench.faults.schedule import AT_LEAST_ONCE, EXACTLY_ONCE, Verdict, run, run_plan
+from bench.faults.strikes import SeededFaults, Strikes
 from bench.faults.tally import Book, counted
-from stream.embedded.simulated import Message, Started
+from bench.faults.workers import End
+from stream.clock import ManualClock
+from stream.consumer import ClaimConsumer
+from stream.embedded.simulated import Effect, Fault, Message, SimulatedKafka, Started, Step
 from stream.embedded.simulated.message import Record
+from stream.errors import FatalError
 from tests.regressions import DEFECTS
 
 # Which of them show a defect changes with the program.
@@ -44,21 +53,55 @@ def test_schedules_that_are_kept_show_what_they_are_kept_for(
 
 def test_a_plan_is_the_same_after_it_was_written_down() -> None:
     for seed in range(20):
-        plan = draw_plan(seed)
-        assert from_json(json.loads(json.dumps(as_json(plan)))) == plan
+        drawn = draw_plan(seed)
+        assert from_json(json.loads(json.dumps(as_json(drawn)))) == drawn
 
 
 @pytest.mark.parametrize("mode", [AT_LEAST_ONCE, EXACTLY_ONCE])
 @pytest.mark.parametrize("first", range(2_000, 2_120, 40))
 def test_no_schedule_loses_repeats_or_reorders(first: int, mode: str) -> None:
-    failing = [
-        verdict for verdict in (run(seed, mode) for seed in range(first, first + 40)) if not verdict.sound
-    ]
-    assert failing == []
+    verdicts = [run(seed, mode) for seed in range(first, first + 40)]
+    assert [verdict for verdict in verdicts if not verdict.sound] == []
+    assert min(verdict.met for verdict in verdicts) >= 5
+    assert max(verdict.beyond for verdict in verdicts) <= 0
+
+
+def test_a_worker_that_ends_without_a_fault_is_told_though_it_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every claim is answered all the same."""
+    revoked = ClaimConsumer._revoked
+
+    def broken(self: ClaimConsumer, client: Any, partitions: Any) -> None:
+        revoked(self, client, partitions)
+        raise FatalError("at every rebalance")
+
+    monkeypatch.setattr(ClaimConsumer, "_revoked", broken)
+    verdict = run(3)
+    assert verdict.finding.sound
+    assert verdict.settled
+    assert not verdict.sound
+    assert all("at every rebalance" in error for error in verdict.errors)
 
 
 def test_a_seed_replays_exactly() -> None:
     assert run(3) == run(3)
+
+
+def test_a_fault_strikes_whoever_is_there_and_counts_only_then() -> None:
+    clock = ManualClock()
+    driver, kafka = Driver(random.Random(1), clock), SimulatedKafka(clock)
+    places: list[Any] = [SimpleNamespace(process=None, running=False) for _ in range(2)]
+    strikes = Strikes(driver, kafka, SeededFaults(random.Random(1)), places)
+    strikes.strike(Disturbance(0.0, plan.Kind.KILL, 0, 0.0, 0.5, Step.FETCH, Fault(Effect.REFUSED)))
+    driver.run_for(1.0)
+    assert (strikes.met, strikes.waiting) == (0, True)
+    places[1].process = struck = kafka.process("worker 1")
+    driver.run_for(0.1)
+    assert (strikes.met, strikes.waiting, struck.alive) == (1, False, False)
+    assert strikes.explain(End("worker 1", 0.0, 1.0, FatalError("x")))
+    assert not strikes.explain(End("worker 1", 0.0, 1.0, KeyError("x")))
+    assert not strikes.explain(End("worker 0", 0.0, 1.0, FatalError("x")))
 
 
 def result(offset: int) -> Message:
@@ -139,6 +182,26 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tally, "sources", lambda: "another")
     Book(tmp_path / "book").tallies(AT_LEAST_ONCE, 0, 50, done.append)
     assert ran[-50:] == [*range(50)]
+
+
+def test_a_line_that_was_cut_off_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, verdict, book = list[int](), run(1), tmp_path / "book"
+    monkeypatch.setattr(tally, "run", lambda seed, _: ran.append(seed) or verdict)
+    Book(book).tallies(AT_LEAST_ONCE, 0, 100, lambda _: None)
+    whole = book.read_bytes()
+    book.write_bytes(whole[:-40])
+    for _ in range(2):
+        Book(book).tallies(AT_LEAST_ONCE, 0, 100, lambda _: None)
+    assert ran == [*range(100), *range(50, 100)]
+    assert book.read_bytes().startswith(whole[:-40] + b"\n{")
+
+
+def test_what_decides_beside_the_program_is_part_of_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = set[str]()
+    content = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or content(path))
+    tally.sources.__wrapped__()
+    assert {"claim_event.avsc", "catalog.yaml", "stream.yaml", "pipeline.py"} <= read
 
 
 def test_every_kind_of_claim_is_there() -> None:

@@ -49,9 +49,9 @@ def test_shares_of_padding_by_hand(programs: _Programs) -> None:
     claims = {name: column[:512] for name, column in programs.claims.items()} | {"token": token}
     found = {figure.name: figure.value for figure in _shares(replace(programs, claims=claims))}
     real, largest = 256 * 1 + 256 * 9, 512 * 9
-    assert found["padding_dense_512"] == round(1 - real / largest, 3)
+    assert found["padding_dense_512"] == pytest.approx(1 - real / largest)
     assert found["padding_attention_512"] == 0.0
-    mixed = round(1 - real / (3 * 128 * 9 + 128), 3)
+    mixed = pytest.approx(1 - real / (3 * 128 * 9 + 128))
     assert found["padding_dense_128"] == found["padding_attention_128"] == mixed
 
 
