@@ -158,4 +158,4 @@ def test_a_member_that_joins_while_the_registry_is_away_gets_its_partitions_at_o
     driver.run_for(60.0)
     assert len(kafka.messages("scores")) == 40
     assert {p: kafka.group("group").offsets["claims", p][0] for p in (0, 1)} == {0: 20, 1: 20}
-    assert first.unexpected == second.unexpected == []
+    assert first.ends == second.ends == []
