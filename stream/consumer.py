@@ -294,6 +294,7 @@ class ClaimConsumer:
         patience = _FIRST_TRY if self._tries == 1 else min(_SHORT_TRY * longer, _LONG_TRY)
         try:
             if self._commits is not None and not self._commits.knows_topic(patience):
+                self._next_try = self._clock.now() + _BETWEEN_TRIES
                 return
             answers = self._client.committed(asked, patience)
         except KafkaException as error:
