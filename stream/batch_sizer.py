@@ -49,17 +49,24 @@ def size_by_load(base: int, device: DeviceLoad, limits: SizeLimits) -> int:
 
 
 def sizes(
-    curve: LatencyCurve, rate: float, limits: SizeLimits, *, pressure: float = 0.0, ceiling: int | None = None
+    curve: LatencyCurve,
+    rate: float,
+    limits: SizeLimits,
+    *,
+    pressure: float = 0.0,
+    ceiling: int | None = None,
+    dearest: LatencyCurve | None = None,
 ) -> Sizes:
     """On time the smallest size that keeps up with `rate` claims a second; behind, the one of most claims a second.
 
     Batches of n, one after the other, score n / (fixed + each * n) a second. `pressure`, 0 to 1, shrinks both, but not
     below a size that keeps up: claims that stay behind would only add to what presses. `ceiling` is the largest size
-    that memory is known to allow.
+    that memory is known to allow. `dearest`: the curve with as high a fixed cost as it may have; were that taken for
+    less than it is, batches would be small, score too few claims a second, and be too much alike to tell.
     """
     most, target, least = limits.largest, limits.largest, limits.smallest
     if limits.automatic and curve.fixed + curve.each > 0.0:
-        most = _clamped(_of_most_a_second(curve), limits)
+        most = _clamped(_of_most_a_second(dearest or curve), limits)
         target = min(_clamped(_keeping_up(curve, rate), limits), most)
         least = target if target < most else least
     if pressure > 0.0:

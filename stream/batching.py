@@ -281,6 +281,7 @@ class Batcher:
             limits,
             pressure=conditions.pressure,
             ceiling=conditions.ceilings.get(lane),
+            dearest=self._cost(lane).dearest,
         )
 
     def _crowded(self, view: LaneView, now: float) -> bool:

@@ -16,6 +16,8 @@ _DRIFT = 5
 _LEARNING = 8
 # Sizes that vary by less than a tenth of themselves.
 _NARROW = 0.01
+# Standard errors by which the fixed cost may well be higher than what was found.
+_DOUBT = 2.0
 
 
 class LatencyCurve(NamedTuple):
@@ -48,7 +50,8 @@ class CostModel:
     out of the fit, as a pause of the machine; several in a row are believed, and the fit begins anew. `start` is what
     an earlier run on this machine learned.
 
-    `curve` is the fit, nothing at all before the first observation.
+    `curve` is the fit, nothing at all before the first observation; `dearest` is the same with a fixed cost as
+    high as it may well be. Batches that were slow by chance, or all of one size, tell little of what is fixed.
     """
 
     def __init__(self, start: LatencyCurve | None = None) -> None:
@@ -103,9 +106,9 @@ class CostModel:
         self._add(count, seconds)
 
     def _forget_all(self) -> None:
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._weight = self._n = self._t = self._nn = self._nt = self._tt = 0.0
         self._seen = 0
-        self.curve = LatencyCurve(0.0, 0.0)
+        self.curve = self.dearest = LatencyCurve(0.0, 0.0)
 
     def _add(self, count: int, seconds: float) -> None:
         self._seen += 1
@@ -114,7 +117,9 @@ class CostModel:
         self._t = _FORGET * self._t + seconds
         self._nn = _FORGET * self._nn + count * count
         self._nt = _FORGET * self._nt + count * seconds
+        self._tt = _FORGET * self._tt + seconds * seconds
         self.curve = self._fitted()
+        self.dearest = self._doubtful(*self.curve)
 
     def _spread(self) -> float:
         return self._weight * self._nn - self._n * self._n
@@ -128,3 +133,19 @@ class CostModel:
             return LatencyCurve(self._t / self._weight, 0.0)
         fixed = (self._t - each * self._n) / self._weight
         return LatencyCurve(fixed, each) if fixed > 0.0 else LatencyCurve(0.0, self._nt / self._nn)
+
+    def _doubtful(self, fixed: float, each: float) -> LatencyCurve:
+        """The standard error of an intercept, for observations that all are as exact (Draper and Smith, ch. 1)."""
+        residual = (
+            self._tt
+            - 2.0 * (fixed * self._t + each * self._nt)
+            + fixed * fixed * self._weight
+            + 2.0 * fixed * each * self._n
+            + each * each * self._nn
+        )
+        spread = self._spread()
+        if residual <= 1e-9 * self._tt:
+            return LatencyCurve(fixed, each)
+        if spread <= 1e-9 * self._weight * self._nn:
+            return LatencyCurve(math.inf, each)
+        return LatencyCurve(fixed + _DOUBT * math.sqrt(residual / self._weight * self._nn / spread), each)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +39,27 @@ def test_never_predicts_less_than_nothing(observations: list[tuple[int, float]])
     assert model.curve.fixed >= 0.0
     assert model.curve.each >= 0.0
     assert model.margin >= 0.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 512), st.floats(1e-6, 1)), min_size=1, max_size=80))
+def test_the_fixed_cost_may_be_more_than_was_found_and_never_less(
+    observations: list[tuple[int, float]],
+) -> None:
+    model = CostModel()
+    for count, spent in observations:
+        model.observe(count, spent)
+    assert model.dearest.fixed >= model.curve.fixed
+    assert model.dearest.each == model.curve.each
+
+
+def test_the_fixed_cost_is_sure_where_batches_lie_on_a_line_and_unsure_where_they_are_of_one_size() -> None:
+    assert taught().dearest == taught().curve
+    noisy = taught(noise=0.1)
+    assert noisy.curve.fixed < noisy.dearest.fixed < noisy.curve.fixed + 0.01
+    alike, rng = CostModel(), np.random.default_rng(1)
+    for _ in range(50):
+        alike.observe(32, LINE.seconds(32) * rng.lognormal(0.0, 0.1))
+    assert alike.dearest.fixed == math.inf
 
 
 def test_a_pause_of_the_machine_is_left_out() -> None:

@@ -72,6 +72,16 @@ def test_every_claim_is_finished_once_and_none_before_its_batch_could_be(reading
     assert np.all(served.starts[1:] >= ends[:-1] - 0.004 - 1e-9)
 
 
+def test_a_device_that_is_slow_now_and_then_does_not_end_in_batches_too_small_to_keep_up() -> None:
+    curve, moments = LatencyCurve(0.002, 0.000_045), (1.0, 2.0, 3.0)
+    slow = Disturbance(tuple(change for at in moments for change in ((at, 2.5), (at + 0.3, 1.0))))
+    times = first_times(Poisson().arrivals(14_000.0, 1), 56_000)
+    world = World((curve,), noise=0.3, device=slow, delivery=0.02)
+    reading = Reading(claims=20_000, ahead=1_024, poll=2_000, coalesce=0.003, seconds=TIGHT.seconds)
+    served = simulate(times, world, BatchingRules(SizeLimits(32, 512), 0.2), reading, {0: curve})
+    assert (served.latencies <= 0.2).mean() > 0.97
+
+
 def test_where_waiting_never_pays_it_is_a_greedy_server() -> None:
     times = first_times(Poisson().arrivals(500.0, 1), 400)
     served = run(times, curve=AT_ONCE)
