@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from config import ConfigurationError, Settings
 from models import CacheStatus, ModelError
+from models.null import NAME as NULL
 from stream import pieces
 from stream.allocator import keep_freed_memory, spare_what_stays
 from stream.app import Assembly, assemble
@@ -41,8 +43,8 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     clock = SystemClock()
     assembly: Assembly | None = None
     try:
+        _settle(settings)
         assembly = assemble(settings, shape, clock, slot)
-        spare_what_stays()
         assembly.worker.start(lambda: _tell(connection, Joining()))
         Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
@@ -228,6 +230,13 @@ def _prepare_process(settings: Settings) -> None:
     hand_over_quickly()
     keep_freed_memory()
     configure_logging(settings)
+
+
+def _settle(settings: Settings) -> None:
+    """Import what models need before there is one: they do not stay, and are to be collected when they have gone."""
+    if any(model != NULL for route in settings.routes.values() for model in route):
+        importlib.import_module("models.loading")
+    spare_what_stays()
 
 
 def configure_logging(settings: Settings) -> None:
