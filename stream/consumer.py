@@ -96,11 +96,16 @@ class ClaimConsumer:
 
         The client's call waits for its own thread without letting the interpreter lock go, so it is made only now and
         then, and when there is a reason to. A membership that is out of date costs an aborted transaction, no more.
+        One of nobody would pass for a producer that knows no groups: the broker takes offsets in its transactions from
+        anyone. A member that was cast out and has not been told yet has it, and goes on with the one that is refused.
         """
         if self._commits is None and now >= self._renew_at:
             # First, or a reason that comes meanwhile would be forgotten.
             self._renew_at = now + _RENEWAL
-            self.membership = self._client.consumer_group_metadata()
+            membership = self._client.consumer_group_metadata()
+            # Asked afterwards: only a poll of this thread can make somebody of nobody.
+            if self._client.memberid():
+                self.membership = membership
 
     def reaches_cluster(self) -> bool:
         """Whether its client can ask for metadata; from any thread."""

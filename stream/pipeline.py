@@ -103,6 +103,8 @@ class Pipeline:
             return now + self.rhythm.hold
         messages = self._receive(flow)
         started = self.clock.now()
+        # Whoever was assigned partitions just now is a member before it has claims of them.
+        self.consumer.renew(started)
         with self.turns.take(len(messages)):
             # What this very poll brought after the stage was told to end is left to the next owner.
             if (polled := self.consumer.take_in(messages)) is not None and not self.closing:

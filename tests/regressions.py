@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from stream.consumer import ClaimConsumer
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.records import Rows
@@ -30,4 +31,17 @@ def refused_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OffsetLedger, "uncommitted", lambda *_: None)
 
 
-DEFECTS: dict[str, Defect] = {each.__name__: each for each in (letter_behind_a_pending_claim, refused_commit)}
+def commit_of_nobody(patch: pytest.MonkeyPatch) -> None:
+    """A member that was cast out and not told yet committed a transaction in the name of nobody."""
+
+    def renew(self: ClaimConsumer, now: float) -> None:
+        if self._commits is None and now >= self._renew_at:
+            self._renew_at = now + 0.25
+            self.membership = self._client.consumer_group_metadata()
+
+    patch.setattr(ClaimConsumer, "renew", renew)
+
+
+DEFECTS: dict[str, Defect] = {
+    each.__name__: each for each in (letter_behind_a_pending_claim, refused_commit, commit_of_nobody)
+}

@@ -125,6 +125,7 @@ class TransactionalStage(Stage):
         self.ended: list[str] = []
         self.consumer.close = lambda: None  # type: ignore[attr-defined]
         self.consumer.consumer_group_metadata = lambda: "generation 1"  # type: ignore[attr-defined]
+        self.consumer.memberid = lambda: "member 1"  # type: ignore[attr-defined]
         self.watchdog = Watchdog(self.clock, self.ended.append)
         sender = TransactionalProducer(
             self.log.client,

@@ -493,6 +493,22 @@ def test_readers_wait_for_the_end_of_a_transaction(kafkas: Cluster) -> None:
     reader.client.close()
 
 
+def test_offsets_of_nobody_are_taken_in_a_transaction(kafkas: Cluster) -> None:
+    """As of a producer that knows no groups; so a member that was cast out must not name itself as it is then."""
+    topic = kafkas.topic(1)
+    reader = joined(kafkas, topic)
+    producer, nobody = transactional(kafkas, f"{topic}-t"), Member(kafkas, topic, "g")
+    assert not nobody.client.memberid()
+    producer.begin_transaction()
+    place = TopicPartition(topic, 0, 7, metadata="seven")
+    producer.send_offsets_to_transaction([place], nobody.client.consumer_group_metadata(), 5.0)
+    producer.commit_transaction(5.0)
+    assert reader.committed() == (7, "seven")
+    assert reader.client.memberid()
+    reader.client.close()
+    nobody.client.close()
+
+
 def test_a_new_instance_fences_the_one_before(kafkas: Cluster) -> None:
     topic = kafkas.topic(1)
     old = transactional(kafkas, f"{topic}-t")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,6 +335,20 @@ def test_failures_in_a_row_end_the_worker_after_waiting_longer_each_time() -> No
     with pytest.raises(FatalError, match="4 transactions in a row failed, the last one: abort"):
         stage.run(100)
     assert stage.clock.now() - started > 3 * LIMITS.age + 0.02 + 0.04 + 0.08
+
+
+def test_who_was_cast_out_and_not_told_yet_goes_on_in_the_name_that_is_refused() -> None:
+    stage = TransactionalStage()
+    stage.step("intake")
+    member: Any = stage.consumer
+    member.memberid, member.consumer_group_metadata = lambda: "", lambda: "nobody"
+    stage.clock.advance(1.0)
+    stage.step("intake")
+    assert stage.pipeline.consumer.membership == "generation 1"
+    member.memberid, member.consumer_group_metadata = lambda: "member 2", lambda: "generation 3"
+    stage.clock.advance(1.0)
+    stage.step("intake")
+    assert stage.pipeline.consumer.membership == "generation 3"
 
 
 def test_failures_for_an_old_membership_outlast_the_steps_of_intake_that_renew_it() -> None:

@@ -52,6 +52,8 @@ class SimulatedConsumer:
         self._callbacks: dict[News, RebalanceCallback | None] = {}
         self._commits: deque[_Commit] = deque()
         self._answered: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
+        # Of commits that the application asked about, until it begins to read there.
+        self._told: dict[Place, str] = {}
         self._closed = False
         self.found_nothing = False
 
@@ -111,6 +113,7 @@ class SimulatedConsumer:
                 return False
             if answer is not None:
                 found.update(answer)
+                self._told |= {place: answer.get(place, (0, None))[1] or "" for place in places}
             return answer is not None
 
         if not self._process.wait(answered, timeout):
@@ -313,7 +316,9 @@ class SimulatedConsumer:
         for place in places if found is not None else ():
             offset, metadata = found[place] if found and place in found else (self._reset(place), "")
             self._fetcher.begin(place, offset)
-            self._process.cluster.note_start(place, offset, self._process.name, metadata)
+            # It may have asked before somebody else committed more.
+            known = self._told.pop(place, metadata)
+            self._process.cluster.note_start(place, offset, self._process.name, known)
 
     def _answered_to(self, step: Step, request: Callable[[], T], timeout: float, what: str) -> T:
         """The answer to a request that is made until somebody answers. Raises RefusedError, KafkaException."""

@@ -84,9 +84,9 @@ class Group(ABC):
     def check_member(self, who: Credentials, places: Iterable[Place]) -> None:
         """Raises RefusedError for who may not commit there."""
 
-    def check_commit(self, who: Credentials, offsets: Offsets) -> None:
-        """Raises RefusedError for a commit that may not be carried out."""
-        if who.member or not self.empty:
+    def check_commit(self, who: Credentials, offsets: Offsets, *, in_transaction: bool = False) -> None:
+        """Raises RefusedError for a commit that may not be carried out. In a transaction nobody in particular may."""
+        if who.member or who.instance or not (self.empty or in_transaction):
             self.check_member(who, offsets)
         if any(len(metadata or "") >= LONGEST_METADATA for _, metadata in offsets.values()):
             raise RefusedError(KafkaError.OFFSET_METADATA_TOO_LARGE)

@@ -86,7 +86,7 @@ class Transactions:
         for place in offsets:
             self._log(place)
         try:
-            group.check_commit(member, offsets)
+            group.check_commit(member, offsets, in_transaction=True)
         except RefusedError as refusal:
             # Producers are told so, whatever the protocol of the group.
             stale = refusal.code == KafkaError.STALE_MEMBER_EPOCH
