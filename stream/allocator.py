@@ -25,7 +25,8 @@ def keep_freed_memory() -> None:
 def spare_what_stays() -> None:
     """What was imported and built so far is collected no more.
 
-    A full collection goes through all of it, for a tenth of a second in which every thread stands still.
+    A full collection goes through all of it, for a tenth of a second in which every thread stands still. Only for a
+    process that has no models yet: they lie in cycles, and would keep their weights when they have gone.
     """
     gc.collect()
     gc.freeze()

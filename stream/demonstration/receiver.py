@@ -12,7 +12,6 @@ import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 import schemas
-from stream.allocator import spare_what_stays
 from stream.clock import Clock
 from stream.codec import Decoder
 
@@ -39,8 +38,6 @@ class Receiver(threading.Thread):
         self.count = 0
 
     def run(self) -> None:
-        # A pause here would be told as latency of the stage.
-        spare_what_stays()
         while not self._stopping.is_set():
             first = self._consumer.poll(_POLL)
             if first is None:
