@@ -140,7 +140,7 @@ def _recovery(fault: str, mode: str, trials: Sequence[Trial]) -> list[Figure]:
     """Seconds from a strike until no claim was late any more, one second after it was published."""
     seconds = [each for trial in trials for each in trial.recovered] or [float("nan")]
     note = f"{len(seconds)} strikes; P50, the longest {max(seconds):.1f} s"
-    return [Figure(f"recover_{fault}_{mode}", round(statistics.median(seconds), 2), "s", "", note)]
+    return [Figure(f"recover_{fault}_{mode}", statistics.median(seconds), "s", "", note)]
 
 
 def _after_kills(trials: Sequence[Trial]) -> list[Figure]:
@@ -155,7 +155,7 @@ def _after_kills(trials: Sequence[Trial]) -> list[Figure]:
         f"at_least_once, {sum(trial.strikes for trial in kills)} kills, at every step; median of a trial's mean, the "
         f"highest {max(each):.0f}: delivered and not committed yet, at 200 claims/s and a commit every 0.2 s"
     )
-    return [Figure("duplicates_per_kill", round(statistics.median(each), 1), "claims", "≤ 60", note)]
+    return [Figure("duplicates_per_kill", statistics.median(each), "claims", "≤ 60", note)]
 
 
 def _is_kill(fault: str) -> bool:

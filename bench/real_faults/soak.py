@@ -169,7 +169,7 @@ def grown(name: str, held: Sequence[Held]) -> list[Figure]:
         if third < _FEWEST:
             return math.nan, f"{len(held)} looks are too few"
         before, after = (statistics.median(map(of, part)) for part in (settled[:third], settled[-third:]))
-        return round(after - before, 1), f"from {before:.0f} to {after:.0f}, {len(held)} looks"
+        return after - before, f"from {before:.0f} to {after:.0f}, {len(held)} looks"
 
     memory, threads, files = (
         growth(of) for of in (lambda each: each.memory, lambda each: each.threads, lambda each: each.files)

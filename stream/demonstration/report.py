@@ -12,7 +12,6 @@ from stream.audit import Finding
 
 Times = npt.NDArray[np.float64]
 
-
 # What the audit counted, in words.
 _WRONG = {
     "lost": "claims without an answer",

@@ -251,6 +251,8 @@ class SimulatedConsumer:
                 self._fetcher.add(places)
             else:
                 self._fetcher.remove(places)
+                for place in places:
+                    self._told.pop(place, None)
 
     def _commit(self, message: Message | None, offsets: list[TopicPartition] | None) -> _Commit:
         if message is not None:
