@@ -137,7 +137,7 @@ class Batcher:
         """The batch to score now, or until when to wait; an infinite wait ends when claims arrive."""
         until = math.inf
         views = self._lanes.views(now)
-        self.lacking = frozenset(view.lane for view in views if not self._models.ready(view.lane))
+        self.lacking = frozenset([view.lane for view in views if not self._models.ready(view.lane)])
         mine = [view for view in views if view.lane not in self.lacking and self.is_slow(view.lane) == slow]
         for view, at in self._in_order(mine, now, slow=slow):
             decision = decide(view, at, now)
@@ -178,7 +178,7 @@ class Batcher:
         cost.observe(count, seconds)
         if (single := cost.single) is not None:
             self._judge(chosen.batch.lane, single)
-        self.decided.note(Decision(*decision[:-1], 1_000.0 * seconds))
+        self.decided.note(decision, seconds)
         self._metrics.count("batches_closed_total", 1, decision.model, decision.reason)
         if decision.given_up:
             self._metrics.count("claims_set_aside_total", decision.given_up, decision.model)
@@ -213,12 +213,14 @@ class Batcher:
 
     def _in_order(self, views: list[LaneView], now: float, *, slow: bool) -> list[tuple[LaneView, Situation]]:
         """The lanes, whoever goes first first, each with what decides about it."""
-        if len(views) < 2 and all(self._lanes.is_alone(view.lane) for view in views):
-            return [(view, self._situation(view, NO_DEMAND, now)) for view in views]
+        if not views:
+            return []
+        if len(views) == 1 and self._lanes.is_alone(views[0].lane):
+            return [(views[0], self._situation(views[0], NO_DEMAND, now))]
         demands = self._demands(now, slow=slow)
         every = functools.reduce(Demand.plus, demands.values(), NO_DEMAND)
         found = [self._situation(view, every.less(demands.get(view.lane, NO_DEMAND)), now) for view in views]
-        if len(views) < 2:
+        if len(views) == 1:
             return list(zip(views, found, strict=True))
         urgencies = [self._urgency(view, at, now) for view, at in zip(views, found, strict=True)]
         return [
@@ -255,7 +257,10 @@ class Batcher:
 
     def _situation(self, view: LaneView, others: Demand, now: float) -> Situation:
         rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
-        sizes, budget = self._sizes(view.lane, view.rate), min(rules.budget, view.left) - conditions.delivery
+        sizes, budget = (
+            self._sizes(view.lane, cost, view.rate),
+            min(rules.budget, view.left) - conditions.delivery,
+        )
         return Situation(
             cost.curve,
             sizes,
@@ -270,18 +275,18 @@ class Batcher:
             draining=conditions.draining,
         )
 
-    def _sizes(self, lane: int, rate: float) -> Sizes:
+    def _sizes(self, lane: int, cost: CostModel, rate: float) -> Sizes:
         conditions, limits = self.conditions, self._rules.limits
         if self._rules.base is not None:
             size = size_by_load(self._rules.base, conditions.device, limits)
             limits = SizeLimits(size, size, automatic=False)
         return sizes(
-            self._cost(lane).curve,
+            cost.curve,
             rate,
             limits,
             pressure=conditions.pressure,
             ceiling=conditions.ceilings.get(lane),
-            dearest=self._cost(lane).dearest,
+            dearest=cost.dearest,
         )
 
     def _crowded(self, view: LaneView, now: float) -> bool:
@@ -330,14 +335,13 @@ class Batcher:
             at.sizes.target,
             at.sizes.most,
             self.conditions.pressure,
-            1_000.0 * self._cost(view.lane).curve.seconds(count),
-            0.0,
+            1_000.0 * at.curve.seconds(count),
         )
 
     def _report(self, view: LaneView, latest: Sequence[Decision]) -> LaneReport:
         identity, cost = self._models.identity(view.lane), self._cost(view.lane)
         mine = [each for each in latest if (each.model, each.version) == (identity.name, identity.version)]
-        aims, (predicted, actual) = self._sizes(view.lane, view.rate), typical(mine)
+        aims, (predicted, actual) = self._sizes(view.lane, cost, view.rate), typical(mine)
         return LaneReport(
             identity.name,
             identity.version,

@@ -36,7 +36,7 @@ class Decision(NamedTuple):
     most: int
     pressure: float
     predicted_ms: float
-    actual_ms: float
+    actual_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,16 @@ class DecisionLog:
     """The latest decisions; one thread notes, any reads."""
 
     def __init__(self) -> None:
-        self._latest: deque[Decision] = deque(maxlen=_KEPT)
+        self._latest: deque[tuple[Decision, float]] = deque(maxlen=_KEPT)
 
-    def note(self, decision: Decision) -> None:
-        self._latest.append(decision)
+    def note(self, decision: Decision, seconds: float) -> None:
+        """A batch is over that took so long."""
+        self._latest.append((decision, seconds))
 
     def latest(self) -> tuple[Decision, ...]:
         """Oldest first."""
-        return tuple(self._latest)
+        noted = tuple(self._latest)
+        return tuple(decision._replace(actual_ms=1_000.0 * seconds) for decision, seconds in noted)
 
 
 def reasons(decisions: Sequence[Decision]) -> dict[str, float]:

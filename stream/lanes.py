@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection
 from typing import NamedTuple
@@ -34,8 +35,8 @@ class LaneView(NamedTuple):
     silence: float
     since: float
     aside: int = 0
-    aside_since: float = float("inf")
-    left: float = float("inf")
+    aside_since: float = math.inf
+    left: float = math.inf
 
     @property
     def waiting(self) -> int:
@@ -124,7 +125,7 @@ class Lane:
         self._waiting = RowQueue()
         self._aside = RowQueue()
         self._rate = ArrivalRate()
-        self._left = RecentQuantile(0.5, start=float("inf"))
+        self._left = RecentQuantile(0.5, start=math.inf)
         self._since = 0.0
         self._serving = True
         self._used = False
@@ -178,15 +179,15 @@ class Lane:
         return self.in_use and (self.waiting > 0 or self._rate.silence(now) < _QUIET)
 
     def view(self, now: float) -> LaneView:
-        late = self._aside.moments
+        aside = len(self._aside)
         return LaneView(
             self._number,
             self._waiting.moments,
             self._rate.at(now),
             self._rate.silence(now),
             self._since,
-            len(late),
-            float(late[0]) if len(late) else float("inf"),
+            aside,
+            self._aside.moments.item(0) if aside else math.inf,
             self._left.value,
         )
 

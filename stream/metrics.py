@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,9 @@ SECONDS = (
     30.0,
 )
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+# Single values of a histogram that are counted at once: an array of one costs as much as one of many.
+_TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class StageMetrics:
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[tuple[str, Labels], HistogramState] = {}
+        self._kept: dict[tuple[str, Labels], list[float]] = {}
         self._edges = {name: np.array(d.buckets) for name, d in DEFINITIONS.items() if d.buckets}
         self._lock = threading.Lock()
 
@@ -206,27 +209,30 @@ class StageMetrics:
 
     def observe(self, name: str, values: npt.ArrayLike, *labels: str) -> None:
         """Count an array of values into a histogram."""
+        counted = self._counted(name, values)
+        with self._lock:
+            self._add((name, labels), counted)
+
+    def observe_one(self, name: str, value: float, *labels: str) -> None:
+        """Keep one value until as many came as are worth counting, or somebody asks."""
+        key = name, labels
+        with self._lock:
+            if (kept := self._kept.get(key)) is None:
+                kept = self._kept[key] = []
+            kept.append(value)
+            if len(kept) == _TOGETHER:
+                self._add(key, self._counted(name, self._kept.pop(key)))
+
+    def _counted(self, name: str, values: npt.ArrayLike) -> HistogramState:
         edges = self._edges[name]
         array = np.atleast_1d(np.asarray(values, np.float64))
         counts = np.bincount(np.searchsorted(edges, array), minlength=len(edges) + 1)
-        with self._lock:
-            state = self._state(name, labels)
-            state.counts += counts
-            state.total += float(array.sum())
+        return HistogramState(counts, float(array.sum()))
 
-    def observe_one(self, name: str, value: float, *labels: str) -> None:
-        """Count one value into a histogram, which costs a tenth of an array of one."""
-        place = bisect.bisect_left(DEFINITIONS[name].buckets, value)
-        with self._lock:
-            state = self._state(name, labels)
-            state.counts[place] += 1
-            state.total += value
-
-    def _state(self, name: str, labels: Labels) -> HistogramState:
-        if (state := self._histograms.get((name, labels))) is None:
-            size = len(self._edges[name]) + 1
-            state = self._histograms[name, labels] = HistogramState(np.zeros(size, np.int64))
-        return state
+    def _add(self, key: tuple[str, Labels], counted: HistogramState) -> None:
+        if (state := self._histograms.setdefault(key, counted)) is not counted:
+            state.counts += counted.counts
+            state.total += counted.total
 
     def drop(self, name: str) -> None:
         """Forget every series of a gauge."""
@@ -236,6 +242,9 @@ class StageMetrics:
 
     def snapshot(self) -> Snapshot:
         with self._lock:
+            for key, kept in self._kept.items():
+                self._add(key, self._counted(key[0], kept))
+            self._kept.clear()
             histograms = {k: HistogramState(s.counts.copy(), s.total) for k, s in self._histograms.items()}
             return Snapshot(dict(self._numbers), histograms)
 

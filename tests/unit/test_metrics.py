@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from stream.metrics import Snapshot, StageMetrics
@@ -23,6 +24,22 @@ def test_an_instance_shows_sums_and_of_some_gauges_its_worst_worker() -> None:
         whole.add(each)
     assert whole.numbers == {("batching_pressure", ()): 1.0, ("claims_in_flight", ()): 12.0}
     assert whole.histograms["batch_size", ("model",)].total == 12.0
+
+
+@pytest.mark.parametrize("asked_after", [1, 64, 1_000])
+def test_values_one_by_one_count_as_they_would_at_once(asked_after: int) -> None:
+    values = np.random.default_rng(0).lognormal(-4.0, 2.0, 200)
+    alone, together = StageMetrics(), StageMetrics()
+    together.observe("inference_seconds", values, "model")
+    for number, value in enumerate(values.tolist(), 1):
+        alone.observe_one("inference_seconds", value, "model")
+        if number % asked_after == 0:
+            assert alone.snapshot().histograms["inference_seconds", ("model",)].counts.sum() == number
+    found, wanted = (
+        each.snapshot().histograms["inference_seconds", ("model",)] for each in (alone, together)
+    )
+    assert found.counts.tolist() == wanted.counts.tolist()
+    assert found.total == pytest.approx(wanted.total)
 
 
 def test_the_way_of_claims_to_the_stage_and_that_of_their_results_are_told_apart() -> None:

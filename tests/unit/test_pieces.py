@@ -22,7 +22,7 @@ def longest_status() -> BatchingStatus:
     for number in range(300):
         # A pickle writes a string once, however often it comes.
         names = (f"{number}".ljust(100, "m"), f"{number}".ljust(100, "v"))
-        log.note(Decision(1.5, *names, "deadline", 512, 9, 9, 9, 9, 0.1, 0.2, 0.3, 512, 512, 0.4, 0.5, 0.6))
+        log.note(Decision(1.5, *names, "deadline", 512, 9, 9, 9, 9, 0.1, 0.2, 0.3, 512, 512, 0.4, 0.5), 0.6)
     return BatchingStatus(0.5, {}, Flow.READ, "", False, 1.0, 1.0, (), log.latest())
 
 

@@ -89,7 +89,7 @@ def test_the_log_keeps_the_latest() -> None:
     log = DecisionLog()
     for number in range(1_000):
         closed = "size" if number % 4 else "idle"
-        log.note(Decision(number, "m", "1.0.0", closed, 1, 0, 0, 1, 0, 1.0, 1.0, None, 1, 1, 0.0, 1.0, 2.0))
+        log.note(Decision(number, "m", "1.0.0", closed, 1, 0, 0, 1, 0, 1.0, 1.0, None, 1, 1, 0.0, 1.0), 0.002)
     latest = log.latest()
     assert [decision.at for decision in latest] == list(range(744, 1_000))
     assert reasons(latest) == {"size": 0.75, "idle": 0.25}
