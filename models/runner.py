@@ -89,6 +89,12 @@ class _Checked(torch.nn.Module):
         super().__init__()
         self.program = program
 
+    def __del__(self) -> None:
+        # Its graph lies in cycles, and would keep the weights until Python's collector comes by.
+        for part in self.program.modules():
+            for name, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                delattr(part, name)
+
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n,). Raises TypeError or ValueError for anything else."""
         # It was tried with tensors that are in one piece, and may look at them as such.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -462,3 +463,19 @@ def test_a_program_that_looks_at_its_inputs_as_one_piece_scores_what_the_arena_g
         lease.model.score(arena.gather("spec", rows[:100])), lease.model.score(features)[:100]
     )
     lease.release()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_its_weights_go_with_it_and_do_not_wait_for_pythons_collector(
+    manager: SyncModelCacheManager, tmp_path: Path
+) -> None:
+    folder = version(tmp_path / "new", lambda _, number: number[:, 0])
+    push(Repository(tmp_path / "repository"), folder, version="3.0.0")
+    gc.disable()
+    try:
+        manager.get_model("claims_filter_v3.0").release()
+        assert "model.pt2" in Path("/proc/self/maps").read_text()
+        assert manager.evict("claims_filter_v3.0") == ["device", "memory"]
+        assert "model.pt2" not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()
