@@ -51,7 +51,9 @@ from tests.unit.test_producer import RecordingClient
 class Record:
     """A message as the client gives it."""
 
-    def __init__(self, partition: int, offset: int, value: bytes | None, key: bytes, timestamp: int) -> None:
+    def __init__(
+        self, partition: int, offset: int, value: bytes | None, key: bytes | None, timestamp: int
+    ) -> None:
         self._answers = {"partition": partition, "offset": offset, "value": value, "key": key}
         self._timestamp = timestamp
 
@@ -336,11 +338,12 @@ class Stage:
             self.producer.acknowledge(len(self.producer))
         self.pipeline.drained()
 
-    def publish(self, count: int, partition: int = 0, start: int = 0) -> None:
+    def publish(self, count: int, partition: int = 0, start: int = 0, *, keyed: bool = True) -> None:
         values = [v for b in generate(count, 3) for v in Encoder(schemas.load("claim_event")).encode(b)]
         now = int(self.clock.wall() * 1_000)
         self.consumer.records += [
-            Record(partition, start + i, v, b"k%d" % (i % 7), now) for i, v in enumerate(values)
+            Record(partition, start + i, v, b"k%d" % (i % 7) if keyed else None, now)
+            for i, v in enumerate(values)
         ]
 
     def step(self, *names: str) -> None:

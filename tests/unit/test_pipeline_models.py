@@ -88,6 +88,18 @@ def test_shares_split_claims_by_their_key(stage: Stage) -> None:
     assert all(count % 30 == 0 for count in given.values())
 
 
+def test_shares_split_claims_without_a_key_by_who_they_are(stage: Stage) -> None:
+    stage.models.meaning = ((stage.models.first, 1), (SECOND, 1))
+    stage.models.landed.add(SECOND)
+    stage.clock.advance(2.5)
+    stage.step("loading", "loading", "loading")
+    stage.publish(210, keyed=False)
+    stage.run(30)
+    given = versions(stage)
+    assert sum(given.values()) == 210
+    assert all(60 <= given[version] <= 150 for version in ("1.0.0", "2.0.0"))
+
+
 def test_a_version_that_cannot_be_loaded_changes_nothing(stage: Stage) -> None:
     stage.models.meaning = ((SECOND, 1),)
     stage.models.broken.add(SECOND)
