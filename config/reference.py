@@ -39,6 +39,9 @@ A value comes from the first of these that has it:
 3. the YAML file named by `--config` or `CLAIMSTREAM_CONFIG` (`config/stream.yaml` has every key),
 4. the default.
 
+Settings are read when a command starts: after a change, start the instances again, one after the other. Schema
+files and the model catalog are read again by each worker that is restarted, so do not edit them in place.
+
 `claimstream config check` prints each value with its origin and without secrets; with `--json` as one object.
 A wrong file, variable or value ends a command with exit code 2 and a message that names the place; for an
 unknown key or variable it names the nearest known one.

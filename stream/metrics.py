@@ -85,7 +85,8 @@ DEFINITIONS = {
     "offset_metadata_ignored_total": Definition("Commits whose metadata could not be read."),
     "polls_total": Definition("Polls that brought records."),
     "batches_closed_total": Definition(
-        "Micro-batches, by model and by why they were closed.", ("model", "reason")
+        "Micro-batches, by model and by why they were closed: `size`, `deadline`, `idle`, `drain`, `late`.",
+        ("model", "reason"),
     ),
     "claims_set_aside_total": Definition(
         "Claims set aside because they could no longer be on time; they are scored in spare room.", ("model",)
@@ -101,9 +102,14 @@ DEFINITIONS = {
         largest=True,
     ),
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
-    "commits_total": Definition("Offset commits, by how they ended.", ("result",)),
+    "commits_total": Definition(
+        "Offset commits, by how they ended: `done`, `failed`, `put off` (the topic's id is not known yet).",
+        ("result",),
+    ),
     "transactions_total": Definition(
-        "Transactions, by how they ended; what was aborted is produced again, without being scored again.",
+        "Transactions, by how they ended: `committed`, `aborted`, `stale` (they held a partition that has moved), "
+        "`uncertain` (the answer was lost, and found out). What was not committed is produced again, "
+        "without being scored again.",
         ("result",),
     ),
     "transaction_commit_seconds": Definition("Duration of a transaction's commit.", (), SECONDS),
@@ -113,19 +119,25 @@ DEFINITIONS = {
     ),
     "model_load_failures_total": Definition("Loads of models that failed, by version.", ("model", "version")),
     "model_loads_begun_total": Definition(
-        "Loads begun because claims waited, by what made them due.", ("reason",)
+        "Loads begun because claims waited, by what made them due: `room`, `deadline`, `break-even` (waiting costs "
+        "as much as the load), `drain`.",
+        ("reason",),
     ),
     "claims_reassigned_total": Definition(
         "Claims given another version, because theirs is no longer served and cannot be loaded."
     ),
     "model_lookups_total": Definition(
-        "Look-ups of models, by the tier of the cache that served them.", ("tier",)
+        "Look-ups of models, by the tier of the cache that served them: `device`, `memory`, `redis`, `repository`.",
+        ("tier",),
     ),
     "model_bytes_loaded_total": Definition("Bytes of models that loads brought, by tier.", ("tier",)),
     "model_device_bytes": Definition("Bytes of models on the devices of all workers.", gauge=True),
     "model_uncached_bytes": Definition("Bytes of models that are served without being cached.", gauge=True),
     "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
-    "busy_seconds_total": Definition("Seconds spent, by part of the stage.", ("part",)),
+    "busy_seconds_total": Definition(
+        "Seconds spent, by part of the stage: `consume`, `decode`, `features`, `forward`, `encode`, `produce`.",
+        ("part",),
+    ),
     "batch_size": Definition("Claims in a micro-batch.", ("model",), SIZES),
     "inference_seconds": Definition("Duration of a forward pass.", ("model",), SECONDS),
     "delivery_seconds": Definition(
