@@ -17,5 +17,6 @@ def heed(arguments: Sequence[str]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             # Nothing was started yet. An exception would go through the imports of others, some of which catch it.
             signal.signal(number, lambda *_: os._exit(0))
-    elif command == "publish":
+    else:
+        # What a command started ends with it, as after Ctrl-C: brokers, stages, publishers.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -21,7 +21,11 @@ def catches(process: subprocess.Popen[str], number: signal.Signals) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell of handlers")
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(("run", "--bootstrap", "127.0.0.1:1"), 0), (("publish", "--generate", "9"), -signal.SIGINT)],
+    [
+        (("run", "--bootstrap", "127.0.0.1:1"), 0),
+        (("publish", "--generate", "9"), -signal.SIGINT),
+        (("demo",), -signal.SIGINT),
+    ],
 )
 def test_a_stop_during_the_imports_is_heard(arguments: tuple[str, ...], code: int) -> None:
     process = subprocess.Popen(
