@@ -14,8 +14,8 @@ from stream.publishing.patterns import Pattern
 class Pacer(Protocol):
     """Arrival times are seconds since the first call for claims; they never go backwards."""
 
-    def due(self, elapsed: float) -> int:
-        """How many claims have arrived `elapsed` seconds after the start."""
+    def due(self, elapsed: float, most: int) -> int:
+        """How many claims have arrived `elapsed` seconds after the start, counted up to `most`."""
 
     def arrival(self, number: int) -> float:
         """When claim `number` (from 0) arrives."""
@@ -30,17 +30,22 @@ class ArrivalPacer:
         self._times: Floats = np.zeros(0)
         self._ended = False
 
-    def due(self, elapsed: float) -> int:
-        """`elapsed` must not fall below that of an earlier call."""
-        while not self._ended and (not len(self._times) or self._times[-1] <= elapsed):
+    def due(self, elapsed: float, most: int) -> int:
+        """`elapsed` must not fall below that of an earlier call; no more arrivals are drawn than `most` asks for."""
+        while not self._ended and self._known < most and (not len(self._times) or self._times[-1] <= elapsed):
             self._extend(elapsed)
-        return self._first + int(np.searchsorted(self._times, elapsed, side="right"))
+        return min(self._first + int(np.searchsorted(self._times, elapsed, side="right")), most)
 
     def arrival(self, number: int) -> float:
         """`number` must not lie before the claims that were due already. Raises IndexError past the last arrival."""
-        while not self._ended and number >= self._first + len(self._times):
+        while not self._ended and number >= self._known:
             self._extend(self._times[0] if len(self._times) else 0.0)
         return float(self._times[number - self._first])
+
+    @property
+    def _known(self) -> int:
+        """How many arrivals were drawn so far."""
+        return self._first + len(self._times)
 
     def _extend(self, settled: float) -> None:
         """Fetch further arrivals and forget those before `settled`, the last one aside."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -73,6 +74,37 @@ class DeliveryError(ClaimstreamError):
     """Claims that the broker did not acknowledge."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """Claims that the client was given together: the first one's number, from 1, and the keys and ids of all."""
+
+    first: int
+    keys: Column
+    ids: Column
+
+
+class _Gap:
+    """Where what was delivered ends to be whole: before the first claim that failed, of which only the key is told."""
+
+    def __init__(self) -> None:
+        self._handed: _Handed | None = None
+        self._keys: set[bytes] = set()
+
+    def note(self, handed: _Handed, key: bytes) -> None:
+        if self._handed is None or handed.first < self._handed.first:
+            self._handed, self._keys = handed, set()
+        if handed.first == self._handed.first:
+            self._keys.add(key)
+
+    def begin(self) -> tuple[int, str] | None:
+        """Number and id of a claim before which none failed; None where none failed at all."""
+        if self._handed is None:
+            return None
+        keys = self._handed.keys.cast(pa.binary()).to_pylist()
+        place = next(place for place, key in enumerate(keys) if key in self._keys)
+        return self._handed.first + place, str(self._handed.ids[place])
+
+
 class Publisher:
     """An idempotent producer of claims. Claims of one key keep their order.
 
@@ -97,6 +129,7 @@ class Publisher:
         self._turned_down = 0
         self._undelivered = 0
         self._reason = ""
+        self._gap = _Gap()
 
     @property
     def given(self) -> int:
@@ -107,6 +140,11 @@ class Publisher:
     def acknowledged(self) -> int:
         """Claims that the client took and that neither wait nor failed: those the broker has."""
         return max(self._queued - self._undelivered - len(self._producer), 0)
+
+    @property
+    def failing(self) -> bool:
+        """Whether claims that the client had taken were not delivered: what follows would leave a hole."""
+        return self._undelivered > 0
 
     def connect(self, seconds: float = 10.0) -> None:
         """Meet the brokers now, so that the first claims do not wait for it. Raises DeliveryError."""
@@ -127,17 +165,22 @@ class Publisher:
 
     def publish(self, batch: Batch) -> None:
         """Encode and send; waits while the client's queue is full."""
-        self.send(self.prepare(batch))
+        self.send(self.prepare(batch), claims_of(batch))
 
-    def send(self, records: list[Record]) -> None:
-        """Hand records to the client in order. Raises DeliveryError when the client is broken for good."""
+    def send(self, records: list[Record], claims: pa.RecordBatch | None = None) -> None:
+        """Hand records to the client in order. Raises DeliveryError when the client is broken for good.
+
+        `claims` are what the records hold, row by row: by them one that fails is named.
+        """
+        handed = None if claims is None else self._handed(claims)
+        report = partial(self._report, handed)
         while records:
-            taken = self._producer.produce_batch(self._topic, records, on_delivery=self._report)
+            taken = self._producer.produce_batch(self._topic, records, on_delivery=report)
             self._queued += taken
             self._producer.poll(0)
             if taken == len(records):
                 return
-            records = self._refused(records)
+            records = self._refused(records, handed)
             if records:
                 self._producer.poll(FULL_QUEUE_SECONDS)
 
@@ -155,11 +198,24 @@ class Publisher:
         if lost:
             reason = self._reason or f"no acknowledgement within {seconds:.0f} s"
             raise DeliveryError(
-                f"{lost} of {self.given} claims were not delivered to {self._topic}: {reason}."
-                " The others were; publish again once the cause is mended."
+                f"{lost} of {self.given} claims were not delivered to {self._topic}: {reason}. {self._cure()}"
             )
 
-    def _refused(self, records: list[Record]) -> list[Record]:
+    def _cure(self) -> str:
+        begin = self._gap.begin()
+        # Of claims that wait yet, as after too short a flush, nobody knows.
+        if begin is None or len(self._producer):
+            return "The others were; publish again once the cause is mended."
+        number, claim_id = begin
+        return (
+            f"All before claim {number}, {claim_id}, were; once the cause is mended publish again from there on:"
+            " of those that follow it some may then be there twice."
+        )
+
+    def _handed(self, claims: pa.RecordBatch) -> _Handed:
+        return _Handed(self.given + 1, claims.column(self._key_field), claims.column("claim_id"))
+
+    def _refused(self, records: list[Record], handed: _Handed | None) -> list[Record]:
         """Records that found the queue full, to be sent again; others that the client refused have failed."""
         waiting = []
         for record in records:
@@ -174,13 +230,18 @@ class Publisher:
                 )
             else:
                 self._turned_down += 1
-                self._reason = self._reason or error.str()
+                self._note(handed, record["key"], error)
         return waiting
 
-    def _report(self, error: KafkaError | None, _message: Message) -> None:
+    def _report(self, handed: _Handed | None, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._undelivered += 1
-            self._reason = self._reason or error.str()
+            self._note(handed, message.key(), error)
+
+    def _note(self, handed: _Handed | None, key: bytes | None, error: KafkaError) -> None:
+        self._reason = self._reason or error.str()
+        if handed is not None and key is not None:
+            self._gap.note(handed, key)
 
 
 def publish_all(
@@ -191,21 +252,27 @@ def publish_all(
     pacer: Pacer | None = None,
     recorder: Recorder | None = None,
 ) -> Iterator[int]:
-    """Publish `batches`, at the pacer's times if there is one; yields the claims of each step and records them."""
+    """Publish `batches`, at the pacer's times if there is one; yields the claims of each step and records them.
+
+    Raises DeliveryError soon after claims were not delivered: what comes behind them is not sent.
+    """
     start: float | None = None
     sent = 0
     for batch in batches:
-        records = publisher.prepare(batch)
+        records, claims = publisher.prepare(batch), claims_of(batch)
         # Time begins when there is something to send: making the first batch must not cause a burst.
         start = clock.now() if start is None else start
         while records:
+            if publisher.failing:
+                publisher.flush()
             elapsed = clock.now() - start
-            allowed = SEND_ROWS if pacer is None else pacer.due(elapsed) - sent
+            allowed = SEND_ROWS if pacer is None else pacer.due(elapsed, sent + SEND_ROWS) - sent
             if pacer is not None and allowed <= 0:
                 publisher.wait(max(pacer.arrival(sent) - elapsed, LEAST_WAIT))
                 continue
             now, records = records[:allowed], records[allowed:]
-            publisher.send(now)
+            publisher.send(now, claims.slice(0, len(now)))
+            claims = claims.slice(len(now))
             if recorder is not None:
                 recorder.note(elapsed, len(now))
             sent += len(now)

@@ -24,6 +24,7 @@ VARYING = st.one_of(
     st.builds(OnOff, SECONDS, st.floats(0.01, 1)),
 )
 ANY = st.one_of(st.just(Even()), VARYING)
+MANY = 1_000_000_000
 
 
 @given(ANY, RATES, STEPS, SEEDS)
@@ -32,7 +33,7 @@ def test_due_follows_the_arrival_times(pattern: Pattern, rate: float, steps: lis
     elapsed, due = 0.0, 0
     for step in steps:
         elapsed += step
-        before, due = due, paced.due(elapsed)
+        before, due = due, paced.due(elapsed, MANY)
         assert due >= before
         assert paced.arrival(due) > elapsed
         assert due == 0 or paced.arrival(due - 1) <= elapsed
@@ -44,7 +45,7 @@ def test_even_arrivals_are_never_ahead_of_the_rate(rate: float, steps: list[floa
     elapsed = 0.0
     for step in steps:
         elapsed += step
-        assert paced.due(elapsed) <= elapsed * rate * (1 + 1e-12) + 1
+        assert paced.due(elapsed, MANY) <= elapsed * rate * (1 + 1e-12) + 1
 
 
 @given(ANY, RATES, STEPS, SEEDS)
@@ -55,8 +56,23 @@ def test_asking_often_or_once_gives_the_same_arrivals(
     elapsed = 0.0
     for step in steps:
         elapsed += step
-        often.due(elapsed)
-    assert often.due(elapsed) == once.due(elapsed)
+        often.due(elapsed, MANY)
+    assert often.due(elapsed, MANY) == once.due(elapsed, MANY)
+
+
+@given(ANY, RATES, STEPS, SEEDS, st.integers(1_000, 5_000))
+def test_counting_in_portions_gives_the_same_arrivals(
+    pattern: Pattern, rate: float, steps: list[float], seed: int, portion: int
+) -> None:
+    portioned, whole = pacer(rate, pattern, seed), pacer(rate, pattern, seed)
+    elapsed, sent = 0.0, 0
+    for step in steps:
+        elapsed += step
+        sent = portioned.due(elapsed, sent + portion)
+    while (due := portioned.due(elapsed, sent + portion)) > sent:
+        sent = due
+    assert sent == whole.due(elapsed, MANY)
+    assert portioned.arrival(sent) == whole.arrival(sent)
 
 
 @given(ANY, RATES, SEEDS, st.integers(1, 2_000), st.integers(0, 2_000))

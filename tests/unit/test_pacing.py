@@ -10,6 +10,8 @@ from stream.publishing.arrivals import Floats, first_times, times_within
 from stream.publishing.pacing import ArrivalPacer, pacer
 from stream.publishing.patterns import PATTERNS, Bursts, Diurnal, Even, OnOff, Poisson, Ramp, parse_pattern
 
+MANY = 1_000_000_000
+
 
 def counts(times: Floats, width: float, until: float) -> Floats:
     """Claims in each stretch of `width` seconds."""
@@ -18,7 +20,7 @@ def counts(times: Floats, width: float, until: float) -> Floats:
 
 def test_even_arrivals_are_a_ruler() -> None:
     ruler = pacer(100.0, Even(), 0)
-    assert [ruler.due(elapsed) for elapsed in (-0.1, 0.0, 0.009, 0.0101, 1.0)] == [0, 1, 1, 2, 101]
+    assert [ruler.due(elapsed, MANY) for elapsed in (-0.1, 0.0, 0.009, 0.0101, 1.0)] == [0, 1, 1, 2, 101]
     assert ruler.arrival(120) == 1.2
 
 
@@ -31,7 +33,18 @@ def test_poisson_arrivals_have_the_rate_and_the_spread_of_poisson() -> None:
 def test_poisson_arrivals_far_ahead_and_after_a_long_pause() -> None:
     arrivals = pacer(1_000.0, Poisson(), 5)
     assert arrivals.arrival(20_000) == pytest.approx(20, rel=0.1)
-    assert arrivals.due(100.0) == pytest.approx(100_000, rel=0.02)
+    assert arrivals.due(100.0, MANY) == pytest.approx(100_000, rel=0.02)
+
+
+@pytest.mark.parametrize("pattern", [Poisson(), Even()])
+def test_at_a_rate_beyond_all_measure_no_more_is_drawn_than_can_be_sent(pattern: Poisson | Even) -> None:
+    arrivals = pacer(1e9, pattern, 1)
+    assert [arrivals.due(3_600.0, most) for most in (2_000, 4_000, 4_000, 4_001)] == [
+        2_000,
+        4_000,
+        4_000,
+        4_001,
+    ]
 
 
 def test_bursts_are_as_high_as_long_and_as_frequent_as_asked_for() -> None:
@@ -121,6 +134,6 @@ def test_what_is_no_pattern_is_refused_with_what_would_be_one(text: str, message
 def test_arrivals_that_end_are_due_once_and_no_more() -> None:
     arrivals = ArrivalPacer(iter([np.array([0.0, 1.0]), np.array([1.0, 4.0])]))
     assert arrivals.arrival(3) == 4.0
-    assert [arrivals.due(elapsed) for elapsed in (-1.0, 0.0, 1.0, 3.9, 4.0, 99.0)] == [0, 1, 3, 3, 4, 4]
+    assert [arrivals.due(elapsed, MANY) for elapsed in (-1.0, 0.0, 1.0, 3.9, 4.0, 99.0)] == [0, 1, 3, 3, 4, 4]
     with pytest.raises(IndexError):
         arrivals.arrival(4)

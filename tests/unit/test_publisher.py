@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from stream.clock import ManualClock, SystemClock
 from stream.publishing import DeliveryError, Publisher, generate, pacer, parse_pattern, publish_all, repeated
@@ -55,7 +57,7 @@ class Slow(Publisher):
     def wait(self, seconds: float) -> None:
         self._manual.advance(seconds)
 
-    def send(self, records: list[dict[str, object]]) -> None:
+    def send(self, records: list[dict[str, object]], _claims: pa.RecordBatch | None = None) -> None:
         self.sent += [self._manual.now()] * len(records)
 
 
@@ -78,8 +80,11 @@ def test_a_claim_that_the_client_refuses_is_counted(bootstrap: str) -> None:
     (batch,) = generate(3, 1)
     records = publisher.prepare(batch)
     records[1]["value"] = b"x" * 5_000
-    publisher.send(records)
-    with pytest.raises(DeliveryError, match="1 of 3 claims were not delivered to claims"):
+    publisher.send(records, batch)
+    assert not publisher.failing
+    with pytest.raises(
+        DeliveryError, match=r"1 of 3 claims were not .* All before claim 2, G1-00000001, were"
+    ):
         publisher.flush()
     assert (publisher.acknowledged, publisher.given) == (2, 3)
 
@@ -120,6 +125,53 @@ def test_claims_that_no_broker_takes_are_counted_as_failed() -> None:
     with pytest.raises(DeliveryError, match="10 of 10"):
         publisher.flush()
     assert publisher.acknowledged == 0
+
+
+class Leaving:
+    """A client whose broker goes away: what it took behind `delivered` claims fails, last first, at `taken` claims."""
+
+    def __init__(self, delivered: int, taken: int) -> None:
+        self.keys: list[bytes] = []
+        self._delivered = delivered
+        self._taken = taken
+        self._waiting: list[tuple[Callable[..., None], bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def produce_batch(
+        self, _topic: str, records: list[dict[str, Any]], on_delivery: Callable[..., None]
+    ) -> int:
+        for record in records:
+            self.keys.append(record["key"])
+            if len(self.keys) > self._delivered:
+                self._waiting.append((on_delivery, record["key"]))
+        return len(records)
+
+    def poll(self, _seconds: float) -> None:
+        if len(self.keys) >= self._taken:
+            self.flush()
+
+    def flush(self, _seconds: float = 0.0) -> int:
+        while self._waiting:
+            report, key = self._waiting.pop()
+            report(KafkaError(KafkaError._MSG_TIMED_OUT), SimpleNamespace(key=lambda key=key: key))
+        return 0
+
+
+@pytest.mark.parametrize("field", ["claim_id", "member_id"])
+def test_nothing_is_sent_behind_claims_that_failed_and_the_first_is_named(field: str) -> None:
+    publisher = Publisher({"bootstrap.servers": "127.0.0.1:1"}, "claims", Plain(), key_field=field)
+    client = publisher._producer = Leaving(delivered=4_100, taken=10_000)
+    with pytest.raises(DeliveryError, match="5900 of 10000 claims were not delivered to claims: ") as raised:
+        sum(publish_all(publisher, generate(40_000, 1), clock=SystemClock()))
+    assert len(client.keys) == 10_000
+    assert publisher.acknowledged == 4_100
+    named = re.search(r"All before claim (\d+), G1-(\d+), were", str(raised.value))
+    assert named is not None
+    assert int(named[1]) == int(named[2]) + 1
+    # By a member's key it may be an earlier claim of that member.
+    assert int(named[1]) == 4_101 if field == "claim_id" else 4_000 < int(named[1]) <= 4_101
 
 
 def test_the_key_is_the_members_or_the_claims_id() -> None:
