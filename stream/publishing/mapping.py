@@ -7,16 +7,27 @@ import re
 import stat
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from stream.errors import UsageError
 from stream.publishing.file_kinds import mode_of
 
 SPAN = re.compile(r"\{(\d+)\.\.(\d+)\}")
 DATE_FORMATS = ("%Y-%m-%d",)
+
+# A tab or a blank may be what stands between values.
+Between = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1)]
 
 
 class MappingModel(BaseModel):
@@ -90,7 +101,7 @@ class CodeSource(MappingModel):
 
     system: Source
     columns: tuple[str, ...] = Field(min_length=1)
-    separator: str | None = Field(default=None, min_length=1)
+    separator: Between | None = None
     case: Literal["lower", "upper"] | None = None
 
     @field_validator("columns", mode="before")
@@ -119,9 +130,16 @@ class LineSources(MappingModel):
 
 
 class FileFormat(MappingModel):
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: Between = Field(default=",", max_length=1)
     line_breaks_in_values: bool = False
     nulls: tuple[str, ...] = ()
+
+    @field_validator("delimiter")
+    @classmethod
+    def _neither_end_nor_quote(cls, delimiter: str) -> str:
+        if delimiter in '\r\n"':
+            raise ValueError(f"{delimiter!r} ends rows or quotes values: it cannot stand between two")
+        return delimiter
 
 
 class Headers(MappingModel):

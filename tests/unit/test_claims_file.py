@@ -233,6 +233,15 @@ def test_gzip_is_recognised_whatever_its_name(tmp_path: Path) -> None:
     assert load_claims(path, parse_mapping(MAPPING, "test.yaml")).counts.claims == 1
 
 
+def test_a_tab_stands_between_values_and_a_blank_between_codes(tmp_path: Path) -> None:
+    row = ROW.replace("I10", " I10  E119 ")
+    path = _file(tmp_path, "claims.tsv", f"{HEADER}\n{row}\n".replace(",", "\t").encode())
+    mapping = MAPPING.replace('"DX_{1..2}"', '"DX_{1..2}", separator: " "') + 'format: {delimiter: "\\t"}\n'
+    claim = only(load_claims(path, parse_mapping(mapping, "test.yaml")))
+    assert [code["code"] for code in claim["codes"]] == ["I10", "E119"]
+    assert claim["lines"][0]["charge"] == 100.0
+
+
 def test_a_file_without_any_claim_is_an_error_with_a_reason(tmp_path: Path) -> None:
     path = _file(tmp_path, "claims.csv", f"{HEADER}\n{ROW.replace('M1', '')}\n".encode())
     mapping = _file(tmp_path, "mine.yaml", MAPPING.encode())

@@ -50,6 +50,9 @@ def test_shorthand_spans_and_constants() -> None:
         ("[" * 50_000, ["not YAML"]),
         (GOOD + "tables: {x: {file: a/b, key: K, matches: M}}\n", ["tables.x.file", "folder of the claims"]),
         (GOOD + "tables: {x: {file: .., key: K, matches: M}}\n", ["tables.x.file", "folder of the claims"]),
+        (GOOD + 'format: {delimiter: ""}\n', ["format.delimiter", "at least 1 character"]),
+        (GOOD + 'format: {delimiter: "||"}\n', ["format.delimiter", "at most 1 character"]),
+        (GOOD + 'format: {delimiter: "\\n"}\n', ["format.delimiter", "cannot stand between two"]),
         ("", ["needs a `claim` section"]),
     ],
 )
