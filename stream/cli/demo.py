@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from stream.audit import Topics
 from stream.cli.configuration import config_option, effective
 from stream.cli.extras import embedded_for
-from stream.cli.output import emit_json
+from stream.cli.output import emit_json, say_left_out
 from stream.clock import SystemClock
 from stream.demonstration import Plan, Report, Show
 from stream.demonstration.live import LiveTable
@@ -21,6 +22,7 @@ from stream.demonstration.show import fresh_topics
 from stream.errors import UsageError
 from stream.publishing import Supply, from_file, from_generator
 
+_CLAIMS = 20_000
 _PASSED = (
     "PASSED: each claim has exactly one score, in order and as a plain offline pass gives it; "
     "being on time is measured, not judged"
@@ -29,7 +31,9 @@ _PASSED = (
 
 @click.command()
 @config_option
-@click.option("--claims", type=click.IntRange(1), default=20_000, show_default=True, help="Generated claims.")
+@click.option(
+    "--claims", type=click.IntRange(1), help=f"Generated claims, without --input.  [default: {_CLAIMS}]"
+)
 @click.option(
     "--rate",
     type=click.FloatRange(1.0),
@@ -37,7 +41,13 @@ _PASSED = (
     show_default=True,
     help="Claims a second (Poisson).",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of claims and arrivals.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Of generated claims, and of all arrivals.",
+)
 @click.option(
     "--input", "source", type=click.Path(path_type=Path), help="Real claims, CSV or CSV.gz, instead."
 )
@@ -55,7 +65,7 @@ _PASSED = (
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     config_file: Path | None,
-    claims: int,
+    claims: int | None,
     rate: float,
     seed: int,
     source: Path | None,
@@ -80,6 +90,8 @@ def command(
         importlib.import_module("matplotlib")
         from stream.embedded import EmbeddedKafka, EmbeddedRedis
     check_place(picture)
+    if not math.isfinite(rate):
+        raise UsageError(f"--rate {rate} is no number of claims a second")
     supply = _supply(source, mapping, claims, seed)
     topics = fresh_topics()
     with ExitStack() as services:
@@ -91,7 +103,11 @@ def command(
         plan = Plan(supply.expected, rate, seed, added_workers=1)
         with LiveTable(settings.latency.budget_ms) as table:
             report = Show(settings, supply, plan, SystemClock(), table.watch).run()
-    emit_json(report.as_json()) if as_json else _print(report)
+    if as_json:
+        emit_json({**report.as_json(), "rejected": supply.counts.rejected, "ignored": supply.ignored})
+    else:
+        _print_source(supply)
+        _print(report)
     _draw(report, picture, as_json=as_json)
     return 0 if report.passed else 1
 
@@ -113,12 +129,23 @@ def _overrides(
     }
 
 
-def _supply(source: Path | None, mapping: str | None, claims: int, seed: int) -> Supply:
+def _supply(source: Path | None, mapping: str | None, claims: int | None, seed: int) -> Supply:
     if source is None:
-        return from_generator(claims, seed)
+        if mapping is not None:
+            raise UsageError("--mapping is for the columns of --input: give both or neither")
+        return from_generator(claims or _CLAIMS, seed)
+    if claims is not None:
+        raise UsageError("--claims belongs to generated claims: leave it out, or --input")
     if mapping is None:
         raise UsageError("--input needs --mapping, e.g. --mapping tuva")
     return from_file(source, mapping)
+
+
+def _print_source(supply: Supply) -> None:
+    """What of a file is not among the claims."""
+    if supply.counts.rejected:
+        click.echo(f"rejected {supply.counts.rejected:,} of {supply.counts.rows:,} rows")
+    say_left_out(supply.ignored, supply.rejects)
 
 
 def _print(report: Report) -> None:

@@ -6,9 +6,9 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from rich.console import Console
@@ -24,6 +24,9 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+if TYPE_CHECKING:
+    from stream.publishing import Reject
 
 WIDTH = 80
 _GAP = 2
@@ -82,6 +85,14 @@ def _bar(
     columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         yield _Bar(bar, bar.add_task(description, total=total))
+
+
+def say_left_out(fields: Sequence[str], rejects: Iterable[Reject]) -> None:
+    """What of a file came to nothing, on standard error: fields that are no part of a claim, and rows."""
+    if fields:
+        click.echo(f"left out, as no part of a claim: {', '.join(fields)}", err=True)
+    for reject in rejects:
+        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
 
 
 def byte_count(size: int) -> str:

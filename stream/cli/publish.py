@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 import schemas
 from stream.cli.configuration import effective
 from stream.cli.kafka_options import configured_client, kafka_options, refused_config
-from stream.cli.output import emit_json, notice, progress
+from stream.cli.output import emit_json, notice, progress, say_left_out
 from stream.cli.places import check_places
 from stream.cli.topic_check import partitions_of
 from stream.clock import SystemClock
@@ -55,7 +55,7 @@ Examples:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one run did. rows = claims + rejected + merged."""
+    """What one run did. rows = claims + rejected + merged; ignored: fields of the file that are no part of a claim."""
 
     rows: int
     claims: int
@@ -64,6 +64,7 @@ class Summary:
     merged: int
     seconds: float
     claims_per_s: float
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,8 @@ def _supply(
         )
     if file is None:
         assert generated is not None
+        if idle := [name for name, given in (("--mapping", mapping), ("--rejects", rejects)) if given]:
+            raise UsageError(f"--generate makes claims of its own: leave out {' and '.join(idle)}")
         return from_generator(generated, seed)
     notice(f"reading {file.name}")
     return from_file(file, mapping, rejects)
@@ -276,6 +279,8 @@ def _interrupted(plan: Plan) -> ClaimstreamError:
 
 def _broken_off(plan: Plan, error: UsageError) -> ClaimstreamError:
     """The file turned out to be damaged on the way: what was read of it is published, and said."""
+    if not plan.supply.counts.claims:
+        return error
     try:
         plan.publisher.flush()
     except DeliveryError as undelivered:
@@ -288,7 +293,14 @@ def _report(plan: Plan, seconds: float, as_json: bool) -> None:
     published = plan.publisher.acknowledged
     speed = round(published / max(seconds, 1e-9), 1)
     summary = Summary(
-        counts.rows, counts.claims, published, counts.rejected, counts.merged, round(seconds, 3), speed
+        rows=counts.rows,
+        claims=counts.claims,
+        published=published,
+        rejected=counts.rejected,
+        merged=counts.merged,
+        seconds=round(seconds, 3),
+        claims_per_s=speed,
+        ignored=plan.supply.ignored,
     )
     if as_json:
         emit_json(asdict(summary))
@@ -298,7 +310,4 @@ def _report(plan: Plan, seconds: float, as_json: bool) -> None:
         f" {counts.rows:,} rows = {counts.claims:,} claims + {counts.rejected:,} rejected"
         f" + {counts.merged:,} merged"
     )
-    if plan.supply.ignored:
-        click.echo(f"left out, as no part of a claim: {', '.join(plan.supply.ignored)}", err=True)
-    for reject in plan.supply.rejects:
-        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+    say_left_out(plan.supply.ignored, plan.supply.rejects)

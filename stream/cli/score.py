@@ -11,7 +11,7 @@ import click
 from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
-from stream.cli.output import emit_json, notice, progress
+from stream.cli.output import emit_json, notice, progress, say_left_out
 from stream.cli.places import check_places
 from stream.clock import Clock, SystemClock
 from stream.errors import ClaimstreamError, UsageError
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run came to. rows = claims + rejected + merged; claims = scored + lost; resumed: claims found scored."""
+    """What a run came to. rows = claims + rejected + merged; claims = scored + lost; resumed: claims found scored.
+
+    ignored: fields of the file that are no part of a claim.
+    """
 
     rows: int
     claims: int
@@ -49,6 +52,7 @@ class Summary:
     models: tuple[str, ...]
     seconds: float
     claims_per_s: float
+    ignored: tuple[str, ...]
 
 
 @click.command(
@@ -156,16 +160,26 @@ class _Run:
                 start, found = clock.now(), store.done
                 portions = Portions(source, self.layout.portion, found)
                 self._score(portions, source.expected, fleet, store, clock)
-                rejects = sorted([*portions.rejects, *store.lost()], key=lambda reject: reject.row)
+                lost = store.lost()
+                rejects = sorted([*portions.rejects, *lost], key=lambda reject: reject.row)
                 if self.rejects is not None:
                     write_rejects(self.rejects, rejects)
-                if not portions.counts.claims:
+                if len(lost) == portions.counts.claims:
                     store.discard()
-                    raise UsageError(nothing_made(self.file, portions.counts, rejects))
-                lost = len(rejects) - len(portions.rejects)
+                    raise self._nothing(portions, lost)
                 store.deliver()
-        summary = self._summary(portions.counts, lost, found, fleet, clock.now() - start)
+        summary = self._summary(portions.counts, len(lost), found, fleet, clock.now() - start, source.ignored)
         _report(summary, rejects, as_json=as_json)
+
+    def _nothing(self, portions: Portions, lost: list[Reject]) -> ClaimstreamError:
+        """Of a run without a score: no row made a claim, or none of the claims could be scored."""
+        if not lost:
+            return UsageError(nothing_made(self.file, portions.counts, portions.rejects))
+        first = lost[0]
+        return ClaimstreamError(
+            f"none of the {len(lost):,} claims of {self.file} has a score, and so there is no output; the first"
+            f" (row {first.row}) because: {first.reason}"
+        )
 
     def _refuse_without_claims(self, source: ClaimSource) -> None:
         """Raises UsageError where it is known beforehand that there is none."""
@@ -195,7 +209,9 @@ class _Run:
                     f"stopped by the keyboard after {store.done} of {expected} claims; the same command goes on there"
                 ) from None
 
-    def _summary(self, counts: Counts, lost: int, found: int, fleet: Fleet, seconds: float) -> Summary:
+    def _summary(
+        self, counts: Counts, lost: int, found: int, fleet: Fleet, seconds: float, ignored: tuple[str, ...]
+    ) -> Summary:
         return Summary(
             rows=counts.rows,
             claims=counts.claims,
@@ -208,6 +224,7 @@ class _Run:
             models=fleet.versions,
             seconds=round(seconds, 3),
             claims_per_s=round((counts.claims - found) / max(seconds, 1e-9), 1),
+            ignored=ignored,
         )
 
 
@@ -222,8 +239,9 @@ def _report(summary: Summary, rejects: list[Reject], *, as_json: bool) -> None:
     )
     if summary.resumed:
         click.echo(f"{summary.resumed:,} of them had been scored before the run was broken off")
-    for reject in rejects[:SHOWN_REJECTS]:
-        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+    if summary.lost:
+        click.echo(f"claims that could not be scored: {summary.lost:,}")
+    say_left_out(summary.ignored, rejects[:SHOWN_REJECTS])
 
 
 def _names(settings: Settings) -> set[str]:

@@ -32,11 +32,15 @@ class Supply:
 
 
 class FileSupply(Supply):
-    """Claims of a file; the first pass counts them and writes down what is rejected."""
+    """Claims of a file; the first pass counts them and writes down what is rejected.
 
-    def __init__(self, source: ClaimSource, rejects: RejectsFile | None) -> None:
+    That pass raises UsageError at its end where no row made a claim.
+    """
+
+    def __init__(self, path: Path, source: ClaimSource, rejects: RejectsFile | None) -> None:
         super().__init__(source.expected, self._pass)
         self.ignored = source.ignored
+        self._path = path
         self._source = source
         self._file = rejects
         self._first = True
@@ -51,6 +55,8 @@ class FileSupply(Supply):
                 yield WrittenClaims(read.claims, read.written)
             elif read.claims.num_rows:
                 yield read.claims
+        if counting and not self.counts.claims:
+            raise UsageError(nothing_made(self._path, self.counts, self.rejects))
 
     def _note(self, rejects: tuple[Reject, ...]) -> None:
         self.rejects += rejects[: max(SHOWN_REJECTS - len(self.rejects), 0)]
@@ -69,15 +75,15 @@ def from_generator(count: int, seed: int) -> Supply:
 def from_file(path: Path, mapping_name: str | None = None, rejects: Path | None = None) -> Supply:
     """Opens the file, whatever its kind; without a mapping it must hold claims as they are.
 
-    Rejected rows go to the file `rejects`. Raises UsageError for a file or mapping that does not fit, or when no row
-    of the file makes a claim.
+    Rejected rows go to the file `rejects`. Raises UsageError for a file or mapping that does not fit, or when it is
+    known already that no row of the file makes a claim.
     """
     source = open_claims(path, None if mapping_name is None else load_mapping(mapping_name))
-    supply = FileSupply(source, None if rejects is None else RejectsFile(rejects))
+    supply = FileSupply(path, source, None if rejects is None else RejectsFile(rejects))
     if not source.expected:
+        # The pass says so itself.
         for _ in supply.batches():
             pass
-        raise UsageError(nothing_made(path, supply.counts, supply.rejects))
     return supply
 
 

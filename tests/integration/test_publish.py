@@ -218,6 +218,12 @@ def test_what_is_wrong_is_said_before_anything_is_sent(kafka: Any, topic: Any, t
     cut = files.write_parquet(tmp_path / "cut.parquet", files.claims(50))
     cut.write_bytes(cut.read_bytes()[:-9])
     assert "no whole Parquet file" in refused(2, str(cut), *place)
+    table = files.claims(5)
+    table = table.set_column(2, table.schema.field("member_id"), pa.array([""] * 5))
+    none = files.write_parquet(tmp_path / "none.parquet", table)
+    answer = refused(2, str(none), *place)
+    assert "all 5 are rejected, the first (row 1) because: member_id is empty" in answer
+    assert "before that" not in answer
     secret = ("--client", "sasl.passwort=hunter2")
     answer = refused(2, "--generate", "5", *place, *secret)
     assert "sasl.passwort" in answer

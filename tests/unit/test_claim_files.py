@@ -17,6 +17,7 @@ from stream.codec import Encoder
 from stream.errors import UsageError
 from stream.publishing import ClaimSource, Kind, load_claims, load_mapping, open_claims
 from stream.publishing.mapping import Source
+from stream.publishing.supply import from_file
 from tests.claim_files import (
     bare,
     claims,
@@ -314,3 +315,17 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     with pytest.raises(UsageError, match=reason) as raised:
         open_claims(path)
     assert name in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["avro", "parquet"])
+def test_where_every_row_is_rejected_the_pass_ends_with_the_reason(tmp_path: Path, kind: str) -> None:
+    table = claims(5)
+    table = table.set_column(2, table.schema.field("member_id"), pa.array([""] * 5))
+    if kind == "avro":
+        path = write_avro(tmp_path / "claims.avro", records(table))
+    else:
+        path = write_parquet(tmp_path / "claims.parquet", table)
+    supply = from_file(path, None, tmp_path / "rejects.csv")
+    with pytest.raises(UsageError, match=r"no row of .* all 5 are rejected, .* member_id is empty"):
+        list(supply.batches())
+    assert len((tmp_path / "rejects.csv").read_text().splitlines()) == 6

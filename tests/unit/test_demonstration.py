@@ -15,6 +15,7 @@ import schemas
 from config import Settings, load_settings
 from models.aliases import Aliases, promoted, write_aliases
 from stream.audit import Finding
+from stream.cli import demo
 from stream.cli.demo import _draw, _print
 from stream.cli.main import run
 from stream.demonstration import offline, picture
@@ -84,6 +85,52 @@ def test_a_place_where_no_picture_can_be_written_is_told_before_anything_starts(
     ):
         assert run(["demo", "--picture", str(tmp_path / place)]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--mapping", "tuva"), "--mapping is for the columns of --input"),
+        (("--input", "x.csv", "--mapping", "tuva", "--claims", "5"), "--claims belongs to generated claims"),
+        (("--rate", "inf"), "--rate inf is no number of claims a second"),
+        (("--rate", "nan"), "--rate nan is no number of claims a second"),
+        (("--seed", "-1"), "'--seed'"),
+    ],
+)
+def test_what_has_no_effect_or_no_sense_is_told_before_anything_starts(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["demo", "--bootstrap", "127.0.0.1:1", "--picture", str(tmp_path / "plot.png")]
+    assert run([*shared, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_columns_and_rows_that_are_in_no_claim_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shown:
+        def __init__(self, _settings: Settings, supply: Any, *_: object) -> None:
+            self._supply = supply
+
+        def run(self) -> Report:
+            assert sum(batch.num_rows for batch in self._supply.batches()) == 1
+            return report([])
+
+    monkeypatch.setattr(demo, "Show", Shown)
+    file = tmp_path / "claims.csv"
+    file.write_text(
+        "claim_id,claim_type,member_id,service_date,charges\nA,dental,M,2026-01-02,7\nB,dental,M,never,7\n"
+    )
+    shared = ["demo", "--bootstrap", "127.0.0.1:1", "--picture", str(tmp_path / "plot.png")]
+    arguments = [*shared, "--input", str(file), "--mapping", "plain"]
+    assert run(arguments) == 0
+    told = capsys.readouterr()
+    assert "rejected 1 of 2 rows" in told.out.splitlines()
+    assert "left out, as no part of a claim: charges" in told.err.splitlines()
+    assert "rejected row 3: claim.service_date: 'never' is not a date" in told.err
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ignored"], found["rejected"]) == (["charges"], 1)
 
 
 def test_a_picture_is_drawn_where_scores_came_and_a_full_disk_is_one_line(

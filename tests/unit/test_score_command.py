@@ -217,6 +217,33 @@ def test_a_file_of_which_no_row_makes_a_claim_is_refused_with_the_reason(shell: 
     assert list(shell.folder.glob("out.csv*")) == []
 
 
+def test_where_no_claim_has_a_score_there_is_no_output_and_the_reason_is_told(shell: Shell) -> None:
+    file, mapping = shell.write("claims.csv", ROWS), shell.write("mapping.yaml", MAPPING)
+    config = shell.write("stream.yaml", "routes: {vision: ['null']}\n")
+    output, rejects = shell.folder / "out.csv", shell.folder / "rejects.csv"
+    arguments = (file, "--mapping", mapping, "--output", output, "--rejects", rejects, "--config", config)
+    code, _, said = shell(*arguments)
+    assert code == 1
+    assert "none of the 3 claims of" in said
+    assert "(row 2) because: no route for claim type 'professional'" in said
+    assert len(rejects.read_text().splitlines()) == 5
+    assert list(shell.folder.glob("out.csv*")) == []
+    shell.write("stream.yaml", "routes: {professional: ['null']}\n")
+    code, said, _ = shell(*arguments)
+    assert code == 0
+    assert "claims that could not be scored: 1" in said
+
+
+def test_columns_that_are_no_part_of_a_claim_are_named(shell: Shell) -> None:
+    file = shell.write("claims.csv", ROWS.replace("CHARGE", "CHARGES"))
+    mapping = shell.write("mapping.yaml", MAPPING.replace("line: {charge: CHARGE}\n", ""))
+    arguments = (file, "--mapping", mapping, "--model", "null", "--output")
+    code, _, said = shell(*arguments, shell.folder / "a.csv")
+    assert code == 0
+    assert "left out, as no part of a claim: CHARGES" in said.splitlines()
+    assert shell.summary(*arguments, shell.folder / "b.csv")["ignored"] == ["CHARGES"]
+
+
 def test_the_commands_of_the_page_do_what_it_says(
     tmp_path: Path, capsys: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
