@@ -110,7 +110,7 @@ def audit(
     Reads each topic from its beginning to the end that it has when its turn comes. With `group`, whose stage may be
     running, a record that is not answered is lost only where that group committed past it.
     """
-    done = committed(client, topics.claims, group) if group else None
+    done = None if group is None else committed(client, topics.claims, group)
     inputs = {
         _place(message): _origin(message, keep=reference is not None)
         for message in _counted(client, topics.claims, advance)

@@ -14,6 +14,7 @@ from stream.cli.examples import example
 from stream.cli.kafka_options import configured_client
 from stream.cli.output import emit_json, progress, table
 from stream.cli.topic_check import partitions_of
+from stream.errors import UsageError
 
 _MEANINGS = {
     "lost": "records without result and dead letter",
@@ -59,6 +60,8 @@ def command(
 ) -> int:
     """Compare INPUT with OUTPUT and the dead letters, record by record; exit code 1 when something is wrong."""
     given = {"kafka.bootstrap_servers": bootstrap, "kafka.topics.dead_letters": dead_letters}
+    if group == "":
+        raise UsageError("--group is empty: name the group of the stage, or leave it out")
     settings = effective(config_file, given)
     kafka = settings.kafka
     config = configured_client(kafka.client, kafka.bootstrap_servers, client_options)

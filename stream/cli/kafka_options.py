@@ -9,10 +9,24 @@ from typing import Any, TypeVar
 import click
 from confluent_kafka import KafkaException
 
+from config.kafka_settings import OWN_OPTIONS
 from stream.cli.configuration import config_option
 from stream.errors import UsageError
 
 SENSITIVE = re.compile(r"password|secret|token|jaas|\.pem|oauthbearer|basic\.auth", re.IGNORECASE)
+
+# Among those that the settings refuse, the ones that a command takes: where the cluster is, who reads, how long and how
+# much waits.
+OPEN_OPTIONS = {
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "enable.gapless.guarantee",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,7 +47,7 @@ def kafka_options(command: Command) -> Command:
 
 
 def client_config(bootstrap: str, client_options: tuple[str, ...]) -> dict[str, str]:
-    """librdkafka's options as a dictionary. Raises UsageError for one that is not KEY=VALUE."""
+    """librdkafka's options as a dictionary. Raises UsageError for one that is not KEY=VALUE, or not to be chosen."""
     config = {"bootstrap.servers": bootstrap}
     for number, option in enumerate(client_options, start=1):
         key, separator, value = option.partition("=")
@@ -41,7 +55,11 @@ def client_config(bootstrap: str, client_options: tuple[str, ...]) -> dict[str, 
             raise UsageError(
                 f"--client number {number} is not KEY=VALUE, e.g. --client security.protocol=SSL"
             )
-        config[key.strip()] = value
+        if (name := key.strip()) in OWN_OPTIONS and name not in OPEN_OPTIONS:
+            raise UsageError(
+                f"--client {name} is set by claimstream itself; its guarantees rest on it, leave it out"
+            )
+        config[name] = value
     return config
 
 

@@ -60,3 +60,21 @@ def test_a_rate_that_is_no_number_is_bad_usage(
     assert main.run(["publish", "--generate", "5", "--rate", rate]) == 2
     assert f"--rate {rate} is no number of claims a second" in capsys.readouterr().err
     assert asked == []
+
+
+def test_options_without_effect_are_bad_usage(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [
+        (
+            ("publish", "--generate", "5", "--mapping", "tuva", "--rejects", "r.csv"),
+            "--mapping and --rejects",
+        ),
+        (("publish", "--generate", "5", "--rejects", "r.csv"), "leave out --rejects"),
+        (("publish", "--generate", "5", "--client", "acks=1"), "--client acks is set by claimstream itself"),
+        (("dlq", "replay", "--all", "--client", "transactional.id=x"), "--client transactional.id is set by"),
+        (("audit", "a", "b", "--group", ""), "--group is empty"),
+        (("models", "train", "--seed", "-1"), "'--seed'"),
+    ]
+    for arguments, said in cases:
+        assert main.run([*arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert asked == []

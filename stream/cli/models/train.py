@@ -74,7 +74,7 @@ _TOGETHER = ("mapping", "label", "positive", "time")
     type=click.IntRange(1),
     help=f"At most with --data ({_MOST_EPOCHS}: it stops when later claims gain nothing), else exactly ({_EPOCHS}).",
 )
-@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
