@@ -1,7 +1,7 @@
 """Models: what a version is, how claims become tensors, how a batch is scored, where models are kept."""
 
 from models.assembly import GIGABYTE, CacheOptions, open_pool
-from models.devices import CPU, occupation
+from models.devices import CPU, device_load, device_memory
 from models.errors import DeviceError, FeatureError, ModelError, UnavailableError, UnknownModelError
 from models.exporting import export_version
 from models.features import ClaimFeatures, FeatureSpec
@@ -40,10 +40,11 @@ __all__ = [
     "UnavailableError",
     "UnknownModelError",
     "VersionKey",
+    "device_load",
+    "device_memory",
     "export_version",
     "hit_rates",
     "is_known",
-    "occupation",
     "open_model",
     "open_pool",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from models.errors import DeviceError, UnavailableError
 
 CPU = "cpu"
@@ -28,7 +31,8 @@ def place(wanted: str) -> str:
         raise UnavailableError(
             f"there is no device {wanted!r} on this machine, which has {there or 'no'} GPUs that torch can use"
         )
-    return wanted
+    # With its number, as tensors that are there name it.
+    return f"cuda:{int(number or 0)}"
 
 
 def fault_of(error: RuntimeError, device: str) -> MemoryError | DeviceError | None:
@@ -42,9 +46,42 @@ def fault_of(error: RuntimeError, device: str) -> MemoryError | DeviceError | No
     return DeviceError(text) if any(words in text for words in _FAILED) else None
 
 
-def occupation(device: str) -> tuple[float, float, float]:
-    """Of a GPU, by its driver: bytes available and in all, load in per cent."""
+@contextmanager
+def told_apart(device: str) -> Iterator[None]:
+    """Around work on a device: raises MemoryError or DeviceError for a RuntimeError that it is to blame for."""
+    try:
+        yield
+    except RuntimeError as error:
+        if (fault := fault_of(error, device)) is None:
+            raise
+        raise fault from error
+
+
+def device_memory(device: str) -> tuple[float, float]:
+    """Of a GPU, bytes available to this process, and in all.
+
+    To the driver is taken whatever torch keeps of what was freed; the next forward has it all the same.
+    """
     import torch
 
     available, total = torch.cuda.mem_get_info(device)
-    return float(available), float(total), float(torch.cuda.utilization(device))
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return float(available + kept), float(total)
+
+
+def device_load(device: str) -> float:
+    """Of a GPU, in per cent. Raises UnavailableError where its driver does not tell, as of a part of one (MIG)."""
+    import torch
+
+    try:
+        from pynvml import NVMLError
+    except ImportError as error:
+        raise _silent(device, error) from error
+    try:
+        return float(torch.cuda.utilization(device))
+    except (NVMLError, RuntimeError, ImportError) as error:
+        raise _silent(device, error) from error
+
+
+def _silent(device: str, error: Exception) -> UnavailableError:
+    return UnavailableError(f"the driver does not tell the load of {device}: {error}")

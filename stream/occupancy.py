@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
-from models import CPU, occupation
+from models import CPU, UnavailableError, device_load, device_memory
 from stream.batch_sizer import IDLE, DeviceLoad
+
+log = logging.getLogger(__name__)
 
 _GROUP = Path("/sys/fs/cgroup")
 
@@ -41,13 +44,25 @@ class Occupancy:
     def __init__(self, device: str = CPU, group: Path = _GROUP) -> None:
         self._device = device
         self._group = group
+        self._silent = False
         psutil.cpu_percent()
 
     def read(self) -> Readings:
         host = self._host()
         if self._device == CPU:
             return Readings(host, host)
-        return Readings(host, DeviceLoad(*occupation(self._device)))
+        available, total = device_memory(self._device)
+        return Readings(host, DeviceLoad(available, total, self._load()))
+
+    def _load(self) -> float:
+        """Of the GPU; 0 where nobody tells, so that batches are as large as if it were idle."""
+        try:
+            return device_load(self._device)
+        except UnavailableError as error:
+            if not self._silent:
+                log.warning("%s; it counts as 0", error)
+            self._silent = True
+            return 0.0
 
     def _host(self) -> DeviceLoad:
         memory, load = psutil.virtual_memory(), psutil.cpu_percent()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pynvml
 import pytest
 import torch
 
@@ -37,6 +39,8 @@ def test_what_was_asked_for_has_to_be_there_and_auto_takes_what_there_is(
         "cuda:0",
         "cuda:1",
     ]
+    # Tensors that are there name its number.
+    assert place("cuda") == "cuda:0"
     with pytest.raises(UnavailableError, match="'cuda:2' on this machine, which has 2 GPUs"):
         place("cuda:2")
 
@@ -68,3 +72,45 @@ def test_memory_presses_from_nine_tenths_on() -> None:
     assert [scarcity(DeviceLoad(1.0 - share, 1.0, 0.0)) for share in shares] == pytest.approx(
         [0.0, 0.5, 0.75, 1.0]
     )
+
+
+class Gpu:
+    """What torch and the driver say of one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says: Callable[[], int] = lambda: 40
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIGABYTE, 16 * GIGABYTE))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 12 * GIGABYTE)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * GIGABYTE)
+        monkeypatch.setattr(torch.cuda, "utilization", lambda _: self.says())
+
+
+def test_memory_of_a_gpu_that_was_freed_is_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    Gpu(monkeypatch)
+    assert Occupancy("cuda:0").read().device == DeviceLoad(13.0 * GIGABYTE, 16.0 * GIGABYTE, 40.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED),
+        pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND),
+        RuntimeError("device 0 is not visible (CUDA_VISIBLE_DEVICES=[])"),
+        ModuleNotFoundError("nvidia-ml-py does not seem to be installed or it can't be imported."),
+    ],
+)
+def test_a_driver_that_does_not_tell_the_load_is_said_once_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fails() -> int:
+        raise error
+
+    gpu, occupancy = Gpu(monkeypatch), Occupancy("cuda:0")
+    gpu.says = fails
+    readings = [occupancy.read().device for _ in range(3)]
+    assert readings == 3 * [DeviceLoad(13.0 * GIGABYTE, 16.0 * GIGABYTE, 0.0)]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the driver does not tell the load of cuda:0: {error}; it counts as 0"
+    ]
+    gpu.says = lambda: 70
+    assert occupancy.read().device.load == 70.0
