@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from models.devices import CPU
 from models.errors import ArtifactError
 from models.exported import ZIP, Archive
 from models.manifest import Kind, Manifest, parse_json
@@ -86,12 +87,15 @@ def tensors(content: memoryview, name: str) -> dict[str, torch.Tensor]:
     return {key: viewed(content, extent) for key, extent in found.items()}
 
 
-def program(content: memoryview, name: str) -> torch.nn.Module:
-    """The module of an exported program; nothing in it is unpickled, compiled or evaluated. Raises ArtifactError."""
+def program(content: memoryview, name: str, device: str = CPU) -> torch.nn.Module:
+    """The module of an exported program, on a device; nothing in it is unpickled, compiled or evaluated.
+
+    Raises ArtifactError, and MemoryError or DeviceError where the device is to blame.
+    """
     archive = Archive(content, name)
     from models.programs import module
 
-    return module(archive)
+    return module(archive, device)
 
 
 def safetensors(content: memoryview, name: str) -> dict[str, Extent]:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from models import artifact
 from models.backends.factors import ClaimsFactors, FactorsShape
 from models.backends.pytorch import ClaimsTransformer, TransformerShape
+from models.devices import told_apart
 from models.digests import check_chunks
 from models.errors import ArtifactError, ManifestError, UnavailableError
 from models.features import AMOUNTS, ClaimFeatures
@@ -51,7 +52,8 @@ def build(
     """A model whose weights, on a CPU, are views of `content`, which was checked and stays as it is.
 
     `threads` are those of one forward pass on a CPU, for the whole process.
-    Raises UnavailableError for a precision that the version lacks, ArtifactError for files that contradict it.
+    Raises UnavailableError for a precision that the version lacks, ArtifactError for files that contradict it, and
+    MemoryError or DeviceError where the device is to blame.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -67,16 +69,18 @@ def build(
     words = parsed(bytes(content[VOCABULARY]), f"{label}: {VOCABULARY}")
     check_features(manifest, words, label)
     features = ClaimFeatures(manifest.features, words)
-    network = _network(manifest, features, variant, content, label)
-    return TransformerModel(manifest, features, network.to(device), precision, device)
+    with told_apart(device):
+        network = _network(manifest, features, variant, content, label, device)
+        return TransformerModel(manifest, features, network.to(device), precision, device)
 
 
 def _network(
-    manifest: Manifest, features: ClaimFeatures, variant: Variant, content: Content, label: str
+    manifest: Manifest, features: ClaimFeatures, variant: Variant, content: Content, label: str, device: str
 ) -> torch.nn.Module:
+    """On the device already if it is a program, which says itself where it makes its tensors."""
     data, name = content[variant.file], f"{label}: {variant.file}"
     if variant.kind == "pt2":
-        return artifact.program(data, name)
+        return artifact.program(data, name, device)
     with _Unwritten(), torch.device("meta"):
         network = new_network(manifest, features)
     try:

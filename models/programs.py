@@ -13,29 +13,36 @@ from torch._export.serde.serialize import (
     _dict_to_dataclass,
     deserialize_scalar_type,
 )
-from torch.nn.functional import scaled_dot_product_attention
+from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 
-from models.errors import ArtifactError
+from models.devices import CPU, told_apart
+from models.errors import ArtifactError, DeviceError
 from models.exported import Archive
+from models.program_guards import guarded
 from models.program_rules import Payload
 
 # torch's deserializer keeps its state in a global and refuses to work twice at once.
 _ALONE = threading.Lock()
 
 
-def module(archive: Archive) -> torch.nn.Module:
-    """The module of an exported program; its weights are views of the archive. Raises ArtifactError.
+def module(archive: Archive, device: str = CPU) -> torch.nn.Module:
+    """The module of an exported program; on a CPU its weights are views of the archive.
 
     `torch.export.load` would unpickle what an archive holds (weights, constants, sample inputs), so the tensors are
     taken from their bytes here, and torch gets the checked program and nothing else.
+
+    Raises ArtifactError, MemoryError, DeviceError.
     """
-    state = {key: _tensor(archive, payload) for key, payload in archive.weights.items()}
-    constants = {key: _tensor(archive, payload) for key, payload in archive.constants.items()}
     try:
-        described: Any = _dict_to_dataclass(schema.ExportedProgram, archive.program)  # type: ignore[no-untyped-call]
-        with _ALONE:
-            exported = ExportedProgramDeserializer().deserialize(described, state, constants, None)
-        return _guarded(exported.module(check_guards=False))
+        with told_apart(device):
+            exported = _exported(archive)
+            if device != CPU:
+                # It was exported on a CPU, and says so where it makes a tensor or asserts where one is.
+                exported = move_to_device_pass(exported, device)
+            return guarded(_registered(exported.module(check_guards=False)), indices=device != CPU)
+    except (OSError, MemoryError, DeviceError):
+        raise
     except Exception as error:
         raise ArtifactError(
             f"{archive.name}: torch {torch.__version__} cannot build this program: {error}; "
@@ -43,19 +50,22 @@ def module(archive: Archive) -> torch.nn.Module:
         ) from error
 
 
-def _guarded(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    for node in module.graph.nodes:
-        if node.target is torch.ops.aten.scaled_dot_product_attention.default:
-            node.target = _attention
-    module.recompile()
+def _exported(archive: Archive) -> ExportedProgram:
+    state = {key: _tensor(archive, payload) for key, payload in archive.weights.items()}
+    constants = {key: _tensor(archive, payload) for key, payload in archive.constants.items()}
+    described: Any = _dict_to_dataclass(schema.ExportedProgram, archive.program)  # type: ignore[no-untyped-call]
+    with _ALONE:
+        return ExportedProgramDeserializer().deserialize(described, state, constants, None)
+
+
+def _registered(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Its constants become buffers, which a module counts and lets go of."""
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                delattr(part, name)
+                part.register_buffer(name, value, persistent=False)
     return module
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
-    """torch's own reads past the end of `key` where `value` is longer (2.15, on a CPU)."""
-    if key.shape[-2] != value.shape[-2]:
-        raise ValueError(f"keys of shape {tuple(key.shape)} have values of shape {tuple(value.shape)}")
-    return scaled_dot_product_attention(query, key, value, *rest, **options)
 
 
 def _tensor(archive: Archive, payload: Payload) -> torch.Tensor:

@@ -20,7 +20,14 @@ import numpy as np
 import pytest
 import torch
 
-from models import CacheOptions, SyncModelCacheManager, artifact, open_model, program_operators
+from models import (
+    CacheOptions,
+    SyncModelCacheManager,
+    artifact,
+    open_model,
+    program_guards,
+    program_operators,
+)
 from models.digests import digest_file
 from models.errors import ArtifactError, BuildError
 from models.publishing import push
@@ -110,6 +117,8 @@ def test_an_exported_program_scores_as_its_module_and_shares_the_buffer(
         first = next(module.parameters())
         start = torch.frombuffer(content, dtype=torch.uint8).data_ptr()
         assert start <= first.data_ptr() < start + len(content)
+    held = [*module.parameters(), *module.buffers()]
+    assert sum(tensor.nbytes for tensor in held) == 4 * (3 + 1 + 3 + 3)
     assert artifact.check(content, "x", "pt2") == 4 * (3 + 1 + 3 + 3)
 
 
@@ -126,6 +135,41 @@ def test_a_network_of_attention_convolution_and_norms_is_accepted() -> None:
     with torch.inference_mode():
         for rows in (token, token[:1, :1], token.repeat(3, 1)):
             torch.testing.assert_close(module(rows), encoder(rows))
+
+
+class Placed(torch.nn.Module):
+    """Says where it is by a constant, by what it makes, and by what its conversions assert."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 1)
+        self.shift = torch.arange(3.0)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(rows.shape[0], device=rows.device).to(torch.float32)
+        return self.linear(rows + self.shift + torch.ones(3)).squeeze(1) + places
+
+
+def test_a_program_runs_where_it_is_put_though_it_was_exported_on_a_cpu() -> None:
+    placed, rows = Placed().eval(), torch.rand(4, 3)
+    content = archive_of(placed, rows, dynamic=({0: torch.export.Dim("n")},))
+    torch.testing.assert_close(artifact.program(content, "x")(rows), placed(rows))
+    module = artifact.program(content, "x", "meta")
+    assert {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} == {"meta"}
+    logits = module(torch.rand(7, 3, device="meta"))
+    assert (logits.device.type, logits.shape) == ("meta", (7,))
+    assert "cpu" not in module.code  # type: ignore[operator]
+
+
+def test_a_device_that_is_full_is_no_fault_of_the_program(
+    exported: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("models.programs.move_to_device_pass", full)
+    with pytest.raises(MemoryError, match="cuda:0: CUDA out of memory"):
+        artifact.program(buffer(exported), "x", "cuda:0")
 
 
 class Attention(torch.nn.Module):
@@ -200,6 +244,52 @@ def test_operators_that_are_run_check_indices_and_sizes(name: str, inputs: tuple
     assert program_operators.is_run(operator, overload)
     with pytest.raises((IndexError, RuntimeError)):
         getattr(getattr(torch.ops.aten, operator), overload)(*inputs)
+
+
+ATEN = torch.ops.aten
+TABLE, NEAR = torch.arange(12.0).reshape(4, 3), torch.tensor([[2, 0, 1], [1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda index: ATEN.embedding.default(TABLE, index),
+        lambda index: ATEN.index_select.default(TABLE, 1, index.flatten()),
+        lambda index: ATEN.gather.default(TABLE, 1, index),
+        lambda index: ATEN.gather.default(TABLE, -1, index=index),
+        lambda index: ATEN.scatter_add.default(TABLE, 1, index, torch.ones(2, 3)),
+        lambda index: ATEN.index_fill.int_Scalar(TABLE, 1, index[0], 1),
+        lambda index: ATEN.take.default(TABLE[0], index),
+        lambda index: ATEN.take_along_dim.default(TABLE[:2], index, 1),
+        lambda index: ATEN.index.Tensor(TABLE + 0 * index.sum(), [None, index]),
+        lambda index: ATEN.index.Tensor(TABLE, [TABLE[:, 0] > 1, index[0, 1]]),
+        lambda index: ATEN.index_put.default(TABLE, [index], torch.ones(3)),
+        lambda index: ATEN.one_hot.default(index, 4),
+    ],
+)
+def test_an_index_is_kept_within_on_a_gpu_and_refused_at_the_end(
+    call: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    module = program_guards.guarded(torch.fx.symbolic_trace(call), indices=True)
+    torch.testing.assert_close(module(NEAR), call(NEAR))
+    for outside in (100, -100):
+        with pytest.raises(IndexError, match="outside of the table or the dimension"):
+            module(NEAR.masked_fill(NEAR == 0, outside))
+    torch.testing.assert_close(module(NEAR), call(NEAR))
+
+
+def test_a_program_whose_claims_are_outside_of_its_table_is_refused_and_no_other() -> None:
+    dims = {0: torch.export.Dim("n", min=1, max=64), 1: torch.export.Dim("l", min=1, max=8)}
+    encoder, token = Encoder(), torch.tensor([[3, 1, 4], [1, 5, 0], [8, 0, 0]])
+    program = artifact.program(archive_of(encoder, token, dynamic=(dims,)), "x")
+    module = program_guards.guarded(program, indices=True)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        torch.testing.assert_close(module(token), encoder(token))
+        with pytest.raises(IndexError, match="outside of the table"):
+            module(token + 1)
+    # Where there is nothing to look up nothing is looked at.
+    plain = program_guards.guarded(torch.fx.symbolic_trace(lambda rows: torch.relu(rows)), indices=True)
+    assert [node.op for node in plain.graph.nodes] == ["placeholder", "call_function", "output"]
 
 
 def test_sample_inputs_are_never_read(exported: bytes) -> None:
@@ -469,7 +559,8 @@ def test_a_program_that_looks_at_its_inputs_as_one_piece_scores_what_the_arena_g
 def test_its_weights_go_with_it_and_do_not_wait_for_pythons_collector(
     manager: SyncModelCacheManager, tmp_path: Path
 ) -> None:
-    folder = version(tmp_path / "new", lambda _, number: number[:, 0])
+    # With a constant, which is no parameter.
+    folder = version(tmp_path / "new", lambda _, number: number[:, 0] + torch.tensor([0.5, 1.0]).sum())
     push(Repository(tmp_path / "repository"), folder, version="3.0.0")
     gc.disable()
     try:
