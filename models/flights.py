@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+import traceback
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -93,9 +95,12 @@ class Ticket(Generic[Result]):
     def wait(self) -> Result:
         """The result, or the load's own error; `leave` after using it. Raises LoadTimeoutError."""
         try:
-            return self._flight.done.result(self.remaining())
+            error = self._flight.done.exception(self.remaining())
         except FutureTimeoutError:
             raise self.late() from None
+        if error is not None:
+            raise _own(error)
+        return self._flight.done.result()
 
     def remaining(self) -> float:
         """Seconds that this one still waits."""
@@ -151,7 +156,8 @@ class Flights(Generic[Key, Result]):
     def _start(self, key: Key, load: Callable[[FlightGuard], Result], budget: float) -> _Flight[Result]:
         flight: _Flight[Result] = _Flight(FlightGuard(str(key), budget, self._now))
         try:
-            self._pool.submit(self._fly, key, flight, load)
+            # Handed over, not kept: the pool's frame stays as long as the traceback of an error.
+            self._pool.submit(self._fly, key, [flight], load)
         except RuntimeError as error:
             # Another thread may come by it later.
             flight.guard.cancel()
@@ -168,13 +174,17 @@ class Flights(Generic[Key, Result]):
             flight.guard.cancel()
         self._pool.shutdown(wait=True)
 
-    def _fly(self, key: Key, flight: _Flight[Result], load: Callable[[FlightGuard], Result]) -> None:
+    def _fly(self, key: Key, handed: list[_Flight[Result]], load: Callable[[FlightGuard], Result]) -> None:
+        flight = handed.pop()
         try:
             flight.guard.check()
             result = load(flight.guard)
         except BaseException as error:  # noqa: BLE001 - it reaches everyone who waits
+            _let_go(error)
             self._land(key, flight)
             flight.done.set_exception(error)
+            # The error holds this frame, and the flight the error.
+            del flight
             return
         if self._land(key, flight, result):
             self._dispose(result)
@@ -201,3 +211,21 @@ class Flights(Generic[Key, Result]):
             flight.guard.cancel()
         elif flight.done.exception() is None:
             self._dispose(flight.done.result())
+
+
+def _own(error: BaseException) -> BaseException:
+    """The same error for one waiter, whose frames the others' has not: what they hold would stay until all are done."""
+    own = copy.copy(error).with_traceback(error.__traceback__)
+    own.__cause__ = error.__cause__
+    return own
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget what the functions held that ended with it: a model that was half built must not stay as long as it."""
+    chain, seen = [error], set[int]()
+    while chain:
+        link = chain.pop()
+        if id(link) not in seen:
+            seen.add(id(link))
+            traceback.clear_frames(link.__traceback__)
+            chain.extend(each for each in (link.__cause__, link.__context__) if each is not None)

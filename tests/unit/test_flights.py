@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,6 +155,43 @@ def test_an_error_reaches_everyone(flights: Flights[str, str], disposed: list[st
         ticket.leave()
     assert disposed == []
     assert flights.keys == []
+
+
+class Weights:
+    """What a load holds while it builds."""
+
+
+def test_what_a_failed_load_held_goes_at_once_and_not_with_pythons_collector(
+    flights: Flights[str, str],
+) -> None:
+    held: list[weakref.ref[Weights]] = []
+
+    def built(weights: Weights) -> str:
+        raise RuntimeError("out of memory")
+
+    def broken(_: FlightGuard) -> str:
+        weights = Weights()
+        held.append(weakref.ref(weights))
+        try:
+            return built(weights)
+        except RuntimeError as error:
+            raise LoadFailedError("a: not loaded") from error
+
+    gc.disable()
+    try:
+        ticket = flights.join("a", broken, 60.0)
+        flight = weakref.ref(ticket._flight)
+        with pytest.raises(LoadFailedError) as failure:
+            ticket.wait()
+        # As long as somebody looks at the error, too.
+        assert [weights() for weights in held] == [None]
+        assert isinstance(failure.value.__cause__, RuntimeError)
+        ticket.leave()
+        flights.close()
+        del ticket, failure
+        assert flight() is None
+    finally:
+        gc.enable()
 
 
 def test_a_result_that_nobody_waits_for_is_disposed_of(
