@@ -160,8 +160,9 @@ class ModelCache:
             raise
         except (OSError, MemoryError) as error:
             raise LoadFailedError(
-                f"{release.key}: not loaded: {str(error) or 'out of memory'}; make room for what is short: memory, "
-                "disk space or open files (`ulimit -n`)"
+                f"{release.key}: not loaded: {str(error) or 'out of memory'}; make room for what is short: memory "
+                "(of a GPU: lower cache.gpu_memory_gb, or see who else is on it), disk space or open files "
+                "(`ulimit -n`)"
             ) from error
         except Exception as error:
             log.exception("%s: not loaded", release.key)
@@ -197,7 +198,8 @@ class ModelCache:
     def _built(self, release: Release, content: Content) -> Model:
         try:
             return self.tiers.device.build(release, content)
-        except ModelError:
+        except (ModelError, OSError, MemoryError):
+            # It is not the version that is to blame.
             raise
         except Exception as error:
             raise BuildError(f"{release.key}: cannot be built: {type(error).__name__}: {error}") from error

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from models import FeatureEncoder, ModelError, ModelIdentity, VersionKey
+from models import DeviceError, FeatureEncoder, ModelError, ModelIdentity, VersionKey
 from stream.clock import Clock
+from stream.errors import FatalError
 from stream.lanes import Lanes, LaneView
 from stream.load_policy import AbsentLane, LoadReason, due
 from stream.metrics import StageMetrics
@@ -134,7 +135,10 @@ class Loader:
             self._serve(reference, shares)
 
     def step(self, now: float) -> float:
-        """Follow the aliases, take what was loaded, begin what waiting claims need."""
+        """Follow the aliases, take what was loaded, begin what waiting claims need.
+
+        Raises FatalError when the device failed.
+        """
         if now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
             for reference in self._roster.references:
@@ -238,6 +242,9 @@ class Loader:
             load = self._loads.pop(key)
             try:
                 lease = self._taken(key, load)
+            except DeviceError as error:
+                # No try of this process would succeed; a new one begins with a sound device.
+                raise FatalError(f"{key} cannot go on: {error}") from error
             except ModelError as error:
                 self._put_off(key, error, now)
                 continue

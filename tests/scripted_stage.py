@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 import schemas
 from models import Model, VersionKey, open_model
-from models.errors import ArtifactError
+from models.errors import ArtifactError, ModelError
 from stream.admission import Admission, ClaimFields
 from stream.arena import ClaimArena
 from stream.backoff import Backoff
@@ -170,7 +170,7 @@ class ScriptedLoad:
 
     def take(self) -> ScriptedLease:
         if self._key in self._models.broken:
-            raise ArtifactError(f"{self._key} is damaged")
+            raise self._models.failure or ArtifactError(f"{self._key} is damaged")
         self._models.on_device.add(self._key)
         return ScriptedLease(self._models, self._key)
 
@@ -183,6 +183,7 @@ class ScriptedModels:
         self.versions: dict[VersionKey, Any] = {self.first: model}
         self.meaning: tuple[tuple[VersionKey, int], ...] = ((self.first, 1),)
         self.on_device, self.landed, self.broken = {self.first}, set[VersionKey](), set[VersionKey]()
+        self.failure: ModelError | None = None
         self.begun: list[VersionKey] = []
         self.leases: Counter[VersionKey] = Counter()
         self.expected: list[VersionKey] = []

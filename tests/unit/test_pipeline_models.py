@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import schemas
-from models import VersionKey, open_model
+from models import DeviceError, VersionKey, open_model
 from stream.batching import Chosen
 from stream.codec import Decoder
-from stream.errors import RetryError
+from stream.errors import FatalError, RetryError
 from stream.lanes import Lanes
 from tests.scripted_stage import Stage
 
@@ -109,6 +109,15 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(stage: Stage) -> None:
     assert versions(stage) == {"1.0.0": 50}
     assert 2 <= stage.count("model_load_failures_total", "null", "2.0.0") <= 4
     assert stage.ledger.pending() == 0
+
+
+def test_a_device_that_failed_while_a_version_was_loaded_ends_the_worker(stage: Stage) -> None:
+    stage.models.meaning = ((SECOND, 1),)
+    stage.models.broken.add(SECOND)
+    stage.models.failure = DeviceError("cuda:0: CUDA error: an illegal memory access was encountered")
+    stage.clock.advance(2.5)
+    with pytest.raises(FatalError, match=r"null:2\.0\.0 cannot go on: cuda:0: CUDA error"):
+        stage.step("loading")
 
 
 def test_claims_wait_for_a_model_that_left_and_lose_nothing() -> None:
