@@ -12,7 +12,8 @@ from pathlib import Path
 
 from models.aliases import FILE as ALIASES
 from models.aliases import LATEST, Aliases, read_aliases
-from models.errors import ManifestError, NoFolderError, UnavailableError, UnknownModelError, UnreachableError
+from models.devices import CPU, place
+from models.errors import ManifestError, NoFolderError, UnknownModelError, UnreachableError
 from models.manifest import FILE, NAME_PATTERN, VERSION_PATTERN, digest, parse_manifest, read_bytes
 from models.null import NAME as NULL
 from models.null import NullModel
@@ -244,17 +245,17 @@ def open_model(
     name: str,
     *,
     repository: Path | None = None,
-    device: str = "cpu",
+    device: str = CPU,
     precision: str = "fp32",
     threads: int | None = None,
 ) -> Model:
     """A verified model, ready to score; of a weighted alias, the version that the first claims get.
 
-    `null` is built in; for other names see `Repository.resolve`. Raises UnknownModelError naming the nearest,
-    UnavailableError, ManifestError or ArtifactError.
+    `null` is built in; for other names see `Repository.resolve`, for devices `models.devices.place`. Raises
+    UnknownModelError naming the nearest, UnavailableError, ManifestError or ArtifactError, and MemoryError or
+    DeviceError where the device is to blame.
     """
-    if device != "cpu":
-        raise UnavailableError(f"{name} cannot run on {device!r}; models run on 'cpu'")
+    found = place(device)
     if name == NULL:
         return NullModel()
     versions = Repository(repository)
@@ -263,7 +264,7 @@ def open_model(
     # torch takes seconds to import, which whoever only looks up names, or scores with `null`, does not owe.
     from models.loading import load
 
-    return load(versions.folder(release.key), precision=precision, threads=threads)
+    return load(versions.folder(release.key), precision=precision, device=found, threads=threads)
 
 
 def is_known(name: str, repository: Path | None = None) -> bool:

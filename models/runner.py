@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch._C import _jit_override_can_fuse_on_gpu
 
 from models.backends.factors import ClaimsFactors
 from models.backends.pytorch import ClaimsTransformer
 from models.chunks import InChunks
-from models.devices import fault_of
+from models.devices import told_apart
 from models.features import ClaimFeatures
 from models.manifest import Manifest
 from models.protocols import ModelIdentity, Tensors
@@ -61,12 +62,8 @@ class TransformerModel:
         a network that gives something else than a logit a claim.
         """
         inputs = (torch.from_numpy(features[name]) for name in ("token", "revenue", "amount", "number"))
-        try:
+        with told_apart(str(self._device)):
             scores: npt.NDArray[np.float32] = self._network(*inputs).numpy()
-        except RuntimeError as error:
-            if (fault := fault_of(error, str(self._device))) is None:
-                raise
-            raise fault from error
         return scores
 
     def decide(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
@@ -115,6 +112,9 @@ def _compiled(network: torch.nn.Module) -> torch.nn.Module:
     Called from Python, every operator gives the lock up and must win it back. torch.export has no such call for a
     batch whose shape is its data.
     """
+    # On a GPU it would fuse operators into kernels of its own and compile them for the shapes that it meets: again in
+    # service, since claims come in more lengths than a warm-up has tried.
+    _jit_override_can_fuse_on_gpu(False)
     with _COMPILING, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         compiled: torch.nn.Module = torch.jit.script(network)

@@ -41,9 +41,36 @@ def test_a_folder_that_is_not_its_manifests_is_refused(repository: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["null", "claims_filter_v2.1"])
-def test_an_absent_device_is_named(name: str) -> None:
-    with pytest.raises(UnavailableError, match=f"{name} cannot run on 'cuda:0'"):
+def test_an_absent_device_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnavailableError, match="no device 'cuda:0' on this machine, which has no GPUs"):
         open_model(name, device="cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB.", MemoryError),
+        ("CUDA error: an illegal memory access was encountered", DeviceError),
+    ],
+)
+def test_a_device_is_to_blame_for_what_it_fails_at_while_a_model_is_built(
+    monkeypatch: pytest.MonkeyPatch, text: str, becomes: type[Exception]
+) -> None:
+    def failing(network: torch.nn.Module, device: str) -> torch.nn.Module:
+        assert device == "cuda:1"
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.nn.Module, "to", failing)
+    with pytest.raises(becomes, match=f"cuda:1: {text}"):
+        open_model("claims_filter_v2.1", device="cuda:1")
+
+
+def test_no_kernel_is_compiled_for_the_lengths_that_claims_happen_to_have() -> None:
+    open_model("claims_filter_v2.1")
+    assert not torch._C._jit_can_fuse_on_gpu()
 
 
 def test_an_absent_precision_is_named() -> None:
