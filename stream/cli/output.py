@@ -25,6 +25,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from config.errors import printable
+
 if TYPE_CHECKING:
     from stream.publishing import Reject
 
@@ -116,9 +118,9 @@ def _finite(value: Any) -> Any:
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int | None = None) -> str:
     """Aligned columns within `width` characters, those of the terminal or else 80.
 
-    What is longer goes on in the next line of its column.
+    What is longer goes on in the next line of its column. What a terminal would act on is shown as its escape.
     """
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in (heads, *rows)]
+    cells = [[printable(" ".join(str(cell).split())) for cell in row] for row in (heads, *rows)]
     columns = list(zip(*cells, strict=True))
     words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
     widths = _widths([max(map(len, column)) for column in columns], words, width or _terminal_width())
