@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # A name that a terminal has no characters for is shown all the same.
             stream.reconfigure(errors="backslashreplace")
     code = run(arguments)
-    _unwritable_output()
+    _drop_unwritten()
     sys.exit(code)
 
 
@@ -97,14 +98,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _unwritable_output() -> bool:
-    """Whether standard output refuses what it still holds. That is dropped: Python would try once more at its end."""
+def _drop_unwritten() -> None:
+    """What standard output refuses: Python would try it once more at the end, complain, and change the exit code."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _told(error: Exception) -> Exception | None:
@@ -112,10 +111,16 @@ def _told(error: Exception) -> Exception | None:
 
     Looks at what is loaded: importing `models` brings torch, which most commands do without.
     """
-    if isinstance(error, OSError) and _unwritable_output():
+    if isinstance(error, OSError) and _is_of_output(error):
         return ClaimstreamError(f"standard output cannot be written: {error.strerror}")
     errors = sys.modules.get("models.errors")
     return error if errors is not None and isinstance(error, errors.ModelError) else None
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Commands print by `click.echo` alone, and it calls nothing of Python's own to write."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    return innermost.f_code is click.echo.__code__
 
 
 def _say(error: Exception, code: int) -> int:

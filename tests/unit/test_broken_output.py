@@ -35,11 +35,12 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("length", [1, 10_000])
 def test_an_output_that_takes_nothing_is_one_message(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], length: int
 ) -> None:
     with full_disk(monkeypatch):
-        assert ended(monkeypatch, lambda: click.echo("scores")) == main.FAILED
+        assert ended(monkeypatch, lambda: click.echo("scores" * length)) == main.FAILED
         # What was dropped is not tried again when the interpreter ends.
         sys.stdout.flush()
     told = "claimstream: standard output cannot be written: No space left on device\n"
@@ -98,7 +99,7 @@ def test_claims_that_were_not_delivered_are_told_though_nothing_can_be_written(
     with full_disk(monkeypatch):
         with pytest.raises(DeliveryError, match=LOST):
             publishing(monkeypatch, recording, LOST)
-        assert main._unwritable_output()
+        main._drop_unwritten()
     assert recording.saved == 1
     assert ("cannot write the recorded times" in capsys.readouterr().err) == full
 
@@ -108,7 +109,7 @@ def test_a_summary_that_cannot_be_written_costs_no_recording(monkeypatch: pytest
     with full_disk(monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             publishing(monkeypatch, recording, "")
-        assert main._unwritable_output()
+        main._drop_unwritten()
     assert recording.saved == 1
 
 
