@@ -92,9 +92,9 @@ def _bar(
 def say_left_out(fields: Sequence[str], rejects: Iterable[Reject]) -> None:
     """What of a file came to nothing, on standard error: fields that are no part of a claim, and rows."""
     if fields:
-        click.echo(f"left out, as no part of a claim: {', '.join(fields)}", err=True)
+        click.echo(printable(f"left out, as no part of a claim: {', '.join(fields)}"), err=True)
     for reject in rejects:
-        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+        click.echo(printable(f"rejected row {reject.row}: {reject.reason}"), err=True)
 
 
 def byte_count(size: int) -> str:
