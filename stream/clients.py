@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stream.errors import UsageError
+
 Options = Mapping[str, Any]
 
 # Prefetched records are bounded in bytes; a back-off of the default second would leave a full queue unfilled that long.
@@ -82,8 +84,12 @@ def producer_options(bootstrap: str, queue_limit: int, shared: Options, own: Opt
 
 
 def largest_message(shared: Options, own: Options) -> int:
-    """Bytes of a message that the producer takes."""
-    return int({**_PRODUCER, **shared, **own}["message.max.bytes"])
+    """Bytes of a message that the producer takes. Raises UsageError."""
+    value = {**_PRODUCER, **shared, **own}["message.max.bytes"]
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UsageError(f"message.max.bytes is {value!r}, which is no number of bytes") from error
 
 
 def transactional_options(

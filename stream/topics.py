@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, ClusterMetadata, ConfigResource, NewTopic
 
 from stream.errors import FatalError, RetryError, UsageError
 
@@ -117,6 +117,11 @@ def largest_records(client: Mapping[str, Any], names: Sequence[str]) -> dict[str
     return _Cluster(client).largest_records(names)
 
 
+def not_writable(client: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Topics among these that this user may not write to, as far as the cluster says. Raises FatalError."""
+    return _Cluster(client).not_writable(names)
+
+
 def identity_of(client: Mapping[str, Any], name: str) -> Callable[[float], str | None]:
     """Asks what tells a topic from others of its name; None where there is none.
 
@@ -197,6 +202,20 @@ class _Cluster:
                 raise self._explained(error, f"topic {name!r} could not be looked up") from error
             return bool(code == KafkaError.TOPIC_AUTHORIZATION_FAILED)
         return False
+
+    def not_writable(self, names: Iterable[str]) -> set[str]:
+        asked = self._admin.describe_topics(
+            TopicCollection([*names]), include_authorized_operations=True, request_timeout=_ANSWER_SECONDS
+        )
+        return {name for name, answer in asked.items() if not self._may_write(name, answer)}
+
+    def _may_write(self, name: str, answer: Any) -> bool:
+        if self._is_hidden(name, answer):
+            return False
+        if answer.exception() is not None:  # It is gone meanwhile.
+            return True
+        operations = answer.result().authorized_operations
+        return operations is None or AclOperation.WRITE in operations
 
     def largest_records(self, names: Sequence[str]) -> dict[str, int]:
         asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -64,7 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A command that ends an interrupt itself says so by its own code: `publish` and `score` 1, `tail` and `broker` 0.
     """
-    sys.exit(run(arguments))
+    # Where it was closed nobody wants to read it.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that a terminal has no characters for is shown all the same.
+            stream.reconfigure(errors="backslashreplace")
+    code = run(arguments)
+    _drop_unwritten()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -81,16 +92,35 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:
-        if _is_of_a_model(error):
-            return _say(error, FAILED)
-        raise
+        if (told := _told(error)) is None:
+            raise
+        return _say(told, FAILED)
     return result if isinstance(result, int) else 0
 
 
-def _is_of_a_model(error: Exception) -> bool:
-    """Looks at what is loaded: importing `models` brings torch, which most commands do without."""
+def _drop_unwritten() -> None:
+    """What standard output refuses: Python would try it once more at the end, complain, and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: Exception) -> Exception | None:
+    """What to say of an error that is none of the command line's; None of a defect.
+
+    Looks at what is loaded: importing `models` brings torch, which most commands do without.
+    """
+    if isinstance(error, OSError) and _is_of_output(error):
+        return ClaimstreamError(f"standard output cannot be written: {error.strerror}")
     errors = sys.modules.get("models.errors")
-    return errors is not None and isinstance(error, errors.ModelError)
+    return error if errors is not None and isinstance(error, errors.ModelError) else None
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Commands print by `click.echo` alone, and it calls nothing of Python's own to write."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    return innermost.f_code is click.echo.__code__
 
 
 def _say(error: Exception, code: int) -> int:

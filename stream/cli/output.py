@@ -25,6 +25,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from config.errors import printable
+
 if TYPE_CHECKING:
     from stream.publishing import Reject
 
@@ -90,9 +92,9 @@ def _bar(
 def say_left_out(fields: Sequence[str], rejects: Iterable[Reject]) -> None:
     """What of a file came to nothing, on standard error: fields that are no part of a claim, and rows."""
     if fields:
-        click.echo(f"left out, as no part of a claim: {', '.join(fields)}", err=True)
+        click.echo(printable(f"left out, as no part of a claim: {', '.join(fields)}"), err=True)
     for reject in rejects:
-        click.echo(f"rejected row {reject.row}: {reject.reason}", err=True)
+        click.echo(printable(f"rejected row {reject.row}: {reject.reason}"), err=True)
 
 
 def byte_count(size: int) -> str:
@@ -116,9 +118,9 @@ def _finite(value: Any) -> Any:
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str], width: int | None = None) -> str:
     """Aligned columns within `width` characters, those of the terminal or else 80.
 
-    What is longer goes on in the next line of its column.
+    What is longer goes on in the next line of its column. What a terminal would act on is shown as its escape.
     """
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in (heads, *rows)]
+    cells = [[printable(" ".join(str(cell).split())) for cell in row] for row in (heads, *rows)]
     columns = list(zip(*cells, strict=True))
     words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
     widths = _widths([max(map(len, column)) for column in columns], words, width or _terminal_width())

@@ -261,9 +261,21 @@ def _run(plan: Plan, as_json: bool) -> None:
             failure = error
         except UsageError as error:
             failure = _broken_off(plan, error)
-    _report(plan, clock.now() - start, as_json)
-    if plan.recorder is not None:
-        plan.recorder.save()
+    try:
+        _report(plan, clock.now() - start, as_json)
+    finally:
+        _end(plan.recorder, failure)
+
+
+def _end(recorder: Recorder | None, failure: ClaimstreamError | None) -> None:
+    """Raises the failure, whatever else goes wrong; of that only where there is none."""
+    try:
+        if recorder is not None:
+            recorder.save()
+    except UsageError as error:
+        if failure is None:
+            raise
+        click.echo(f"claimstream: {error}", err=True)
     if failure is not None:
         raise failure
 

@@ -22,6 +22,7 @@ from confluent_kafka import (
 )
 
 import schemas
+from config.errors import printable
 from stream.cli.configuration import effective
 from stream.cli.kafka_options import configured_client, kafka_options, refused_config
 from stream.cli.score_filter import ScoreFilter
@@ -135,7 +136,7 @@ def decoded(decoder: Decoder, messages: list[Message], wanted: ScoreFilter) -> I
         message = messages[result.failures[0].row]
         more = f" and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
         place = f"{message.topic()}[{message.partition()}]@{message.offset()}{more}"
-        click.echo(f"not a score: {place}: {result.failures[0].error}", err=True)
+        click.echo(printable(f"not a score: {place}: {result.failures[0].error}"), err=True)
     yield from plain_rows(wanted.of(result.claims))
 
 
@@ -155,7 +156,7 @@ def as_line(record: dict[str, Any]) -> str:
             score["decision"],
             f"{score['model']} {score['version']}",
         )
-        fitted = (_fit(str(cell), width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+        fitted = (_fit(printable(str(cell)), width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
         lines.append(" ".join(fitted).rstrip())
     return "\n".join(lines)
 

@@ -50,7 +50,7 @@ class Store:
         """What was begun for this output, or a fresh start.
 
         Raises UsageError where the output is there already, or what was begun belongs to another input, mapping, model
-        or batch size; nothing is changed then.
+        or batch size, or cannot be read or written; nothing is changed then.
         """
         suffix_of(output)
         folder = folder_of(output)
@@ -59,7 +59,10 @@ class Store:
                 raise _is_there(output)
             _create(folder, identity)
         _check_ours(folder)
-        lock = FileLock.attempt(folder / _LOCK, shared=False)
+        try:
+            lock = FileLock.attempt(folder / _LOCK, shared=False)
+        except OSError as error:
+            raise _unusable(folder, error) from error
         if lock is None:
             raise UsageError(f"another run writes {output}: wait for it, or name another --output")
         try:
@@ -67,6 +70,9 @@ class Store:
             store = cls(output, lock)
             if output.exists() and not store.delivered:
                 raise _is_there(output)
+        except OSError as error:
+            lock.release()
+            raise _unusable(folder, error) from error
         except BaseException:
             lock.release()
             raise
@@ -216,6 +222,13 @@ def _check(folder: Path, identity: Identity) -> None:
             f"{folder} {difference}. Go on with what it was begun with, name another --output, or remove that folder to"
             " start over."
         )
+
+
+def _unusable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{folder} cannot be gone on with: {error.strerror or error}; call it as whoever began it, or name another"
+        " --output"
+    )
 
 
 def _is_there(output: Path) -> UsageError:

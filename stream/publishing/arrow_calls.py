@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,12 +10,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from stream.errors import UsageError
+
 Column: TypeAlias = "pa.Array[Any]"
 compute: Any = pyarrow.compute
 
 
 def column(values: Any, kind: Any = None, mask: npt.NDArray[np.bool_] | None = None) -> Column:
     built: Column = pa.array(values, type=kind, mask=mask)
+    return built
+
+
+def one_piece(path: Path, name: str, chunks: Any) -> Column:
+    """The column `name` of a file as one array. Raises UsageError for more text than an array holds, which is 2 GiB."""
+    try:
+        built: Column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
+        raise UsageError(f"{path}: the column {name} holds more than 2 GiB: split the file") from error
     return built
 
 

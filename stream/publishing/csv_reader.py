@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from stream.errors import UsageError
-from stream.publishing.arrow_calls import Column, column
+from stream.publishing.arrow_calls import Column, column, one_piece
 from stream.publishing.file_kinds import open_bytes
 from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
@@ -115,7 +115,8 @@ def _read(path: Path, file: IO[bytes], found: Mapping[str, str], identity: _Iden
             f"{path} has {counter.lines} lines but {total + 1} rows: a quote is left open, or values contain"
             " line breaks. Mend the file, or set format.line_breaks_in_values: true in the mapping."
         )
-    return _texts(table, found, malformed, identity)
+    columns = {name: one_piece(path, own, table.column(own)) for name, own in found.items()}
+    return _texts(table, columns, found, malformed, identity)
 
 
 def _reader(counter: LineCounter, names: list[str], identity: _Identity, malformed: list[Reject]) -> Any:
@@ -142,12 +143,15 @@ def _reader(counter: LineCounter, names: list[str], identity: _Identity, malform
 
 
 def _texts(
-    table: pa.Table, found: Mapping[str, str], malformed: list[Reject], identity: _Identity
+    table: pa.Table,
+    columns: Mapping[str, Column],
+    found: Mapping[str, str],
+    malformed: list[Reject],
+    identity: _Identity,
 ) -> RawRows:
     total = table.num_rows + len(malformed)
     skipped = np.asarray([reject.row - 2 for reject in malformed], dtype=np.int64)
     numbers = np.setdiff1d(np.arange(total), skipped) + 2
-    columns = {name: _chunk(table, own) for name, own in found.items()}
     damaged = np.zeros(table.num_rows, dtype=np.bool_)
     for values in columns.values():
         damaged |= _not_utf8(values)
@@ -158,12 +162,6 @@ def _texts(
     kept = column(~damaged)
     texts = {name: values.filter(kept).cast(pa.string()) for name, values in columns.items()}
     return settled(texts, numbers[~damaged], [*malformed, *unreadable], identity.layout, found)
-
-
-def _chunk(table: pa.Table, name: str) -> Column:
-    chunks: Any = table.column(name)
-    built: Column = chunks.chunk(0) if chunks.num_chunks else column([], pa.binary())
-    return built
 
 
 def _not_utf8(values: Column) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stream.errors import UsageError
-from stream.publishing.arrow_calls import Column
+from stream.publishing.arrow_calls import Column, one_piece
 from stream.publishing.headers import found_columns
 from stream.publishing.mapping import FileFormat, Headers
 from stream.publishing.raw_rows import RawRows, settled
@@ -57,7 +57,6 @@ def _text(path: Path, name: str, values: Any) -> Column:
         values = values.cast(kind.value_type)
     try:
         texts = values.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowCapacityError) as error:
         raise UsageError(f"{path}: the column {name} ({kind}) cannot be read as text: {error}") from error
-    built: Column = texts.combine_chunks()
-    return built
+    return one_piece(path, name, texts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,12 @@ from confluent_kafka.admin import (
 )
 
 from stream.audit import Topics
+from stream.audit_topics import messages
+from stream.cli.main import run
 from stream.embedded import EmbeddedKafka
 from stream.embedded.properties import Security
+from stream.letters import Reason
+from stream.topics import TopicSpec, ensure_topics
 from tests.certificates import Authority
 from tests.documents import text_of
 from tests.fault.test_secure_kafka import PASSWORD, command, options
@@ -130,3 +137,58 @@ def publish_damaged(broker: EmbeddedKafka) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     producer.produce(TOPICS.claims, b"no claim", key=b"k")
     assert producer.flush(10) == 0
+
+
+@pytest.fixture
+def open_broker() -> Iterator[EmbeddedKafka]:
+    """Whatever no rule is about is allowed to everybody."""
+    rules = {"authorizer.class.name": GUARDED["authorizer.class.name"]}
+    with EmbeddedKafka(overrides={**rules, "allow.everyone.if.no.acl.found": "true"}) as started:
+        yield started
+
+
+def only_to_look_at(bootstrap: str, topic: str) -> None:
+    """Everybody may read and describe the topic, and nobody write to it."""
+    rules = [
+        AclBinding(
+            ResourceType.TOPIC,
+            topic,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            operation,
+            AclPermissionType.ALLOW,
+        )
+        for operation in (AclOperation.READ, AclOperation.DESCRIBE)
+    ]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for answer in admin.create_acls(rules).values():
+        answer.result(10)
+
+
+@pytest.mark.timeout(120)
+def test_letters_of_a_topic_that_may_not_be_written_to_hold_no_other_back(open_broker: EmbeddedKafka) -> None:
+    client = {"bootstrap.servers": open_broker.bootstrap}
+    ensure_topics(client, [TopicSpec(name, 1) for name in ("letters", "open", "locked")])
+    producer = Producer(client)
+    for number in range(1_200):
+        name = "locked" if number % 3 == 1 else "open"
+        producer.produce("letters", b"claim", headers=Reason("ScoringError", "", name, 0, number).headers())
+    assert producer.flush(10) == 0
+    only_to_look_at(open_broker.bootstrap, "locked")
+
+    def replay(code: int, *arguments: str) -> str:
+        out = io.StringIO()
+        place = ("--bootstrap", open_broker.bootstrap, "--topic", "letters")
+        with redirect_stdout(out), redirect_stderr(out):
+            assert run(["dlq", "replay", "--all", *place, *arguments]) == code, out.getvalue()
+        return out.getvalue()
+
+    document = json.loads(replay(1, "--json"))
+    assert (document["replayed"], document["refused"], document["forbidden"]) == (800, 400, ["locked"])
+    assert (len(list(messages(client, "open"))), list(messages(client, "locked"))) == (800, [])
+    assert "no right to write to 'locked': its letters are among the refused" in replay(1)
+    only_to_look_at(open_broker.bootstrap, "letters")
+    told = replay(1)
+    assert "no right to write to 'letters', where replays are noted" in told
+    assert "call it again" not in told

@@ -107,6 +107,9 @@ def test_shows_one_with_its_claim_or_its_bytes(dlq: Desk) -> None:
     assert "tombstone" in dlq("show", places[6])
     assert "there is no dead letter at 0@99" in dlq("show", "0@99", code=1)
     assert "is no position" in dlq("show", "seventeen", code=2)
+    came_from = f"{dlq.claims}[2]@5"
+    assert "perhaps where the record came from" in dlq("show", came_from, code=2)
+    assert "perhaps where the record came from" in dlq("replay", came_from, code=2)
 
 
 def test_replays_each_once_with_its_key_value_headers_and_partition(dlq: Desk) -> None:

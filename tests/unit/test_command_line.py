@@ -191,6 +191,10 @@ def test_a_long_cell_goes_on_below_itself() -> None:
     assert wide == "A                    B\nclaims_filter:2.1.0  one two\n                     three four"
 
 
+def test_a_table_holds_nothing_that_a_terminal_acts_on() -> None:
+    assert output.table([("a\x1b[2Jb\x9b",)], ("A",)) == "A\na\\x1b[2Jb\\x9b"
+
+
 WITHOUT_FILELOCK = """
 import sys
 sys.modules["filelock"] = None

@@ -8,12 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stream.errors import UsageError
 from stream.publishing import ClaimsFile, load_claims, load_mapping
+from stream.publishing.arrow_calls import one_piece
 from stream.publishing.mapping import parse_mapping
 from tests.claim_files import write_avro, write_json, write_parquet
 
@@ -285,3 +287,16 @@ def test_a_list_where_a_mapping_reads_one_value(tmp_path: Path) -> None:
         load_claims(write_parquet(tmp_path / "a.parquet", listed), mapping)
     with pytest.raises(UsageError, match=r"no column cost \(line\.charge\)"):
         load_claims(write_json(tmp_path / "b.jsonl", [{"id": 1, "who": {"member": 2}, "day": 3}]), mapping)
+
+
+def test_more_text_than_one_column_holds_is_told(tmp_path: Path) -> None:
+    size = 1_200_000_000
+    # Twice that is more than the 2 GiB of Arrow's 32 bits; none of it is ever touched.
+    buffers = [None, pa.py_buffer(np.array([0, size], np.int32)), pa.py_buffer(np.empty(size, np.uint8))]
+    chunk: Any = pa.Array.from_buffers(pa.string(), 1, buffers)
+    place = tmp_path / "claims.parquet"
+    with pytest.raises(UsageError, match=r"claims.parquet: the column note holds more than 2 GiB: split"):
+        one_piece(place, "note", pa.chunked_array([chunk, chunk]))
+    small = pa.chunked_array([["a"], ["b"]])
+    assert one_piece(place, "note", small).to_pylist() == ["a", "b"]
+    assert one_piece(place, "note", pa.chunked_array([], pa.binary())).to_pylist() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import schemas
 from config import Settings
 from models import durable, open_model
 from models.errors import FeatureError
+from models.locks import FileLock
 from stream.admission import Admission, ClaimFields
 from stream.app import build_rooms
 from stream.clock import SystemClock
@@ -335,6 +336,27 @@ def test_two_runs_for_one_output_do_not_mix(tmp_path: Path, fleet: Fleet) -> Non
     with opened(tmp_path / "out.csv", claims, fleet), pytest.raises(UsageError, match="another run writes"):
         opened(tmp_path / "out.csv", claims, fleet)
     opened(tmp_path / "out.csv", claims, fleet).close()
+
+
+def test_what_was_begun_and_cannot_be_gone_on_with_is_refused(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    claims, output = generated(100), tmp_path / "out.csv"
+    opened(output, claims, fleet).close()
+    told = r"out.csv.partial cannot be gone on with: Read-only file system; call it as whoever began it"
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "attempt", refused)
+        with pytest.raises(UsageError, match=told):
+            opened(output, claims, fleet)
+    (tmp_path / "out.csv.partial" / "run.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write", refused)
+        with pytest.raises(UsageError, match=told):
+            opened(output, claims, fleet)
+    opened(output, claims, fleet).close()
 
 
 def test_a_full_disk_is_told_and_the_next_run_goes_on(

@@ -39,6 +39,11 @@ def test_no_line_is_wider_than_80_columns() -> None:
     assert max(len(line) for line in [header(), *lines]) <= 80
 
 
+def test_a_terminal_acts_on_nothing_that_a_claim_brings() -> None:
+    line = as_line({**RECORD, "claim_id": "A\n\x1b[2J\u202e"})
+    assert line.split()[1] == r"A\n\x1b[2J\u202e"
+
+
 def results(*claims: tuple[str, str, list[tuple[float, str]]]) -> pa.RecordBatch:
     """Claims as type, outcome and (score, decision) of each model."""
     blank = {"model": "m", "version": "1.0.0", "variant": "v", "precision": "fp32", "device": "cpu"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from config.errors import printable
 from stream.cli.dlq.options import choice, choice_options, cluster_options, connection
 from stream.cli.dlq.reading import Letter, LetterTopic, Place
 from stream.cli.examples import example
@@ -95,7 +96,7 @@ def row(letter: Letter, *, replayed: bool) -> dict[str, Any]:
 def _print(document: dict[str, Any]) -> None:
     if document["shown"]:
         click.echo(table([_cells(each) for each in document["shown"]], _COLUMNS))
-    errors = ", ".join(f"{name} {count:,}" for name, count in document["errors"].items())
+    errors = ", ".join(f"{printable(name)} {count:,}" for name, count in document["errors"].items())
     shown = len(document["shown"])
     more = f", {shown} of them above" if 0 < shown < document["matching"] else ""
     click.echo(

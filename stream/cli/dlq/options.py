@@ -20,7 +20,7 @@ from stream.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_PLACE = re.compile(r"(?:\S*\[)?(\d{1,9})\]?@(\d{1,18})")
+_PLACE = re.compile(r"(?:(?P<topic>\S+)\[)?(?P<partition>\d{1,9})(?(topic)\])@(?P<offset>\d{1,18})")
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -103,8 +103,8 @@ def choice_options(command: Command) -> Command:
     return reduce(lambda inner, option: option(inner), reversed(options), command)
 
 
-def choice(options: Mapping[str, Any], now: float, places: tuple[str, ...] = ()) -> Choice:
-    """`options` as `choice_options` adds them. Raises UsageError."""
+def choice(options: Mapping[str, Any], now: float, places: tuple[str, ...] = (), topic: str = "") -> Choice:
+    """`options` as `choice_options` adds them; `places` in `topic`. Raises UsageError."""
     return Choice(
         options["errors"],
         options["models"],
@@ -112,15 +112,20 @@ def choice(options: Mapping[str, Any], now: float, places: tuple[str, ...] = ())
         options["input_partition"],
         _moment("--since", options["since"], now),
         _moment("--until", options["until"], now),
-        frozenset(map(parse_place, places)),
+        frozenset(parse_place(place, topic) for place in places),
     )
 
 
-def parse_place(text: str) -> Place:
-    """Partition and offset from `PARTITION@OFFSET`. Raises UsageError."""
+def parse_place(text: str, topic: str) -> Place:
+    """Partition and offset from `PARTITION@OFFSET`, or `TOPIC[PARTITION]@OFFSET` of this topic. Raises UsageError."""
     if (found := _PLACE.fullmatch(text)) is None:
         raise UsageError(f"{text!r} is no position; give it as PARTITION@OFFSET, as `dlq list` prints it")
-    return int(found[1]), int(found[2])
+    if found["topic"] not in (None, topic):
+        raise UsageError(
+            f"{text!r} is a place in {found['topic']!r}, perhaps where the record came from; its letter lies in"
+            f" {topic!r}, at what `dlq list` has under AT"
+        )
+    return int(found["partition"]), int(found["offset"])
 
 
 def _moment(option: str, text: str | None, now: float) -> int | None:

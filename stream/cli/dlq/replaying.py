@@ -19,15 +19,17 @@ from typing import Any
 import click
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from config import Settings
 from stream import letters
 from stream.cli.dlq.options import choice, choice_options, cluster_options, connection
 from stream.cli.dlq.reading import Letter, LetterTopic, Place
 from stream.cli.examples import example
 from stream.cli.kafka_options import refused_config
 from stream.cli.output import emit_json
+from stream.clients import largest_message
 from stream.clock import SystemClock
 from stream.errors import FatalError, UsageError
-from stream.topics import partitions
+from stream.topics import not_writable, partitions
 
 _ANSWER_SECONDS = 30.0
 _LETTERS = 500
@@ -69,12 +71,12 @@ def replay(
     A letter is sent back once, however often this is called; a replayed claim
     that fails again is a new letter, of the next attempt.
     """
-    wanted = choice(filters, SystemClock().wall(), positions)
+    config, name, settings = connection(config_file, bootstrap, client_options, topic)
+    wanted = choice(filters, SystemClock().wall(), positions, name)
     if wanted.everything != all_letters:
         raise UsageError("name positions or filters, or --all for every letter: one of the two")
-    config, name, settings = connection(config_file, bootstrap, client_options, topic)
     topics = _topics(config)
-    sender = None if dry_run else Replayer(config, name, topics)
+    sender = None if dry_run else Replayer(config, name, topics, _largest(config, settings))
     found = LetterTopic(config, name, settings)
     done = found.replayed()
     counts: Counter[str] = Counter()
@@ -91,7 +93,8 @@ def replay(
         sender.finish()
         counts["refused"] = len(sender.refused)
         counts["replayed"] -= len(sender.refused)
-    _report(name, counts, missing, dry_run=dry_run, as_json=as_json)
+    forbidden = sender.forbidden if sender is not None else set()
+    _report(name, counts, missing, forbidden, dry_run=dry_run, as_json=as_json)
     return 1 if missing or any(counts[outcome] for outcome in _NOT_DONE) else 0
 
 
@@ -100,6 +103,11 @@ def _topics(config: Mapping[str, str]) -> dict[str, int]:
         return partitions(config)
     except KafkaException as error:
         raise refused_config(error, config) from error
+
+
+def _largest(config: Mapping[str, str], settings: Settings) -> int:
+    """Bytes of a message: what the stage may send, or else is told here, comes back as well."""
+    return max(2 * _BYTES, largest_message(config, {}), largest_message({}, settings.kafka.producer))
 
 
 def _outcome(letter: Letter, done: set[Place], topics: Container[str]) -> str:
@@ -111,12 +119,19 @@ def _outcome(letter: Letter, done: set[Place], topics: Container[str]) -> str:
 
 
 def _report(
-    topic: str, counts: Mapping[str, int], missing: set[Place], *, dry_run: bool, as_json: bool
+    topic: str,
+    counts: Mapping[str, int],
+    missing: set[Place],
+    forbidden: set[str],
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     absent = [f"{partition}@{offset}" for partition, offset in sorted(missing)]
     if as_json:
         numbers = {name: counts.get(name, 0) for name in _OUTCOMES}
-        emit_json({"topic": topic, "dry_run": dry_run, **numbers, "missing": absent})
+        document = {"topic": topic, "dry_run": dry_run, **numbers, "missing": absent}
+        emit_json({**document, "forbidden": sorted(forbidden)})
         return
     verb = "would be replayed" if dry_run else "replayed"
     click.echo(f"{counts.get('replayed', 0):,} dead letters {verb}, {counts.get('already', 0):,} were before")
@@ -132,7 +147,13 @@ def _report(
             err=True,
         )
     if refused := counts.get("refused", 0):
-        click.echo(f"{refused:,} are larger than their topic takes, or otherwise refused by it", err=True)
+        click.echo(
+            f"{refused:,} are larger than their topic takes or message.max.bytes of kafka.producer allows, or otherwise"
+            " refused by it",
+            err=True,
+        )
+    for name in sorted(forbidden):
+        click.echo(f"no right to write to {name!r}: its letters are among the refused", err=True)
     if absent:
         click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
 
@@ -142,12 +163,17 @@ class Replayer:
 
     A transaction is open only while letters are on their way: readers of the input topic wait for its end. Whether a
     commit that failed was applied after all need not be known: the next replay sees it by the notes. `refused` are the
-    letters that their topic does not take, whatever is sent with them.
+    letters that their topic does not take, whatever is sent with them; `forbidden`, topics that may not be written to.
     """
 
-    def __init__(self, config: Mapping[str, str], topic: str, topics: Mapping[str, int]) -> None:
-        """`topics`: how many partitions each topic of the cluster has."""
+    def __init__(
+        self, config: Mapping[str, str], topic: str, topics: Mapping[str, int], largest: int = 2 * _BYTES
+    ) -> None:
+        """`topics`: how many partitions each topic of the cluster has. `largest`: bytes of a message."""
         self.refused: list[str] = []
+        self.forbidden: set[str] = set()
+        self._asked: set[str] = set()
+        self._largest = largest
         self._config = config
         self._topic = topic
         self._partitions = topics
@@ -158,6 +184,9 @@ class Replayer:
 
     def send(self, letter: Letter) -> None:
         """Its topic is to be one of those that are there. Raises FatalError when the cluster refuses."""
+        if self._is_forbidden(letter.reason.topic):
+            self.refused.append(letter.name)
+            return
         self._waiting.append(letter)
         self._bytes += letters.size(letter.key, letter.value, letter.headers)
         if len(self._waiting) >= _LETTERS or self._bytes >= _BYTES:
@@ -171,6 +200,13 @@ class Replayer:
         alone = batch if len(batch) > 1 else []
         taken = {letter.place for letter in alone if self._is_taken([letter])}
         self.refused += [letter.name for letter in batch if letter.place not in taken]
+
+    def _is_forbidden(self, topic: str) -> bool:
+        """Asked ahead: a refused transaction names no topic, and leaves a client that can send nothing more."""
+        if topic not in self._asked:
+            self._asked.add(topic)
+            self.forbidden |= not_writable(self._config, [topic])
+        return topic in self.forbidden
 
     def _is_taken(self, batch: Sequence[Letter], tries: int = 2) -> bool:
         """Send them in one transaction; False where that failed by a record that its topic takes not."""
@@ -225,7 +261,7 @@ class Replayer:
             "transaction.timeout.ms": _TRANSACTION_MS,
             "transactional.id": f"claimstream-dlq-{self._topic}",
             "partitioner": "murmur2_random",
-            "message.max.bytes": 2 * _BYTES,
+            "message.max.bytes": self._largest,
             "linger.ms": 2,
             "retry.backoff.ms": 20,
         }
@@ -235,6 +271,8 @@ class Replayer:
             raise refused_config(error, self._config) from error
         if self._topic not in self._partitions:
             raise UsageError(f"there is no topic {self._topic!r}; name that of the dead letters with --topic")
+        if not_writable(self._config, [self._topic]):
+            raise FatalError(f"no right to write to {self._topic!r}, where replays are noted: grant it")
         try:
             client.init_transactions(_ANSWER_SECONDS)
         except KafkaException as error:

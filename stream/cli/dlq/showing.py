@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from config.errors import printable
 from stream.claim_schemas import claim_decoder
-from stream.cli.configuration import effective
 from stream.cli.dlq.listing import row
 from stream.cli.dlq.options import cluster_options, connection, parse_place
 from stream.cli.dlq.reading import LetterTopic
@@ -38,10 +38,10 @@ def show(
     as_json: bool,
 ) -> None:
     """Show one dead letter: why it is one, its headers, and its claim where that can be read."""
-    place = parse_place(position)
-    settings = effective(config_file, {})
+    config, name, settings = connection(config_file, bootstrap, client_options, topic)
+    place = parse_place(position, name)
     decoder = claim_decoder(settings.schemas, settings.limits.record_max_bytes, SystemClock(), _PATIENCE)
-    found = LetterTopic(*connection(config_file, bootstrap, client_options, topic))
+    found = LetterTopic(config, name, settings)
     if (letter := found.letter(place)) is None:
         raise FatalError(
             f"there is no dead letter at {position} of {found.name!r}; `claimstream dlq list` has them"
@@ -59,9 +59,10 @@ def show(
     headers = [(f"header {name}", _shown(text)) for name, text in letter.headers]
     click.echo(table([*facts, ("key", _shown(letter.key)), *headers], ("FIELD", "VALUE")))
     if claim is None:
-        click.echo(f"value: {_shown(letter.value)}\nnot read as a claim: {why}")
+        click.echo(f"value: {_shown(letter.value)}\nnot read as a claim: {printable(why)}")
     else:
-        click.echo(json.dumps(_plain(claim), indent=2, ensure_ascii=False))
+        lines = json.dumps(_plain(claim), indent=2, ensure_ascii=False).split("\n")
+        click.echo("\n".join(map(printable, lines)))
 
 
 def decoded(value: bytes | None, decoder: Decoder) -> tuple[dict[str, Any] | None, str]:
