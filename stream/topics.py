@@ -102,6 +102,13 @@ def partitions(client: Mapping[str, Any]) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in _Cluster(client).metadata().topics.items()}
 
 
+def refuse_hidden(client: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Of topics that the list of all lacks. Raises UsageError for those that may be there and this user may not
+    describe, and what `partitions` raises.
+    """
+    _Cluster(client).refuse_hidden(names)
+
+
 def replicas_of_new(client: Mapping[str, Any], missing: Sequence[str]) -> int | None:
     """Replicas to create topics with that the list of all lacks; None for the cluster's own default.
 

@@ -121,6 +121,10 @@ def test_the_rights_that_the_page_lists_suffice(broker: EmbeddedKafka, tmp_path:
     scores("`run`, `exactly_once`", 100, CLAIMSTREAM_KAFKA__DELIVERY="exactly_once")
     assert runs("`tail`", "tail", "--from-beginning", "--count", "200").count("null 1.0.0") == 200
     assert "1 of 1 dead letters" in runs("`dlq list`, `dlq show`", "dlq", "list")
+    # Who may read the letters and not describe their input topic is told that, and not that it is gone.
+    reader = options(tmp_path, **{"sasl.username": USERS["`dlq list`, `dlq show`"]})
+    code, said = command(broker, reader, "dlq", "replay", "--all", "--dry-run")
+    assert (code, "this user may not describe 'claims' at" in said) == (2, True), said
     assert "1 dead letters replayed" in runs("`dlq replay`", "dlq", "replay", "--all")
     said = runs("`audit`", "audit", *(TOPICS.claims, TOPICS.scores), "--group", "claimstream")
     assert "everything adds up" in said

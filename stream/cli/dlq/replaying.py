@@ -27,7 +27,7 @@ from stream.cli.kafka_options import refused_config
 from stream.cli.output import emit_json
 from stream.clock import SystemClock
 from stream.errors import FatalError, UsageError
-from stream.topics import partitions
+from stream.topics import partitions, refuse_hidden
 
 _ANSWER_SECONDS = 30.0
 _LETTERS = 500
@@ -78,12 +78,15 @@ def replay(
     found = LetterTopic(config, name, settings)
     done = found.replayed()
     counts: Counter[str] = Counter()
-    missing = set(wanted.places)
+    missing, gone = set(wanted.places), set[str]()
     for letter in found.letters("replaying dead letters"):
         if not wanted.takes(letter):
             continue
         missing.discard(letter.place)
         outcome = _outcome(letter, done, topics)
+        if outcome == "without_topic" and letter.reason.topic not in gone:
+            refuse_hidden(config, [letter.reason.topic])
+            gone.add(letter.reason.topic)
         counts[outcome] += 1
         if outcome == "replayed" and sender is not None:
             sender.send(letter)
@@ -234,6 +237,7 @@ class Replayer:
         except KafkaException as error:
             raise refused_config(error, self._config) from error
         if self._topic not in self._partitions:
+            refuse_hidden(self._config, [self._topic])
             raise UsageError(f"there is no topic {self._topic!r}; name that of the dead letters with --topic")
         try:
             client.init_transactions(_ANSWER_SECONDS)
