@@ -134,6 +134,7 @@ class SyncModelCacheManager:
         """Give loads up and let everything go; a second time does nothing."""
         if not self._closed.is_set():
             self._closed.set()
+            self._parts.cache.cease()
             self._keeper.join()
             self.supply.close()
             self._parts.cache.close()
