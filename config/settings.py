@@ -157,7 +157,10 @@ class Cache(Section):
         default=8.0, ge=0, description="Gigabytes of Redis for models; 0 leaves it out."
     )
     gpu_memory_gb: float = Field(
-        default=4.0, gt=0, description="Gigabytes of a device for models; on a CPU no more than those of RAM."
+        default=4.0,
+        gt=0,
+        description="Gigabytes of a device for models; the workers on a GPU divide them, on a CPU each has as many, "
+        "but no more than there are of RAM, whose pages they are.",
     )
     ttl_minutes: float = Field(
         default=30.0, gt=0, description="Minutes that a model stays in RAM unless it is in demand."

@@ -23,7 +23,7 @@ class Appraisals:
         self._now = now
         self._seconds: dict[VersionKey, float] = {}
         self._wanted: set[VersionKey] = set()
-        self._priorities: dict[VersionKey, ModelPriority] = {}
+        self._priorities: dict[VersionKey, dict[str, ModelPriority]] = {}
         self._pinned: set[VersionKey] = set()
         self._coming: dict[VersionKey, int] = {}
         self._asked: deque[tuple[VersionKey, float]] = deque(maxlen=_MOST_UNREAD)
@@ -55,8 +55,10 @@ class Appraisals:
         """Seconds that a load is expected to take."""
         return self._seconds.get(key, expected_seconds(size))
 
-    def prioritize(self, key: VersionKey, priority: ModelPriority) -> None:
-        self._priorities[key] = priority
+    def prioritize(self, key: VersionKey, name: str, priority: ModelPriority) -> None:
+        """The version has that priority by this name; of several names the highest counts."""
+        with self._lock:
+            self._priorities.setdefault(key, {})[name] = priority
 
     def pin(self, key: VersionKey) -> None:
         """It is never evicted, whatever else wants room."""
@@ -77,11 +79,12 @@ class Appraisals:
                 self._demand.note(asked.folder, moment)
             demand = self._demand.of(key.folder, self._now())
             before = self._demand.before(key.folder, self._now())
+            priority = max(self._priorities.get(key, {}).values(), default=ModelPriority.MEDIUM)
         return Worth(
             demand,
             before,
             self._seconds.get(key, 0.0),
-            self._priorities.get(key, ModelPriority.MEDIUM),
+            priority,
             key in self._pinned,
             self._coming.get(key),
             len(self._coming),

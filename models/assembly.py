@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,9 +35,10 @@ class CacheOptions:
     """Bytes, seconds and places of a cache.
 
     `repository`: None for what ships. `memory_folder`: None for shared memory, or the temporary files where that is
-    too small. `device`: as `models.devices.place` takes it. `reserved_share`: part of the device's budget that only
-    models of priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the batches
-    that a model is tried with before anybody gets it. `priorities` are by the names that people write.
+    too small. `device`: as `models.devices.place` takes it; `devices`: those of all workers of an instance, of which
+    each on the same GPU gets an equal part of `device_bytes`. `reserved_share`: part of the device's budget that only
+    models of priority high and critical may use. `threads` are those of one forward on a CPU, `warm_sizes` the
+    batches that a model is tried with before anybody gets it. `priorities` are by the names that people write.
     """
 
     device_bytes: int = 4 * GIGABYTE
@@ -47,6 +48,7 @@ class CacheOptions:
     redis_url: str | None = "redis://127.0.0.1:6379/0"
     memory_folder: Path | None = None
     device: str = "auto"
+    devices: tuple[str, ...] = ()
     precision: str = "fp32"
     ttl_s: float = 1_800.0
     idle_s: float = 600.0
@@ -97,10 +99,26 @@ def _device_tier(
     options: CacheOptions, device: str, appraisals: Appraisals, now: Callable[[], float]
 ) -> DeviceTier:
     # Where a model is a view of pages in RAM, what does not fit there does not fit the device either.
-    size = min(options.device_bytes, options.memory_bytes) if device == CPU else options.device_bytes
+    workers = sharers(device, options.devices)
+    size = (
+        min(options.device_bytes, options.memory_bytes) if device == CPU else options.device_bytes // workers
+    )
     rules = Rules(size, int(options.reserved_share * size), options.protection_s)
-    budget = Budget(f"the budget of {device} (gpu_memory_gb)", rules, appraisals.appraise, now)
+    divided = f", divided among {workers} workers" if workers > 1 else ""
+    budget = Budget(f"the budget of {device} (gpu_memory_gb{divided})", rules, appraisals.appraise, now)
     return DeviceTier(partial(_build, options, device), budget, options.idle_s, now)
+
+
+def sharers(device: str, wanted: Sequence[str], placed: Callable[[str], str] = place) -> int:
+    """Workers that have this GPU, of those that want these places; on a CPU each counts alone.
+
+    A GPU that another worker wants and that is not there is that worker's error.
+    """
+    if device == CPU:
+        return 1
+    return max(
+        1, sum(name == device or (name.startswith("auto") and placed(name) == device) for name in wanted)
+    )
 
 
 def _memory_tier(

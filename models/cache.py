@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from models.appraisal import Appraisals
-from models.errors import BuildError, LoadCancelledError, LoadFailedError, ModelError, TierError
+from models.errors import BuildError, LoadCancelledError, LoadFailedError, ModelError, NoRoomError, TierError
 from models.fetching import Fetcher
 from models.flights import FlightGuard, Flights, Ticket
 from models.lookups import Lookups
@@ -115,7 +116,7 @@ class ModelCache:
 
     @property
     def private_bytes(self) -> int:
-        """Bytes of models that are served without being cached."""
+        """Bytes of models in this process's own memory, beside that which all processes share."""
         return self._fetcher.private_bytes
 
     def evict(self, key: VersionKey) -> list[TierName]:
@@ -124,7 +125,7 @@ class ModelCache:
         return [tier.name for tier in (self.tiers.device, self.tiers.memory) if tier.evict(key)]
 
     def maintain(self) -> None:
-        """Renew in every tier what the device holds, then let go what expired."""
+        """Renew in every tier what the device holds, let go what expired, and share what memory has room for now."""
         for entry in self.tiers.device.entries():
             self.tiers.memory.renew(entry.key)
             for tier in self.tiers.sources:
@@ -134,6 +135,8 @@ class ModelCache:
                 log.info("%s: expired from %s", key, place.name)
                 if place is self.tiers.device:
                     self._appraisals.idle(key)
+        for release, content in self.tiers.device.own_copies():
+            self._share(release, content)
 
     def misplaced(self) -> list[VersionKey]:
         """Versions in memory that others pushed off the device, most in demand first."""
@@ -144,13 +147,30 @@ class ModelCache:
         ]
         return sorted(waiting, key=lambda key: self._appraisals.appraise(key).demand, reverse=True)
 
+    def cease(self) -> None:
+        """Work that nobody waits for ends at its next chunk."""
+        self._closing.now()
+
     def close(self) -> None:
         """Give loads up, then let everything go. Leases that are still held keep their models alive."""
-        self._closing.now()
+        self.cease()
         self._flights.close()
         self._background.shutdown(wait=True)
         for tier in self.tiers.all:
             tier.close()
+
+    def _share(self, release: Release, content: Content) -> None:
+        """A copy of this process's own goes where memory takes the version now; from there it is loaded again."""
+        try:
+            self.tiers.memory.store(release, content, self._closing)
+        except (NoRoomError, LoadCancelledError):
+            # As before, and said when it was loaded: others still lease what would have to go. Or the end has come.
+            return
+        except (ModelError, OSError) as error:
+            log.warning("%s: stays in memory of its own: %s", release.key, error)
+            return
+        self.tiers.device.purge(release.key)
+        log.info("%s: memory has room for it now, its own copy goes", release.key)
 
     def _load(self, release: Release, guard: FlightGuard) -> Lease:
         """Whatever ends a load reaches those who wait as a ModelError, here and nowhere else."""
@@ -176,7 +196,8 @@ class ModelCache:
             return lease
         self._prepare()
         with self._turns.one(guard) as turn, self.tiers.device.reserve(release, guard) as room:
-            fetched = self._fetcher.fetch(release, guard, turn)
+            own: Callable[[], None] = partial(room.own, guard) if self._shares_pages else _nothing
+            fetched = self._fetcher.fetch(release, guard, turn, own)
             try:
                 turn.take()
                 guard.check()
@@ -184,7 +205,7 @@ class ModelCache:
                 model = self._built(release, fetched.content)
                 seconds = turn.seconds
                 kept = fetched.free if self._shares_pages else _nothing
-                lease = room.fill(model, kept, fetched.source, seconds)
+                lease = room.fill(model, kept, fetched.source, seconds, fetched.content)
             except BaseException:
                 fetched.free()
                 raise
@@ -242,7 +263,7 @@ class _Closing:
 
     def check(self) -> None:
         if self._closing.is_set():
-            raise LoadCancelledError("the cache closes; the promotion was given up")
+            raise LoadCancelledError("the cache closes; this was given up")
 
     def remaining(self) -> float:
         return float("inf")

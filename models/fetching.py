@@ -41,13 +41,14 @@ class Fetcher:
 
     @property
     def private_bytes(self) -> int:
-        """Bytes of versions that are served without being cached."""
+        """Bytes of versions that lie in this process's own memory."""
         return self._private
 
-    def fetch(self, release: Release, guard: Guard, turn: Turn) -> Fetched:
-        """`turn` is taken for a transfer, not while waiting for other processes.
+    def fetch(self, release: Release, guard: Guard, turn: Turn, own: Callable[[], None]) -> Fetched:
+        """`turn` is taken for a transfer, not while waiting for other processes. `own` is called before the bytes come
+        into this process's own memory, and may wait for room.
 
-        Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` raises.
+        Raises ArtifactError or AbsentError of the last tier that was asked; and what `guard` and `own` raise.
         """
         for _ in range(_TRIES):
             guard.check()
@@ -61,6 +62,8 @@ class Fetcher:
                     break
             if (holding := self._memory.lease(release)) is not None:
                 return Fetched(holding.content, source, holding.release)
+        turn.give_back()
+        own()
         return self._privately(release, guard, turn)
 
     def _bring(self, release: Release, guard: Guard, turn: Turn) -> TierName:
@@ -74,7 +77,7 @@ class Fetcher:
             return source
 
     def _privately(self, release: Release, guard: Guard, turn: Turn) -> Fetched:
-        """Into this process's own memory, for as long as the model is leased."""
+        """Into this process's own memory, until `free` is called."""
         turn.take()
         maps = {name: mmap.mmap(-1, max(file.bytes, 1)) for name, file in release.manifest.files.items()}
         content = {

@@ -128,12 +128,15 @@ class SyncModelCacheManager:
             try:
                 self._bring_back(key)
             except (ModelError, OSError) as error:
-                log.warning("%s: not brought back to the device: %s", key, error)
+                # It would be said each time, and keep the rest waiting: whoever asks for it is told, too.
+                self._parts.appraisals.idle(key)
+                log.warning("%s: not brought back to the device until it is asked for: %s", key, error)
 
     def close(self) -> None:
         """Give loads up and let everything go; a second time does nothing."""
         if not self._closed.is_set():
             self._closed.set()
+            self._parts.cache.cease()
             self._keeper.join()
             self.supply.close()
             self._parts.cache.close()
@@ -150,7 +153,7 @@ class SyncModelCacheManager:
         """The version that a name means now, to be cached with that priority."""
         release = self._parts.resolver.release(name, version)
         if (chosen := self.options.priorities.get(name) if priority is None else priority) is not None:
-            self._parts.appraisals.prioritize(release.key, chosen)
+            self._parts.appraisals.prioritize(release.key, name, chosen)
         return release
 
     def join(self, release: Release, timeout: float | None) -> Ticket[Lease]:
@@ -173,14 +176,18 @@ class SyncModelCacheManager:
         return self._parts.resolver.release(name, version).manifest.batch.recommended
 
     def _bring_back(self, key: VersionKey) -> None:
-        """If it has room. Nobody asked for it, so it counts as no look-up."""
+        """If it has room. Nobody asked for it, so it counts as no look-up. Raises what ended the load."""
         release = self._parts.repository.release(key.name, key.version)
         if release.key != key or not self._parts.cache.tiers.device.fits(release):
             return
         ticket = self.join(release, None)
-        while not ticket.future.done() and not self._closed.wait(_LOOK_SECONDS):
-            continue
-        ticket.leave()
+        try:
+            while not (loading := ticket.future).done():
+                if self._closed.wait(_LOOK_SECONDS):
+                    return
+            loading.result()
+        finally:
+            ticket.leave()
 
     def _keep(self) -> None:
         while not self._closed.wait(_MAINTENANCE_SECONDS):
@@ -213,9 +220,11 @@ class MLModelCacheManager:
         timeout: float | None = None,
     ) -> Lease:
         """As `SyncModelCacheManager.get_model`. A cancelled call waits no longer; others' loads go on."""
-        if (lease := await asyncio.to_thread(self.sync.resident, model_name, version)) is not None:
+        if model_name == NULL and (lease := self.sync.supply.resident(NULL_KEY)) is not None:
             return lease
         release = await asyncio.to_thread(self.sync.release_of, model_name, version, priority_level)
+        if (lease := self.sync.supply.resident(release.key)) is not None:
+            return lease
         # Joined here and not in a thread: a call that is cancelled must know the ticket that it has to leave.
         ticket = self.sync.join(release, timeout)
         try:
@@ -233,7 +242,7 @@ class MLModelCacheManager:
         """As `SyncModelCacheManager.batch_inference`."""
         lease = await self.get_model(model_name, version)
         try:
-            size = self.sync.size_of(model_name, version, batch_size)
+            size = await asyncio.to_thread(self.sync.size_of, model_name, version, batch_size)
             return await asyncio.to_thread(infer, lease.model, inputs, size)
         finally:
             lease.release()

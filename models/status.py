@@ -41,7 +41,10 @@ class TierStatus:
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """All tiers, nearest first; hit rates 0 to 1, None without look-ups."""
+    """All tiers, nearest first; hit rates 0 to 1, None without look-ups.
+
+    `uncached_bytes`: of models in memory of the process's own, beside that which all processes share.
+    """
 
     tiers: tuple[TierStatus, ...]
     hit_rate_l1: float | None

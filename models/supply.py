@@ -51,7 +51,7 @@ class ModelSupply:
         self._releases.update({release.key: release for release in releases})
         if (priority := self._priorities.get(reference)) is not None:
             for release in releases:
-                self._parts.appraisals.prioritize(release.key, priority)
+                self._parts.appraisals.prioritize(release.key, reference, priority)
         return tuple(
             (release.key, share.weight) for release, share in zip(releases, target.shares, strict=True)
         )

@@ -132,7 +132,9 @@ DEFINITIONS = {
     ),
     "model_bytes_loaded_total": Definition("Bytes of models that loads brought, by tier.", ("tier",)),
     "model_device_bytes": Definition("Bytes of models on the devices of all workers.", gauge=True),
-    "model_uncached_bytes": Definition("Bytes of models that are served without being cached.", gauge=True),
+    "model_uncached_bytes": Definition(
+        "Bytes of models in memory of a worker's own, beside that which all share.", gauge=True
+    ),
     "reading_paused_total": Definition("Times that reading was paused because a bounded store was full."),
     "busy_seconds_total": Definition(
         "Seconds spent, by part of the stage: `consume`, `decode`, `features`, `forward`, `encode`, `produce`.",

@@ -51,6 +51,7 @@ def cache_options(settings: Settings, slot: int = 0) -> CacheOptions:
         redis_url=cache.redis_url if cache.l2_redis_gb else None,
         memory_folder=Path(cache.memory_folder) if cache.memory_folder else None,
         device=_device(settings, slot),
+        devices=tuple(_device(settings, each) for each in range(workers.processes)),
         threads=workers.torch_threads,
         warm_sizes=warm_sizes(settings),
         ttl_s=cache.ttl_minutes * 60.0,

@@ -28,6 +28,8 @@ _REPLICAS = 3
 _ANSWER_SECONDS = 5.0
 _LONGEST_SLICE = 1.0
 _VISIBLE_SECONDS = 10.0
+# Nor is there a topic of a name that no topic can have.
+_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
 _LOOK_AGAIN_SECONDS = 0.05
 _NOT_REACHED = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - these are the public names of librdkafka's local errors
@@ -100,6 +102,13 @@ def partitions(client: Mapping[str, Any]) -> dict[str, int]:
     KafkaException when librdkafka refuses the options.
     """
     return {name: len(topic.partitions) for name, topic in _Cluster(client).metadata().topics.items()}
+
+
+def refuse_hidden(client: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Of topics that the list of all lacks. Raises UsageError for those that may be there and this user may not
+    describe, and what `partitions` raises.
+    """
+    _Cluster(client).refuse_hidden(names)
 
 
 def replicas_of_new(client: Mapping[str, Any], missing: Sequence[str]) -> int | None:
@@ -198,7 +207,7 @@ class _Cluster:
             answer.result()
         except KafkaException as error:
             code = _cause(error).code()
-            if code not in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART):
+            if code not in (KafkaError.TOPIC_AUTHORIZATION_FAILED, *_NO_TOPIC):
                 raise self._explained(error, f"topic {name!r} could not be looked up") from error
             return bool(code == KafkaError.TOPIC_AUTHORIZATION_FAILED)
         return False

@@ -18,20 +18,21 @@ from models.tiers.protocol import Entry, Guard, TierName
 Build = Callable[[Release, Content], Model]
 
 _LOOK_SECONDS = 0.05
+_NO_CONTENT: Content = {}
 
 
 class DeviceTier:
     """Models of one process on one device, within a budget of measured bytes; `build` makes one of verified files.
 
-    Those that are served without being cached may exceed the budget: by `uncached` bytes, as many as the budget unless
-    told otherwise, or by one that is larger. As long as they are leased they count as used, so that nothing is cached
-    in the memory that they take.
+    Beside the budget may lie what is served without being cached, and on a CPU what did not fit the memory that all
+    processes share: `beside` bytes, as many as the budget unless told otherwise, or one that is larger. What is leased
+    without being cached counts as used as well, so that nothing is cached in the memory that it takes.
     """
 
     name = TierName.DEVICE
 
     def __init__(
-        self, build: Build, budget: Budget, idle: float, now: Callable[[], float], uncached: int | None = None
+        self, build: Build, budget: Budget, idle: float, now: Callable[[], float], beside: int | None = None
     ) -> None:
         self.build = build
         self._budget = budget
@@ -42,8 +43,8 @@ class DeviceTier:
         # Out of the tier but leased still: their bytes count until the last lease ends.
         self._leaving: set[Slot] = set()
         self._reserved: dict[Reservation, int] = {}
-        self._uncached_limit = budget.limit if uncached is None else uncached
-        self._uncached: dict[Reservation | Slot, int] = {}
+        self._beside_limit = budget.limit if beside is None else beside
+        self._beside: dict[Reservation | Slot, Release] = {}
         self._lock = threading.Lock()
         self._given_back = threading.Condition(self._lock)
         self._uses = itertools.count(1)
@@ -106,8 +107,7 @@ class DeviceTier:
             leaving = slot in self._leaving
             self._leaving.discard(slot)
         if leaving:
-            slot.free()
-            self._give_back(slot)
+            self._free([slot])
 
     def _collect(self) -> None:
         """Take back what was leased and forgotten."""
@@ -124,17 +124,33 @@ class DeviceTier:
     def reserve(self, release: Release, guard: Guard) -> Reservation:
         """Make room for a load before it begins, by what the manifest says; `fill` goes by what is measured.
 
-        What cannot be cached waits until enough of what is not cached either is let go. Raises TooLargeError when it
-        can never fit, NoRoomError when no time is left for the load, and what `guard` raises.
+        What cannot be cached waits until there is room for it beside the budget. Raises TooLargeError when it can never
+        fit, NoRoomError when no time is left for the load, and what `guard` raises.
         """
         while (room := self._reserved_now(release)) is None:
-            guard.check()
-            patience = guard.remaining() - expected_seconds(_size(release))
-            if patience <= 0:
-                raise NoRoomError(self._too_many(release))
-            with self._given_back:
-                self._given_back.wait(min(patience, _LOOK_SECONDS))
+            self._wait(release, guard)
         return room
+
+    def own(self, room: Reservation, guard: Guard) -> None:
+        """Room beside the budget for bytes that come into memory of this process's own. Raises as `reserve` does."""
+        while not self._own_now(room):
+            self._wait(room.release, guard)
+
+    def own_copies(self) -> list[tuple[Release, Content]]:
+        """What is cached in memory of this process's own."""
+        with self._lock:
+            return [
+                (self._beside[slot], slot.content) for slot in self._slots.values() if slot in self._beside
+            ]
+
+    def _wait(self, release: Release, guard: Guard) -> None:
+        """A moment, for others to let go of what lies beside the budget."""
+        guard.check()
+        patience = guard.remaining() - expected_seconds(_size(release))
+        if patience <= 0:
+            raise NoRoomError(self._too_many(release))
+        with self._given_back:
+            self._given_back.wait(min(patience, _LOOK_SECONDS))
 
     def _reserved_now(self, release: Release) -> Reservation | None:
         self._collect()
@@ -144,37 +160,77 @@ class DeviceTier:
             room = Reservation(self, release, cached=cached)
             if cached:
                 self._reserved[room] = release.manifest.bytes.device
-            elif not self._uncached or self._uncached_bytes + _size(release) <= self._uncached_limit:
-                self._uncached[room] = _size(release)
+                taken = True
             else:
-                return None
-        _free(victims)
-        return room
+                taken = self._take_beside(room, victims)
+        self._free(victims)
+        return room if taken else None
+
+    def _own_now(self, room: Reservation) -> bool:
+        self._collect()
+        victims: list[Slot] = []
+        with self._lock:
+            taken = room in self._beside or self._take_beside(room, victims)
+        self._free(victims)
+        return taken
+
+    def _take_beside(self, room: Reservation, victims: list[Slot]) -> bool:
+        """Whether there is room beside the budget; copies of its own that go for it join the `victims`."""
+        size = _size(room.release)
+        while self._beside and self._beside_bytes + size > self._beside_limit:
+            if (slot := self._least_own_copy()) is None:
+                return False
+            victims.append(slot)
+        self._beside[room] = room.release
+        return True
+
+    def _least_own_copy(self) -> Slot | None:
+        """The cached copy of its own that is worth least, out of the tier; None where all are leased or pinned."""
+        own = [slot for slot in self._slots.values() if slot in self._beside]
+        worth = {slot: self._budget.appraise(slot.key) for slot in own}
+        for slot in sorted(own, key=lambda slot: (worth[slot].priority, worth[slot].demand)):
+            if not worth[slot].pinned and slot.vacate():
+                del self._slots[slot.key], self._beside[slot]
+                return slot
+        return None
 
     @property
-    def _uncached_bytes(self) -> int:
-        return sum(self._uncached.values())
+    def _beside_bytes(self) -> int:
+        return sum(map(_size, self._beside.values()))
 
     def _too_many(self, release: Release) -> str:
         with self._lock:
-            taken = self._uncached_bytes
+            taken = self._beside_bytes
         return (
-            f"{release.key}: not loaded in time: its {_size(release)} bytes would be served without being cached, and "
-            f"{taken} of {self._uncached_limit} bytes are so already, beside {self._budget.setting}; "
+            f"{release.key}: not loaded in time: its {_size(release)} bytes would lie beside {self._budget.setting}, "
+            f"and {taken} of the {self._beside_limit} bytes that may do so are taken; "
             "let leases go, ask for fewer models at once or raise that budget"
         )
 
+    def _free(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
+            slot.free()
+            self._give_back(slot)
+
     def _give_back(self, place: Reservation | Slot) -> None:
         with self._given_back:
-            if self._uncached.pop(place, None) is not None:
+            if self._beside.pop(place, None) is not None:
                 self._given_back.notify_all()
 
-    def fill(self, room: Reservation, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
+    def fill(
+        self,
+        room: Reservation,
+        model: Model,
+        free: Free,
+        source: TierName,
+        seconds: float,
+        content: Content,
+    ) -> Lease:
         """What a reservation does at its end: keep the model, or lease the only copy, which goes with the lease."""
         release = room.release
         with self._lock:
             self._reserved.pop(room, None)
-            self._uncached.pop(room, None)
+            own = self._beside.pop(room, None) is not None
             # Where a second load of the version was faster, this one's goes with its lease.
             room.outrun = release.key in self._slots
             cache = room.cached and not room.outrun
@@ -183,11 +239,13 @@ class DeviceTier:
             lease = Lease(self, slot, cached=cached, source=source)
             if cached:
                 self._slots[release.key] = slot
+                slot.content = content if own else _NO_CONTENT
             else:
                 slot.going = True
                 self._leaving.add(slot)
-                self._uncached[slot] = _size(release)
-        _free(victims)
+            if own or not cached:
+                self._beside[slot] = release
+        self._free(victims)
         return lease
 
     def cancel(self, room: Reservation) -> None:
@@ -215,7 +273,7 @@ class DeviceTier:
             if slot is None or self._budget.appraise(key).pinned or not slot.vacate():
                 return False
             del self._slots[key]
-        slot.free()
+        self._free([slot])
         return True
 
     def purge(self, key: VersionKey) -> None:
@@ -281,9 +339,18 @@ class Reservation:
         self.cached = cached
         self.outrun = False
 
-    def fill(self, model: Model, free: Free, source: TierName, seconds: float) -> Lease:
-        """The load came through, from `source`; `free` lets go of what the weights are views of."""
-        return self._tier.fill(self, model, free, source, seconds)
+    def own(self, guard: Guard) -> None:
+        """The files come into memory of this process's own, once there is room beside the budget.
+
+        Raises NoRoomError, and what `guard` raises.
+        """
+        self._tier.own(self, guard)
+
+    def fill(
+        self, model: Model, free: Free, source: TierName, seconds: float, content: Content = _NO_CONTENT
+    ) -> Lease:
+        """The load came through, from `source`; `free` lets go of what the weights are views of, `content`."""
+        return self._tier.fill(self, model, free, source, seconds, content)
 
     def __enter__(self) -> Reservation:
         return self
@@ -293,13 +360,8 @@ class Reservation:
 
 
 def _size(release: Release) -> int:
-    """Bytes that it takes where it is not cached: on a CPU those of all its files, which are only its own."""
+    """Bytes that it takes beside the budget: on a CPU those of all its files, which are only its own."""
     return max(release.bytes, release.manifest.bytes.device)
-
-
-def _free(slots: Iterable[Slot]) -> None:
-    for slot in slots:
-        slot.free()
 
 
 def _nothing() -> None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol
 
 from models.protocols import Model
-from models.release import VersionKey
+from models.release import Content, VersionKey
 from models.tiers.protocol import TierName
 
 Free = Callable[[], None]
@@ -23,11 +23,15 @@ _HOLDERS = itertools.count()
 
 
 class Slot:
-    """One model on the device; `free` lets go of what its weights are views of. Times are of the tier's clock."""
+    """One model on the device; `free` lets go of what its weights are views of. Times are of the tier's clock.
+
+    `content`: the files, where they are in memory of this process's own.
+    """
 
     __slots__ = (
         "_uses",
         "bytes",
+        "content",
         "free",
         "going",
         "hits",
@@ -46,6 +50,7 @@ class Slot:
         self.model = model
         self.bytes = size
         self.free = free
+        self.content: Content = {}
         self.stored_at = self.used_at = now
         self.load_seconds = load_seconds
         self.holders: set[int] = set()

@@ -21,16 +21,19 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the name that Linux gives to me
 
 _BLOCK = 512
 _JOIN_SECONDS = 10.0
+_LOOKS = 3
+_INSTANT = 0.001
 _ENTRIES, _LOADING, _LOCKS = "entries", "loading", "locks"
 
 
 def default_folder(needed: int) -> Path:
     """A folder in shared memory where so many bytes are free there, else among the temporary files.
 
-    One that is in use already is used by all, whatever is free meanwhile.
+    One that is in use already is used by all, whatever is free meanwhile. What a process left that was killed counts as
+    free: whoever joins takes it away.
     """
     shared = SHARED_MEMORY / f"claimstream-{os.getuid()}"
-    if shared.is_dir() or (SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= needed):
+    if _in_use(shared) or (SHARED_MEMORY.is_dir() and _free(SHARED_MEMORY, shared) >= needed):
         return shared
     return Path(tempfile.gettempdir()) / shared.name
 
@@ -43,8 +46,7 @@ class Pool:
         self.entries = folder / _ENTRIES
         self.loading = folder / _LOADING
         self._locks = folder / _LOCKS
-        # Beside the folder, not in it: whoever comes while the last one out removes it waits until that is done.
-        self._gate = folder.with_name(f"{folder.name}.lock")
+        self._gate = _gate(folder)
         try:
             self._use = self._join(now)
         except OSError as error:
@@ -53,7 +55,7 @@ class Pool:
                 "of this user, best in shared memory"
             ) from error
         # Where others use it already, a disk that has filled up since costs copies; it must not cost this process.
-        free = shutil.disk_usage(folder).free + self._held()
+        free = _free(folder, folder)
         if self._first and free < needed:
             self.close()
             raise UnavailableError(
@@ -134,11 +136,33 @@ class Pool:
     def _places(self) -> tuple[Path, ...]:
         return self.entries, self.loading, self._locks
 
-    def _held(self) -> int:
-        """Bytes of the file system that the pool has taken; what goes meanwhile does not count."""
-        held = 0
-        for place in (self.entries, self.loading):
-            for file in place.glob("*/*"):
-                with suppress(FileNotFoundError):
-                    held += file.stat().st_blocks * _BLOCK
-        return held
+
+def _gate(folder: Path) -> Path:
+    """Beside the folder, not in it: whoever comes while the last one out removes it waits until that is done."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process watches over it. Others hold its lock for an instant to find out the same."""
+    try:
+        for _ in range(_LOOKS):
+            if not _gate(folder).exists():
+                return False
+            if (alone := FileLock.attempt(_gate(folder), shared=False, create=False)) is not None:
+                alone.release()
+                return False
+            time.sleep(_INSTANT)
+    except OSError:
+        # It is not ours to open: whoever joins is told why.
+        pass
+    return True
+
+
+def _free(place: Path, folder: Path) -> int:
+    """Bytes that are free at `place`, and those that the pool in `folder` has taken; what goes meanwhile counts not."""
+    held = 0
+    for part in (_ENTRIES, _LOADING):
+        for file in (folder / part).glob("*/*"):
+            with suppress(FileNotFoundError):
+                held += file.stat().st_blocks * _BLOCK
+    return shutil.disk_usage(place).free + held

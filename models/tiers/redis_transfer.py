@@ -108,10 +108,12 @@ def _fetch(session: Session, pace: Pace, shared: _Shared, sink: Sink) -> None:
         if not waiting:
             return
         piece = waiting.popleft()
-        chunk = sink.buffer(piece.file, piece.index)
+        with pace.paused():
+            chunk = sink.buffer(piece.file, piece.index)
         if not session.receive(piece.key, chunk, pace):
             raise AbsentError(f"{piece.key} is gone")
-        sink.put(piece.file, piece.index, chunk)
+        with pace.paused():
+            sink.put(piece.file, piece.index, chunk)
 
 
 def _send(session: Session, pace: Pace, shared: _Shared, content: Content, milliseconds: int) -> None:

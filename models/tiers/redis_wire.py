@@ -71,6 +71,15 @@ class Pace:
     def moved(self, size: int) -> None:
         self._moved += size
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is spent here, beside the connection, is not counted against it."""
+        since = self._now()
+        try:
+            yield
+        finally:
+            self._start += self._now() - since
+
     def wait(self) -> float:
         """Seconds to wait for the next bytes. Raises what `guard` raises, or TooSlowError."""
         self._guard.check()

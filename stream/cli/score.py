@@ -249,7 +249,7 @@ def _names(settings: Settings) -> set[str]:
 
 
 def _options(settings: Settings) -> CacheOptions:
-    """The stage's own models and threads; what is needed once is not worth a Redis."""
+    """The stage's own models and threads, and a GPU alone; what is needed once is not worth a Redis."""
     from stream.options import cache_options
 
-    return replace(cache_options(settings), redis_url=None)
+    return replace(cache_options(settings), redis_url=None, devices=())

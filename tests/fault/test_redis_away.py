@@ -17,6 +17,7 @@ import redis
 
 from bench.models_fixture import Unhurried
 from models.breaker import Backoff
+from models.digests import CHUNK_BYTES
 from models.errors import (
     AbsentError,
     ArtifactError,
@@ -27,6 +28,7 @@ from models.errors import (
 from models.release import Content, Release
 from models.tiers.redis import RedisTier
 from models.tiers.redis_index import INDEX
+from models.tiers.redis_transfer import Transfer, pieces
 from models.tiers.redis_wire import Pace, Patience, Session, TooSlowError
 from models.tiers.sink import Sink
 from stream.embedded import EmbeddedRedis
@@ -395,6 +397,36 @@ def test_what_does_not_speak_like_redis_is_refused(reply: bytes, error: str) -> 
         session = Session(SimpleNamespace(stream=ours), 0.5)
         with pytest.raises(Exception, match=error):
             session.receive("key", memoryview(bytearray(3)), Pace(Patience(), 1, Unhurried(), lambda: 0.0))
+
+
+def test_a_local_stall_is_not_held_against_redis() -> None:
+    now, (version, _) = 100.0, release()
+    wanted = pieces(version)
+    content = {name: memoryview(bytearray(file.bytes)) for name, file in version.manifest.files.items()}
+
+    class Stalled:
+        """Digests and writes take far longer than Redis may."""
+
+        def buffer(self, file: str, index: int) -> memoryview:
+            nonlocal now
+            now += 60.0
+            return content[file][index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+
+        def put(self, *_: object) -> None:
+            nonlocal now
+            now += 60.0
+
+    class Prompt:
+        def ask(self, key: str) -> None: ...
+
+        def receive(self, _: str, into: memoryview, pace: Pace) -> bool:
+            assert pace.wait() > 0.0
+            pace.moved(len(into))
+            return True
+
+    wire: Any = SimpleNamespace(patience=Patience(), session=lambda: contextlib.nullcontext(Prompt()))
+    Transfer(wire, 1, lambda: now).fetch(wanted, Stalled(), Unhurried())  # type: ignore[arg-type]
+    assert now == 100.0 + 120.0 * len(wanted)
 
 
 def test_the_pace_is_that_of_a_share_of_the_rate_after_a_silence_at_first() -> None:

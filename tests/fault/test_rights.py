@@ -128,6 +128,10 @@ def test_the_rights_that_the_page_lists_suffice(broker: EmbeddedKafka, tmp_path:
     scores("`run`, `exactly_once`", 100, CLAIMSTREAM_KAFKA__DELIVERY="exactly_once")
     assert runs("`tail`", "tail", "--from-beginning", "--count", "200").count("null 1.0.0") == 200
     assert "1 of 1 dead letters" in runs("`dlq list`, `dlq show`", "dlq", "list")
+    # Who may read the letters and not describe their input topic is told that, and not that it is gone.
+    reader = options(tmp_path, **{"sasl.username": USERS["`dlq list`, `dlq show`"]})
+    code, said = command(broker, reader, "dlq", "replay", "--all", "--dry-run")
+    assert (code, "1 came from 'claims', to which this user has no right to write" in said) == (1, True), said
     assert "1 dead letters replayed" in runs("`dlq replay`", "dlq", "replay", "--all")
     said = runs("`audit`", "audit", *(TOPICS.claims, TOPICS.scores), "--group", "claimstream")
     assert "everything adds up" in said
@@ -185,9 +189,10 @@ def test_letters_of_a_topic_that_may_not_be_written_to_hold_no_other_back(open_b
         return out.getvalue()
 
     document = json.loads(replay(1, "--json"))
-    assert (document["replayed"], document["refused"], document["forbidden"]) == (800, 400, ["locked"])
+    assert (document["replayed"], document["refused"], document["forbidden"]) == (800, 0, 400)
+    assert document["forbidden_topics"] == ["locked"]
     assert (len(list(messages(client, "open"))), list(messages(client, "locked"))) == (800, [])
-    assert "no right to write to 'locked': its letters are among the refused" in replay(1)
+    assert "400 came from 'locked', to which this user has no right to write" in replay(1)
     only_to_look_at(open_broker.bootstrap, "letters")
     told = replay(1)
     assert "no right to write to 'letters', where replays are noted" in told

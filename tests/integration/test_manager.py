@@ -17,6 +17,7 @@ from models import CacheOptions, MLModelCacheManager, ModelPriority, SyncModelCa
 from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeError, UnknownModelError
 from models.protocols import Model
 from models.release import Content, Release
+from models.supply import NULL_KEY
 from stream.publishing import generate
 from tests.repositories import empty, pushed
 
@@ -268,6 +269,31 @@ def test_maintenance_goes_on_after_a_version_that_is_gone(
     assert f"{gone}: not brought back to the device" in caplog.text
 
 
+def test_maintenance_says_once_that_a_model_cannot_come_back_and_waits_until_it_is_asked_for(
+    manager: SyncModelCacheManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    (key,) = manager.preload(["claims_filter_v2.1"])
+    device = manager._parts.cache.tiers.device
+    build, tried = device.build, []
+
+    def broken(release: Release, _: Content) -> Model:
+        tried.append(release.key)
+        raise RuntimeError("no such operator")
+
+    device.build = broken
+    assert device.evict(key)
+    manager.maintain()
+    manager.maintain()
+    assert tried == [key]
+    assert caplog.text.count(f"{key}: not brought back to the device until it is asked for") == 1
+    assert "no such operator" in caplog.text
+    device.build = build
+    manager.get_model("claims_filter_v2.1").release()
+    assert device.evict(key)
+    manager.maintain()
+    assert device.holds(key)
+
+
 @pytest.mark.parametrize("asked", [None, ModelPriority.CRITICAL])
 def test_the_priority_is_that_of_the_catalog_unless_another_is_asked_for(
     options: CacheOptions, asked: ModelPriority | None
@@ -279,6 +305,28 @@ def test_the_priority_is_that_of_the_catalog_unless_another_is_asked_for(
         assert manager._parts.appraisals.appraise(lease.key).priority is (asked or ModelPriority.HIGH)
         ((key, _),) = manager.supply.shares("claims_filter_v2.1")
         assert manager._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
+
+
+def test_of_two_names_of_a_version_the_highest_priority_counts(options: CacheOptions) -> None:
+    names = ("claims_filter_v2.1", "claims_filter:2.1.0")
+    priorities = dict(zip(names, (ModelPriority.HIGH, ModelPriority.LOW), strict=True))
+    with SyncModelCacheManager(0.1, options=replace(options, priorities=priorities)) as manager:
+        for name in (*names, *names):
+            ((key, _),) = manager.supply.shares(name)
+        assert manager._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
+
+
+def test_a_coroutine_sets_the_priority_of_a_model_that_is_there(options: CacheOptions) -> None:
+    async def prioritized() -> None:
+        async with MLModelCacheManager(0.1, options=options) as manager:
+            for priority in (None, ModelPriority.HIGH):
+                with await manager.get_model("claims_filter_v2.1", priority_level=priority) as model:
+                    assert model.identity.version == "2.1.0"
+            (key,) = [e.key for e in manager.sync._parts.cache.tiers.device.entries()]
+            assert manager.sync._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
+            assert (await manager.get_model("null")).key == NULL_KEY
+
+    asyncio.run(prioritized())
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")

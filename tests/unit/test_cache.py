@@ -327,7 +327,7 @@ def test_what_is_served_without_being_cached_has_a_bound(tmp_path: Path) -> None
     leases = [cache.get(release, 10.0) for release in held]
     assert (cache.private_bytes, [lease.cached for lease in leases]) == (2 * SIZE, [True, True, False, False])
     with pytest.raises(
-        NoRoomError, match=r"e:1\.0\.0: not loaded in time: .* beside the device's budget; let leases go"
+        NoRoomError, match=r"e:1\.0\.0: not loaded in time: .* beside the device's budget, .*; let leases go"
     ):
         cache.get(waiting, 0.2)
     ticket = cache.request(waiting, 10.0)
@@ -339,6 +339,33 @@ def test_what_is_served_without_being_cached_has_a_bound(tmp_path: Path) -> None
     assert cache.private_bytes == 0
     assert cache.tiers.device.used() == 2 * SIZE
     cache.close()
+
+
+def test_copies_of_its_own_have_a_bound_and_go_once_memory_has_room(tmp_path: Path) -> None:
+    other = CountedCache(tmp_path, memory=2 * SIZE)
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    a, b, c, d, e = (cache.publish(name) for name in "abcde")
+    held = [other.get(release, 10.0) for release in (a, b)]
+    for release in (c, d, c, d):
+        cache.get(release, 10.0).release()
+    # Nothing of the other's can go: what this one has is its own, and stays, or each claim would load it anew.
+    assert (cache.built, cache.private_bytes) == ({"c": 1, "d": 1}, 2 * SIZE)
+    cache.maintain()
+    assert cache.tiers.device.holds(c.key)
+    with cache.get(c, 10.0), cache.get(e, 10.0):
+        assert cache.private_bytes == 2 * SIZE
+        assert not cache.tiers.device.holds(d.key)
+        with pytest.raises(NoRoomError, match=r"d:1\.0\.0: not loaded in time"):
+            cache.get(d, 0.2)
+    for lease in held:
+        lease.release()
+        assert other.tiers.device.evict(lease.key)
+    cache.maintain()
+    assert (cache.private_bytes, cache.tiers.memory.used()) == (0, 2 * SIZE)
+    assert c.key in cache.misplaced()
+    assert cache.get(c, 10.0).source is TierName.MEMORY
+    cache.close()
+    other.close()
 
 
 def test_what_is_asked_for_more_pushes_out_what_is_not(tmp_path: Path) -> None:

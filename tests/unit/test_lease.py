@@ -161,7 +161,9 @@ def test_what_is_not_cached_has_a_bound_and_all_of_it_comes_back() -> None:
     cached = [place(tier, version(number), freed) for number in (1, 2)]
     beside = [place(tier, version(number), freed) for number in (3, 4)]
     assert [lease.cached for lease in (*cached, *beside)] == [True, True, False, False]
-    told = r"model:5\.0\.0: not loaded in time: its 1000 bytes .* 2000 of 2000 bytes are so already, beside its budget"
+    told = (
+        r"model:5\.0\.0: not loaded in time: its 1000 bytes .* beside its budget, and 2000 of the 2000 bytes"
+    )
     for _ in range(2):
         with pytest.raises(NoRoomError, match=told):
             tier.reserve(version(5), Hurried())
@@ -172,7 +174,7 @@ def test_what_is_not_cached_has_a_bound_and_all_of_it_comes_back() -> None:
         assert not room.cached
     for lease in (*cached, *beside):
         lease.release()
-    assert (tier._uncached, tier.used()) == ({}, 2 * SIZE)
+    assert (tier._beside, tier.used()) == ({}, 2 * SIZE)
 
 
 def test_what_waits_for_room_gets_it_or_ends_with_its_guard() -> None:
@@ -188,20 +190,20 @@ def test_what_waits_for_room_gets_it_or_ends_with_its_guard() -> None:
         lease.release()
     waiting.join(10.0)
     assert not waiting.is_alive()
-    assert tier._uncached == {}
+    assert tier._beside == {}
 
 
 def test_one_that_is_larger_than_the_bound_goes_alone() -> None:
     budget = Budget("its budget", Rules(2 * SIZE), lambda _: Worth(cost=1.0), time.monotonic)
-    tier, freed = DeviceTier(lambda *_: None, budget, 600.0, time.monotonic, uncached=SIZE // 2), []  # type: ignore[arg-type, return-value]
+    tier, freed = DeviceTier(lambda *_: None, budget, 600.0, time.monotonic, beside=SIZE // 2), []  # type: ignore[arg-type, return-value]
     held = [place(tier, version(number), freed) for number in (1, 2)]
     place(tier, version(3), freed).release()
     other = place(tier, version(3), freed)
-    with pytest.raises(NoRoomError, match="1000 of 500 bytes are so already"):
+    with pytest.raises(NoRoomError, match="1000 of the 500 bytes that may do so are taken"):
         tier.reserve(version(4), Hurried())
     for lease in (*held, other):
         lease.release()
-    assert tier._uncached == {}
+    assert tier._beside == {}
 
 
 def test_what_was_forgotten_comes_back_without_a_lock() -> None:

@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from models.errors import LoadTimeoutError, UnavailableError
 from models.locks import FileLock
 from models.release import Release
-from models.tiers.pool import Pool
+from models.tiers.pool import Pool, default_folder
 from models.tiers.protocol import TierName
 from tests.cache_stage import SIZE, CountedCache
 from tests.redis_fixture import Impatient
@@ -68,6 +69,29 @@ def test_a_gate_that_another_holds_is_not_waited_for_without_end(tmp_path: Path)
     ):
         Pool(tmp_path / "pool", 0, clock.__next__)
     Pool(tmp_path / "pool", 0).close()
+
+
+def test_what_a_killed_process_left_does_not_keep_from_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, temporary = tmp_path / "shm", tmp_path / "tmp"
+    shared.mkdir()
+    monkeypatch.setattr("models.tiers.pool.SHARED_MEMORY", shared)
+    monkeypatch.setattr("models.tiers.pool.tempfile.gettempdir", lambda: str(temporary))
+    monkeypatch.setattr("models.tiers.pool.shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
+    folder = default_folder(1_000)
+    assert folder.parent == shared
+    assert default_folder(1_001).parent == temporary
+    left = folder / "entries" / "killed"
+    left.mkdir(parents=True)
+    (left / "weights").write_bytes(bytes(8_192))
+    folder.with_name(f"{folder.name}.lock").touch(mode=0o600)
+    # Whoever joins takes away what was left, so that counts as free.
+    assert [default_folder(needed).parent for needed in (9_000, 10_000)] == [shared, temporary]
+    pool = Pool(folder, 0)
+    assert default_folder(10**18) == folder
+    pool.close()
+    assert default_folder(10**18).parent == temporary
 
 
 def test_an_entry_without_its_lock_is_loaded_again(

@@ -11,6 +11,9 @@ import torch
 
 from config import load_settings
 from models import UnavailableError
+from models.appraisal import Appraisals
+from models.assembly import CacheOptions, _device_tier, sharers
+from models.demand import Demand
 from models.devices import place
 from stream.backpressure import scarcity
 from stream.batch_sizer import DeviceLoad
@@ -53,6 +56,31 @@ def test_workers_take_the_gpus_in_turn() -> None:
         "auto:1",
     ]
     assert cache_options(load_settings(None, {"ML_GPU_DEVICE_IDS": ""}, {})).device == "cpu"
+
+
+def test_the_workers_on_a_gpu_divide_its_budget_and_on_a_cpu_share_the_pages() -> None:
+    assert cache_options(load_settings(None, {}, {})).devices == ("auto:0", "auto:1", "auto:0", "auto:1")
+
+    def one(_: str) -> str:
+        return "cuda:0"
+
+    def two(name: str) -> str:
+        return f"cuda:{int(name.removeprefix('auto:')) % 2}"
+
+    four = ("auto:0", "auto:1", "auto:0", "auto:1")
+    assert [sharers("cuda:0", four, one), sharers("cuda:0", four, two), sharers("cuda:1", four, two)] == [
+        4,
+        2,
+        2,
+    ]
+    assert sharers("cuda:3", ("cuda:3", "cuda:5", "cuda:3"), one) == 2
+    assert [sharers("cpu", four, one), sharers("cuda:0", (), one)] == [1, 1]
+    options = CacheOptions(device_bytes=4_000, devices=("cuda:0", "cuda:1", "cuda:0"))
+    budgets = [
+        _device_tier(options, device, Appraisals(Demand(), lambda: 0.0), lambda: 0.0).budget
+        for device in ("cuda:0", "cuda:1")
+    ]
+    assert budgets == [2_000, 4_000]
 
 
 def test_memory_is_what_the_control_group_allows(tmp_path: Path) -> None:

@@ -29,15 +29,15 @@ from stream.cli.output import emit_json
 from stream.clients import largest_message
 from stream.clock import SystemClock
 from stream.errors import FatalError, UsageError
-from stream.topics import not_writable, partitions
+from stream.topics import not_writable, partitions, refuse_hidden
 
 _ANSWER_SECONDS = 30.0
 _LETTERS = 500
 _BYTES = 4_194_304
 _TRANSACTION_MS = 10_000
 _ANY_PARTITION = -1
-_OUTCOMES = ("replayed", "already", "incomplete", "without_topic", "refused")
-_NOT_DONE = ("incomplete", "without_topic", "refused")
+_OUTCOMES = ("replayed", "already", "incomplete", "without_topic", "forbidden", "refused")
+_NOT_DONE = ("incomplete", "without_topic", "forbidden", "refused")
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - their only names
 _OF_ONE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
 
@@ -76,6 +76,7 @@ def replay(
     if wanted.everything != all_letters:
         raise UsageError("name positions or filters, or --all for every letter: one of the two")
     topics = _topics(config)
+    origins = Origins(config, topics)
     sender = None if dry_run else Replayer(config, name, topics, _largest(config, settings))
     found = LetterTopic(config, name, settings)
     done = found.replayed()
@@ -85,7 +86,7 @@ def replay(
         if not wanted.takes(letter):
             continue
         missing.discard(letter.place)
-        outcome = _outcome(letter, done, topics)
+        outcome = "already" if letter.place in done else origins.outcome(letter)
         counts[outcome] += 1
         if outcome == "replayed" and sender is not None:
             sender.send(letter)
@@ -93,8 +94,7 @@ def replay(
         sender.finish()
         counts["refused"] = len(sender.refused)
         counts["replayed"] -= len(sender.refused)
-    forbidden = sender.forbidden if sender is not None else set()
-    _report(name, counts, missing, forbidden, dry_run=dry_run, as_json=as_json)
+    _report(name, counts, missing, origins.forbidden, dry_run=dry_run, as_json=as_json)
     return 1 if missing or any(counts[outcome] for outcome in _NOT_DONE) else 0
 
 
@@ -110,14 +110,6 @@ def _largest(config: Mapping[str, str], settings: Settings) -> int:
     return max(2 * _BYTES, largest_message(config, {}), largest_message({}, settings.kafka.producer))
 
 
-def _outcome(letter: Letter, done: set[Place], topics: Container[str]) -> str:
-    if letter.place in done:
-        return "already"
-    if letter.reason.topic not in topics:
-        return "without_topic"
-    return "incomplete" if letter.reason.omitted else "replayed"
-
-
 def _report(
     topic: str,
     counts: Mapping[str, int],
@@ -131,7 +123,7 @@ def _report(
     if as_json:
         numbers = {name: counts.get(name, 0) for name in _OUTCOMES}
         document = {"topic": topic, "dry_run": dry_run, **numbers, "missing": absent}
-        emit_json({**document, "forbidden": sorted(forbidden)})
+        emit_json({**document, "forbidden_topics": sorted(forbidden)})
         return
     verb = "would be replayed" if dry_run else "replayed"
     click.echo(f"{counts.get('replayed', 0):,} dead letters {verb}, {counts.get('already', 0):,} were before")
@@ -152,10 +144,40 @@ def _report(
             " refused by it",
             err=True,
         )
-    for name in sorted(forbidden):
-        click.echo(f"no right to write to {name!r}: its letters are among the refused", err=True)
+    if locked := counts.get("forbidden", 0):
+        click.echo(
+            f"{locked:,} came from {', '.join(map(repr, sorted(forbidden)))}, to which this user has no right to write:"
+            " grant it (that brings Describe along) and call it again",
+            err=True,
+        )
     if absent:
         click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
+
+
+class Origins:
+    """The topics that letters came from: which of them are there, and may be written to. Each is asked about once.
+
+    That is ahead of any transaction: a refused one names no topic, and leaves a client that can send nothing more.
+    """
+
+    def __init__(self, config: Mapping[str, str], topics: Container[str]) -> None:
+        """`topics`: those that the cluster lists, which are without what this user may not describe."""
+        self._config = config
+        self._topics = topics
+        self._asked: set[str] = set()
+        self.forbidden: set[str] = set()
+
+    def outcome(self, letter: Letter) -> str:
+        """What becomes of a letter that was not replayed yet. Raises FatalError when the cluster does not answer."""
+        topic = letter.reason.topic
+        if topic and topic not in self._asked:
+            self._asked.add(topic)
+            self.forbidden |= not_writable(self._config, [topic])
+        if topic in self.forbidden:
+            return "forbidden"
+        if topic not in self._topics:
+            return "without_topic"
+        return "incomplete" if letter.reason.omitted else "replayed"
 
 
 class Replayer:
@@ -163,7 +185,7 @@ class Replayer:
 
     A transaction is open only while letters are on their way: readers of the input topic wait for its end. Whether a
     commit that failed was applied after all need not be known: the next replay sees it by the notes. `refused` are the
-    letters that their topic does not take, whatever is sent with them; `forbidden`, topics that may not be written to.
+    letters that their topic does not take, whatever is sent with them.
     """
 
     def __init__(
@@ -171,8 +193,6 @@ class Replayer:
     ) -> None:
         """`topics`: how many partitions each topic of the cluster has. `largest`: bytes of a message."""
         self.refused: list[str] = []
-        self.forbidden: set[str] = set()
-        self._asked: set[str] = set()
         self._largest = largest
         self._config = config
         self._topic = topic
@@ -183,10 +203,7 @@ class Replayer:
         self._client = self._connected()
 
     def send(self, letter: Letter) -> None:
-        """Its topic is to be one of those that are there. Raises FatalError when the cluster refuses."""
-        if self._is_forbidden(letter.reason.topic):
-            self.refused.append(letter.name)
-            return
+        """Its topic is there and may be written to. Raises FatalError when the cluster refuses."""
         self._waiting.append(letter)
         self._bytes += letters.size(letter.key, letter.value, letter.headers)
         if len(self._waiting) >= _LETTERS or self._bytes >= _BYTES:
@@ -200,13 +217,6 @@ class Replayer:
         alone = batch if len(batch) > 1 else []
         taken = {letter.place for letter in alone if self._is_taken([letter])}
         self.refused += [letter.name for letter in batch if letter.place not in taken]
-
-    def _is_forbidden(self, topic: str) -> bool:
-        """Asked ahead: a refused transaction names no topic, and leaves a client that can send nothing more."""
-        if topic not in self._asked:
-            self._asked.add(topic)
-            self.forbidden |= not_writable(self._config, [topic])
-        return topic in self.forbidden
 
     def _is_taken(self, batch: Sequence[Letter], tries: int = 2) -> bool:
         """Send them in one transaction; False where that failed by a record that its topic takes not."""
@@ -270,6 +280,7 @@ class Replayer:
         except KafkaException as error:
             raise refused_config(error, self._config) from error
         if self._topic not in self._partitions:
+            refuse_hidden(self._config, [self._topic])
             raise UsageError(f"there is no topic {self._topic!r}; name that of the dead letters with --topic")
         if not_writable(self._config, [self._topic]):
             raise FatalError(f"no right to write to {self._topic!r}, where replays are noted: grant it")
