@@ -287,7 +287,7 @@ class OffsetLedger:
                     ledger.committed = standing
 
     def uncommitted(self, partitions: Iterable[int]) -> None:
-        """Note that a commit failed: it is to be made again."""
+        """Note that a commit failed, or may have been undone: it is to be made again."""
         with self._lock:
             for partition in partitions:
                 if (ledger := self._partitions.get(partition)) is not None:

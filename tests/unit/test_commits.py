@@ -69,6 +69,22 @@ def test_where_nobody_answers_at_a_revoke_what_is_not_committed_is_left_to_the_n
     assert stage.patiences[asked:] == [2.0]
 
 
+def test_what_was_committed_is_committed_again_now_and_then() -> None:
+    """Somebody who stood still may have wound it back meanwhile."""
+    stage = Stage()
+    delivered(stage, 50)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}]
+    for _ in range(2):
+        stage.clock.advance(10.0)
+        stage.run()
+    assert stage.consumer.commits == [{0: 50}] * 3
+    stage.revoke(0)
+    stage.clock.advance(10.0)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}] * 3
+
+
 def test_nobody_is_asked_while_there_is_nothing_to_commit() -> None:
     stage = Stage()
     stage.publish(50)
