@@ -1,7 +1,8 @@
 """One thread calls the steps of all workers in an order drawn from a seed, on a virtual clock.
 
 What would block (a drain, a commit that waits for its answer, a slow forward) lets the other steps run meanwhile, in a
-nested call; so any step of any worker can come between any two calls that a step makes of its surroundings.
+nested call; so any step of any worker can come between any two calls that a step makes of its surroundings. A call that
+blocks goes on only when those that began after it are over: in this a schedule differs from threads.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ class Driver:
         self._events: list[tuple[float, int, Action]] = []
         self._numbers = itertools.count()
         self._depth = 0
+        self._under_way: list[DrivenLoop] = []
+        # By process: the most seconds for which one of its calls was kept from going on.
+        self.kept: dict[str, float] = {}
 
     def add(self, loop: DrivenLoop) -> None:
         self._loops.append(loop)
@@ -144,6 +148,12 @@ class Driver:
                 self._turn(left)
         finally:
             self._depth -= 1
+            self._note_late(self.clock.now() - deadline)
+
+    def _note_late(self, seconds: float) -> None:
+        if self._under_way:
+            name = self._under_way[-1].process.name
+            self.kept[name] = max(self.kept.get(name, 0.0), seconds)
 
     def block(self, process: SimulatedProcess, seconds: float) -> None:
         """The same for a step that blocks: it does not go on while its process stands still. Raises ProcessDied."""
@@ -160,13 +170,20 @@ class Driver:
         ready = [loop for loop in self._free() if loop.due <= now]
         roll = self._draw.random()
         if ready and roll < 0.8:
-            self._draw.choice(ready).call(now)
+            self._call(self._draw.choice(ready), now)
         elif self._processes and 0.8 <= roll < 0.9:
             self._background(self._draw.choice(self._processes))
         elif ready:
             self.clock.advance(min(most, self._draw.expovariate(1.0 / _MEAN_PAUSE)))
         else:
             self.clock.advance(max(min(most, self._next() - now), 0.0001))
+
+    def _call(self, loop: DrivenLoop, now: float) -> None:
+        self._under_way.append(loop)
+        try:
+            loop.call(now)
+        finally:
+            self._under_way.pop()
 
     def _free(self) -> list[DrivenLoop]:
         """Loops whose step may be called; those that ended are not here any more."""

@@ -14,6 +14,8 @@ from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Sim
 _LAZINESS, _DELAY = 0.1, 0.002
 # Seconds until it is tried again where nobody was there to be struck.
 _AGAIN = 0.05
+# Seconds; the longest time-out of a call or a transaction is twice as long.
+_TOO_LONG = 5.0
 _STILL = (Kind.STOP, Kind.ZOMBIE)
 _PROCESS = (Kind.KILL, Kind.CUT_OFF, *_STILL)
 
@@ -96,9 +98,13 @@ class Strikes:
         self._driver.at(self._driver.clock.now() + _AGAIN, partial(self.strike, disturbance))
 
     def explain(self, end: End) -> bool:
-        """Whether a fault may have ended a worker: one that struck it, or the brokers were away in its life."""
+        """Whether a fault may have ended a worker: one that struck it, or the brokers were away in its life.
+
+        Or else the driver, which kept a call of its from going on until a time-out was over.
+        """
         away = any(start < end.ended and end.began < stop for start, stop in self._away)
-        return end.foreseen and (away or end.process in self._faults.struck)
+        kept = self._driver.kept.get(end.process, 0.0) > _TOO_LONG
+        return end.foreseen and (away or kept or end.process in self._faults.struck)
 
     def heal(self) -> None:
         """No fault from now on."""

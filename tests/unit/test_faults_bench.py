@@ -14,7 +14,7 @@ import pytest
 from bench.faults import checker, plan, tally
 from bench.faults.checker import Published, check
 from bench.faults.claims import Kind, pool
-from bench.faults.driver import Driver
+from bench.faults.driver import DrivenLoop, Driver, loop_maker
 from bench.faults.figures import figures
 from bench.faults.plan import Disturbance, draw_plan
 from bench.faults.recorded import Regression, as_json, from_json, regressions
@@ -102,6 +102,33 @@ def test_a_fault_strikes_whoever_is_there_and_counts_only_then() -> None:
     assert strikes.explain(End("worker 1", 0.0, 1.0, FatalError("x")))
     assert not strikes.explain(End("worker 1", 0.0, 1.0, KeyError("x")))
     assert not strikes.explain(End("worker 0", 0.0, 1.0, FatalError("x")))
+
+
+def test_a_worker_that_a_call_above_it_kept_too_long_is_not_at_fault() -> None:
+    clock = ManualClock()
+    driver, kafka = Driver(random.Random(1), clock), SimulatedKafka(clock)
+    strikes = Strikes(driver, kafka, SeededFaults(random.Random(1)), [])
+    first, second = (kafka.process(f"worker {number}") for number in range(2))
+    made: list[DrivenLoop] = []
+    start = clock.now()
+
+    def kept(now: float) -> float:
+        driver.block(first, 0.5)
+        return now + 60.0
+
+    def keeps(now: float) -> float:
+        if first_loop.busy:
+            driver.block(second, 8.0)
+        return now + 60.0 if first_loop.busy else now + 0.01
+
+    first_loop = loop_maker(driver, first, made)("first", kept, clock, print)
+    second_loop = loop_maker(driver, second, made)("second", keeps, clock, print)
+    first_loop.start()
+    second_loop.start()
+    driver.run_for(20.0)
+    assert 7.0 < driver.kept["worker 0"] < 8.5
+    assert strikes.explain(End("worker 0", start, clock.now(), FatalError("its transaction timed out")))
+    assert not strikes.explain(End("worker 1", start, clock.now(), FatalError("x")))
 
 
 def result(offset: int) -> Message:
