@@ -29,15 +29,17 @@ class PartitionLedger:
     """Offsets of one partition under one assignment, in the order taken.
 
     Completions come in any order. Offsets may have gaps (compaction, transaction markers): what was never taken is
-    never waited for. `inherited` are the runs that earlier owners completed beyond their last commit; such a record
-    counts as complete when it is taken.
+    never waited for. `inherited` are the runs that earlier owners completed beyond their last commit, at `offset`; such
+    a record counts as complete when it is taken.
     """
 
-    def __init__(self, epoch: int, inherited: Integers = NOTHING) -> None:
+    def __init__(self, epoch: int, inherited: Integers = NOTHING, offset: int = -1) -> None:
+        """`offset`: negative where nothing was committed before."""
         self.epoch = epoch
         self.pending = 0
         self.changed = False
-        self.committed: Standing | None = None
+        self._learned = Standing(offset, offset_metadata.written(offset, inherited)) if offset >= 0 else None
+        self.committed = self._learned
         self._inherited = inherited
         self._offsets = np.zeros(_INITIAL, np.int64)
         self._done = np.zeros(_INITIAL, np.bool_)
@@ -115,9 +117,9 @@ class PartitionLedger:
         self.pending -= len(offsets)
 
     def standing(self, also: Integers | None = None) -> Standing | None:
-        """What to commit, `also` once offsets that were taken are completed; None where nothing was completed."""
+        """What to commit, `also` once offsets that were taken are completed; None where nothing ever was."""
         if self._tail == 0:
-            return None
+            return self._learned
         done = self._done[self._head : self._tail]
         if also is not None:
             done = done.copy()
@@ -125,7 +127,7 @@ class PartitionLedger:
         run = _leading(done)
         beyond = self._beyond(done, run)
         if not self._head + run and len(beyond) == 0:
-            return None
+            return self._learned
         offset = int(self._offsets[self._head + run - 1]) + 1 if self._head + run else int(self._offsets[0])
         return Standing(offset, offset_metadata.written(offset, beyond))
 
@@ -190,11 +192,11 @@ class OffsetLedger:
             for partition in partitions:
                 self._begin(partition, NOTHING)
 
-    def inherit(self, partition: int, runs: Integers) -> None:
-        """What earlier owners completed beyond their last commit; before anything is taken."""
+    def inherit(self, partition: int, runs: Integers, offset: int = -1) -> None:
+        """What earlier owners completed beyond their last commit, at `offset`; before anything is taken."""
         with self._lock:
             if partition in self._partitions:
-                self._begin(partition, runs)
+                self._begin(partition, runs, offset)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop partitions that are no longer owned, with all that is pending in them."""
@@ -300,8 +302,8 @@ class OffsetLedger:
         ledger.changed = standing is not None and standing != ledger.committed
         return standing if ledger.changed else None
 
-    def _begin(self, partition: int, inherited: Integers) -> None:
-        self._partitions[partition] = PartitionLedger(self._next_epoch, inherited)
+    def _begin(self, partition: int, inherited: Integers, offset: int = -1) -> None:
+        self._partitions[partition] = PartitionLedger(self._next_epoch, inherited, offset)
         self._next_epoch += 1
 
     def _each(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -83,6 +84,18 @@ def test_what_was_committed_is_committed_again_now_and_then() -> None:
     stage.clock.advance(10.0)
     stage.run()
     assert stage.consumer.commits == [{0: 50}] * 3
+
+
+def test_what_an_earlier_owner_committed_is_committed_again_as_well() -> None:
+    """Of a partition to which nothing comes."""
+    stage = Stage()
+    stage.run()
+    stage.pipeline.ledger.inherit(0, np.array([[45, 50]]), 40)
+    stage.run()
+    assert stage.consumer.commits == []
+    stage.clock.advance(10.0)
+    stage.run()
+    assert stage.consumer.commits == [{0: 40}]
 
 
 def test_nobody_is_asked_while_there_is_nothing_to_commit() -> None:
