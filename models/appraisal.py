@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from models.demand import Demand
 from models.priority import ModelPriority
@@ -55,10 +55,13 @@ class Appraisals:
         """Seconds that a load is expected to take."""
         return self._seconds.get(key, expected_seconds(size))
 
-    def prioritize(self, key: VersionKey, name: str, priority: ModelPriority) -> None:
-        """The version has that priority by this name; of several names the highest counts."""
+    def prioritize(self, keys: Collection[VersionKey], name: str, priority: ModelPriority) -> None:
+        """The versions that this name means now have that priority by it; of several names the highest counts."""
         with self._lock:
-            self._priorities.setdefault(key, {})[name] = priority
+            for names in self._priorities.values():
+                names.pop(name, None)
+            for key in keys:
+                self._priorities.setdefault(key, {})[name] = priority
 
     def pin(self, key: VersionKey) -> None:
         """It is never evicted, whatever else wants room."""

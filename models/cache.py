@@ -164,7 +164,7 @@ class ModelCache:
         try:
             self.tiers.memory.store(release, content, self._closing)
         except (NoRoomError, LoadCancelledError):
-            # As before, and said when it was loaded: others still lease what would have to go. Or the end has come.
+            # As before, and said when it was loaded: there is no room yet. Or the end has come.
             return
         except (ModelError, OSError) as error:
             log.warning("%s: stays in memory of its own: %s", release.key, error)

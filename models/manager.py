@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
+from models.aliases import LATEST
 from models.assembly import Assembled, CacheOptions, assemble
 from models.claims import Claims
-from models.errors import ModelError
+from models.errors import LoadTimeoutError, ModelError, UnreachableError
 from models.flights import Ticket
 from models.inference import BatchResults, BatchSize, infer
 from models.null import NAME as NULL
@@ -127,6 +128,10 @@ class SyncModelCacheManager:
         for key in cache.misplaced():
             try:
                 self._bring_back(key)
+            except (UnreachableError, LoadTimeoutError) as error:
+                # That may pass, and would be the same for the others.
+                log.warning("%s: not brought back to the device now: %s", key, error)
+                return
             except (ModelError, OSError) as error:
                 # It would be said each time, and keep the rest waiting: whoever asks for it is told, too.
                 self._parts.appraisals.idle(key)
@@ -153,7 +158,8 @@ class SyncModelCacheManager:
         """The version that a name means now, to be cached with that priority."""
         release = self._parts.resolver.release(name, version)
         if (chosen := self.options.priorities.get(name) if priority is None else priority) is not None:
-            self._parts.appraisals.prioritize(release.key, name, chosen)
+            asked = name if version == LATEST else f"{name}:{version}"
+            self._parts.appraisals.prioritize([release.key], asked, chosen)
         return release
 
     def join(self, release: Release, timeout: float | None) -> Ticket[Lease]:

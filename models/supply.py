@@ -50,8 +50,7 @@ class ModelSupply:
         releases = [self._parts.repository.release(target.name, share.version) for share in target.shares]
         self._releases.update({release.key: release for release in releases})
         if (priority := self._priorities.get(reference)) is not None:
-            for release in releases:
-                self._parts.appraisals.prioritize(release.key, reference, priority)
+            self._parts.appraisals.prioritize([release.key for release in releases], reference, priority)
         return tuple(
             (release.key, share.weight) for release, share in zip(releases, target.shares, strict=True)
         )

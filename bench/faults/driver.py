@@ -22,6 +22,8 @@ _LONGEST_WAIT = 0.5
 _IDLE_POLL = 0.1
 _DEEPEST = 14
 _MEAN_PAUSE = 0.004
+# Seconds beyond its time; transactions and calls time out after 10.
+_TOO_LONG = 5.0
 
 
 class DrivenLoop:
@@ -106,7 +108,7 @@ class Driver:
         self._numbers = itertools.count()
         self._depth = 0
         self._under_way: list[DrivenLoop] = []
-        # By process: the most seconds for which one of its calls was kept from going on.
+        # By process: when one of its calls went on that had been kept from it for too long, the last time.
         self.kept: dict[str, float] = {}
 
     def add(self, loop: DrivenLoop) -> None:
@@ -148,12 +150,8 @@ class Driver:
                 self._turn(left)
         finally:
             self._depth -= 1
-            self._note_late(self.clock.now() - deadline)
-
-    def _note_late(self, seconds: float) -> None:
-        if self._under_way:
-            name = self._under_way[-1].process.name
-            self.kept[name] = max(self.kept.get(name, 0.0), seconds)
+            if self._under_way and self.clock.now() - deadline > _TOO_LONG:
+                self.kept[self._under_way[-1].process.name] = self.clock.now()
 
     def block(self, process: SimulatedProcess, seconds: float) -> None:
         """The same for a step that blocks: it does not go on while its process stands still. Raises ProcessDied."""

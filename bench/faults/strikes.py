@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -14,8 +15,8 @@ from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Sim
 _LAZINESS, _DELAY = 0.1, 0.002
 # Seconds until it is tried again where nobody was there to be struck.
 _AGAIN = 0.05
-# Seconds; the longest time-out of a call or a transaction is twice as long.
-_TOO_LONG = 5.0
+# Seconds in which a worker ends that the driver kept from going on.
+_SOON = 10.0
 _STILL = (Kind.STOP, Kind.ZOMBIE)
 _PROCESS = (Kind.KILL, Kind.CUT_OFF, *_STILL)
 
@@ -103,7 +104,7 @@ class Strikes:
         Or else the driver, which kept a call of its from going on until a time-out was over.
         """
         away = any(start < end.ended and end.began < stop for start, stop in self._away)
-        kept = self._driver.kept.get(end.process, 0.0) > _TOO_LONG
+        kept = end.ended - self._driver.kept.get(end.process, -math.inf) < _SOON
         return end.foreseen and (away or kept or end.process in self._faults.struck)
 
     def heal(self) -> None:

@@ -177,6 +177,8 @@ class DeviceTier:
     def _take_beside(self, room: Reservation, victims: list[Slot]) -> bool:
         """Whether there is room beside the budget; copies of its own that go for it join the `victims`."""
         size = _size(room.release)
+        if not self._could_take_beside(size):
+            return False
         while self._beside and self._beside_bytes + size > self._beside_limit:
             if (slot := self._least_own_copy()) is None:
                 return False
@@ -184,12 +186,22 @@ class DeviceTier:
         self._beside[room] = room.release
         return True
 
+    def _could_take_beside(self, size: int) -> bool:
+        """Whether letting copies of its own go would be enough; otherwise none goes."""
+        movable = [slot for slot in self._own_copies() if not slot.holders]
+        staying = self._beside_bytes - sum(_size(self._beside[slot]) for slot in movable)
+        return len(movable) == len(self._beside) or staying + size <= self._beside_limit
+
+    def _own_copies(self) -> list[Slot]:
+        """Those cached, and not pinned."""
+        own = [slot for slot in self._slots.values() if slot in self._beside]
+        return [slot for slot in own if not self._budget.appraise(slot.key).pinned]
+
     def _least_own_copy(self) -> Slot | None:
         """The cached copy of its own that is worth least, out of the tier; None where all are leased or pinned."""
-        own = [slot for slot in self._slots.values() if slot in self._beside]
-        worth = {slot: self._budget.appraise(slot.key) for slot in own}
-        for slot in sorted(own, key=lambda slot: (worth[slot].priority, worth[slot].demand)):
-            if not worth[slot].pinned and slot.vacate():
+        worth = {slot: self._budget.appraise(slot.key) for slot in self._own_copies()}
+        for slot in sorted(worth, key=lambda slot: (worth[slot].priority, worth[slot].demand)):
+            if slot.vacate():
                 del self._slots[slot.key], self._beside[slot]
                 return slot
         return None

@@ -257,8 +257,10 @@ class MemoryTier:
                 # Who loads this version holds its lock, so what lies there is of one that is gone.
                 shutil.rmtree(folder, ignore_errors=True)
                 self._sweep()
-                occupants = [self._occupant(entry) for entry in self.entries()]
+                entries = {entry.key: entry for entry in self.entries()}
+                occupants = [self._occupant(entry) for entry in entries.values()]
                 decision = self._budget.admit(occupants, self.used(), release.key, release.bytes)
+                self._check_disk(release, sum(entries[key].bytes for key in decision))
                 if not all(self.evict(key) for key in decision):
                     continue
                 folder.mkdir()
@@ -267,6 +269,14 @@ class MemoryTier:
                         sparse.truncate(file.bytes)
                 return
         raise NoRoomError(f"{release.key}: others lease what would have to go; try again")
+
+    def _check_disk(self, release: Release, coming: int) -> None:
+        """Before anything goes for it: somebody else may have filled the disk. `coming`: bytes of those who go."""
+        if shutil.disk_usage(self._pool.folder).free + coming < release.bytes:
+            raise NoRoomError(
+                f"{release.key}: {self._pool.folder} has less than its {release.bytes} bytes free; free space there or "
+                "lower cache.l1_memory_gb"
+            )
 
     def _sweep(self) -> None:
         """Remove what loaders left that are gone, nobody holds their lock, and entries that nobody can lease."""

@@ -97,7 +97,7 @@ class Pool:
             check()
             self._empty_if_alone()
 
-        self._first = self._empty_if_alone()
+        self._first = self._is_first()
         lock = FileLock.wait(self._gate, again, shared=True)
         try:
             self._claim()
@@ -107,6 +107,14 @@ class Pool:
             lock.release()
             raise
         return lock
+
+    def _is_first(self) -> bool:
+        """Looks more than once: others hold the lock for an instant to find out whether the folder is in use."""
+        for _ in range(_LOOKS):
+            if self._empty_if_alone():
+                return True
+            time.sleep(_INSTANT)
+        return False
 
     def _claim(self) -> None:
         # Others that join may do the same at this moment.

@@ -104,7 +104,11 @@ def byte_count(size: int) -> str:
 
 def emit_json(value: Any) -> None:
     """One JSON object on standard output, in one line; a number that is not finite becomes null."""
-    click.echo(json.dumps(_finite(value), allow_nan=False, ensure_ascii=False))
+    click.echo(json.dumps(_finite(value), allow_nan=False, ensure_ascii=not _has_all_characters()))
+
+
+def _has_all_characters() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _finite(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pytest
 
 from models import CacheOptions, MLModelCacheManager, ModelPriority, SyncModelCacheManager, open_model
+from models.appraisal import Appraisals
+from models.demand import Demand
 from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeError, UnknownModelError
 from models.protocols import Model
-from models.release import Content, Release
+from models.release import Content, Release, VersionKey
 from models.supply import NULL_KEY
 from stream.publishing import generate
 from tests.repositories import empty, pushed
@@ -314,6 +317,16 @@ def test_of_two_names_of_a_version_the_highest_priority_counts(options: CacheOpt
         for name in (*names, *names):
             ((key, _),) = manager.supply.shares(name)
         assert manager._parts.appraisals.appraise(key).priority is ModelPriority.HIGH
+
+
+def test_a_name_that_means_another_version_gives_its_priority_to_that_alone() -> None:
+    appraisals = Appraisals(Demand(), time.monotonic)
+    old, new = (VersionKey("fraud", version, "digest") for version in ("1.0.0", "2.0.0"))
+    appraisals.prioritize([old], "fraud:shadow", ModelPriority.LOW)
+    for keys in ([old], [old, new], [new]):
+        appraisals.prioritize(keys, "fraud:production", ModelPriority.CRITICAL)
+        assert appraisals.appraise(keys[-1]).priority is ModelPriority.CRITICAL
+    assert appraisals.appraise(old).priority is ModelPriority.LOW
 
 
 def test_a_coroutine_sets_the_priority_of_a_model_that_is_there(options: CacheOptions) -> None:

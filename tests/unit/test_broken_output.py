@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import click
 import pytest
 
 from stream.cli import main, publish
+from stream.cli.output import emit_json
 from stream.errors import UsageError
 from stream.publishing import DeliveryError
 
@@ -63,6 +65,16 @@ def test_a_character_that_the_terminal_lacks_is_shown_as_its_escape(monkeypatch:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="iso-8859-1"))
     assert ended(monkeypatch, lambda: click.echo("1.5 → 2.5 é")) == 0
     assert kept.getvalue() == rb"1.5 \u2192 2.5 " + b"\xe9\n"
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "iso-8859-2", "utf-8"])
+def test_json_is_json_whatever_characters_the_output_has(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    kept, said = io.BytesIO(), {"claim_id": "ñ → 😀"}
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding=encoding))
+    assert ended(monkeypatch, lambda: emit_json(said)) == 0
+    assert json.loads(kept.getvalue().decode(encoding)) == said
 
 
 class Recording:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -338,6 +339,41 @@ def test_what_is_served_without_being_cached_has_a_bound(tmp_path: Path) -> None
         lease.release()
     assert cache.private_bytes == 0
     assert cache.tiers.device.used() == 2 * SIZE
+    cache.close()
+
+
+def test_copies_of_its_own_stay_where_their_going_would_not_be_enough(tmp_path: Path) -> None:
+    other = CountedCache(tmp_path, memory=2 * SIZE)
+    cache = CountedCache(tmp_path, device=2 * SIZE, memory=2 * SIZE)
+    a, b, c, d = (cache.publish(name) for name in "abcd")
+    large = cache.publish("large", size=2 * SIZE)
+    held = [other.get(release, 10.0) for release in (a, b)]
+    cache.get(d, 10.0).release()
+    with cache.get(c, 10.0):
+        with pytest.raises(NoRoomError, match=r"large:1\.0\.0: not loaded in time"):
+            cache.get(large, 0.2)
+        assert cache.tiers.device.holds(d.key)
+    cache.get(large, 10.0).release()
+    assert not cache.tiers.device.holds(d.key)
+    for lease in held:
+        lease.release()
+    cache.close()
+    other.close()
+
+
+def test_what_no_disk_has_room_for_pushes_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = CountedCache(tmp_path, memory=2 * SIZE)
+    a, b, c = (cache.publish(name) for name in "abc")
+    for release in (a, b):
+        cache.get(release, 10.0).release()
+        assert cache.tiers.device.evict(release.key)
+    # Somebody else has filled it: what one of them leaves is not enough.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=-1))
+    lease = cache.get(c, 10.0)
+    assert (cache.tiers.memory.used(), cache.private_bytes) == (2 * SIZE, SIZE)
+    lease.release()
     cache.close()
 
 

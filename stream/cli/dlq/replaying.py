@@ -28,10 +28,11 @@ from stream.cli.kafka_options import refused_config
 from stream.cli.output import emit_json
 from stream.clients import largest_message
 from stream.clock import SystemClock
-from stream.errors import FatalError, UsageError
+from stream.errors import FatalError, RetryError, UsageError
 from stream.topics import not_writable, partitions, refuse_hidden
 
 _ANSWER_SECONDS = 30.0
+_AGAIN = "call it again: it goes on with the letters that are not noted as replayed"
 _LETTERS = 500
 _BYTES = 4_194_304
 _TRANSACTION_MS = 10_000
@@ -172,12 +173,18 @@ class Origins:
         topic = letter.reason.topic
         if topic and topic not in self._asked:
             self._asked.add(topic)
-            self.forbidden |= not_writable(self._config, [topic])
+            self.forbidden |= self._locked(topic)
         if topic in self.forbidden:
             return "forbidden"
         if topic not in self._topics:
             return "without_topic"
         return "incomplete" if letter.reason.omitted else "replayed"
+
+    def _locked(self, topic: str) -> set[str]:
+        try:
+            return not_writable(self._config, [topic])
+        except (RetryError, FatalError) as error:
+            raise FatalError(f"the replay stopped: {error}; {_AGAIN}") from error
 
 
 class Replayer:
@@ -232,10 +239,7 @@ class Replayer:
             if tries > 1 and any(cause.code() == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER for cause in causes):
                 return self._is_taken(batch, tries - 1)
             reason = causes[0].str() if causes else str(error)
-            raise FatalError(
-                f"the replay stopped: {reason};"
-                " call it again: it goes on with the letters that are not noted as replayed"
-            ) from error
+            raise FatalError(f"the replay stopped: {reason}; {_AGAIN}") from error
         return True
 
     def _transact(self, batch: Sequence[Letter]) -> None:
