@@ -257,10 +257,8 @@ class Batcher:
 
     def _situation(self, view: LaneView, others: Demand, now: float) -> Situation:
         rules, conditions, cost = self._rules, self.conditions, self._cost(view.lane)
-        sizes, budget = (
-            self._sizes(view.lane, cost, view.rate),
-            min(rules.budget, view.left) - conditions.delivery,
-        )
+        sizes = self._sizes(view.lane, cost, view.rate)
+        budget = min(rules.budget, view.left) - conditions.delivery
         return Situation(
             cost.curve,
             sizes,

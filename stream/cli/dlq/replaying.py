@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from config import Settings
 from stream import letters
-from stream.cli.dlq.options import choice, choice_options, cluster_options, connection
+from stream.cli.dlq.options import Choice, choice, choice_options, cluster_options, connection
 from stream.cli.dlq.reading import Letter, LetterTopic, Place
 from stream.cli.examples import example
 from stream.cli.kafka_options import refused_config
@@ -37,8 +37,16 @@ _LETTERS = 500
 _BYTES = 4_194_304
 _TRANSACTION_MS = 10_000
 _ANY_PARTITION = -1
-_OUTCOMES = ("replayed", "already", "incomplete", "without_topic", "forbidden", "refused")
-_NOT_DONE = ("incomplete", "without_topic", "forbidden", "refused")
+# What is said of letters that were not sent back.
+_NOT_DONE = {
+    "incomplete": "are incomplete, they were too large for {topic}: their records are those at claimstream-topic, "
+    "-partition and -offset, as long as that topic keeps them",
+    "without_topic": "came from topics that are not there any more; create these and call it again",
+    "forbidden": "came from {locked}, to which this user has no right to write: grant it (that brings Describe along) "
+    "and call it again",
+    "refused": "are larger than their topic takes or message.max.bytes of kafka.producer allows, or otherwise refused "
+    "by it",
+}
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - their only names
 _OF_ONE_RECORD = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD)
 
@@ -80,9 +88,17 @@ def replay(
     origins = Origins(config, topics)
     sender = None if dry_run else Replayer(config, name, topics, _largest(config, settings))
     found = LetterTopic(config, name, settings)
-    done = found.replayed()
+    counts, missing = _replayed(found, wanted, origins, sender)
+    _report(name, counts, missing, origins.forbidden, dry_run=dry_run, as_json=as_json)
+    return 1 if missing or any(counts[outcome] for outcome in _NOT_DONE) else 0
+
+
+def _replayed(
+    found: LetterTopic, wanted: Choice, origins: Origins, sender: Replayer | None
+) -> tuple[Counter[str], set[Place]]:
+    """What became of the letters that are wanted, and the places at which there is none."""
+    done, missing = found.replayed(), set(wanted.places)
     counts: Counter[str] = Counter()
-    missing = set(wanted.places)
     for letter in found.letters("replaying dead letters"):
         if not wanted.takes(letter):
             continue
@@ -95,8 +111,7 @@ def replay(
         sender.finish()
         counts["refused"] = len(sender.refused)
         counts["replayed"] -= len(sender.refused)
-    _report(name, counts, missing, origins.forbidden, dry_run=dry_run, as_json=as_json)
-    return 1 if missing or any(counts[outcome] for outcome in _NOT_DONE) else 0
+    return counts, missing
 
 
 def _topics(config: Mapping[str, str]) -> dict[str, int]:
@@ -122,35 +137,16 @@ def _report(
 ) -> None:
     absent = [f"{partition}@{offset}" for partition, offset in sorted(missing)]
     if as_json:
-        numbers = {name: counts.get(name, 0) for name in _OUTCOMES}
+        numbers = {name: counts.get(name, 0) for name in ("replayed", "already", *_NOT_DONE)}
         document = {"topic": topic, "dry_run": dry_run, **numbers, "missing": absent}
         emit_json({**document, "forbidden_topics": sorted(forbidden)})
         return
     verb = "would be replayed" if dry_run else "replayed"
     click.echo(f"{counts.get('replayed', 0):,} dead letters {verb}, {counts.get('already', 0):,} were before")
-    if incomplete := counts.get("incomplete", 0):
-        click.echo(
-            f"{incomplete:,} are incomplete, they were too large for {topic}: their records are those at "
-            "claimstream-topic, -partition and -offset, as long as that topic keeps them",
-            err=True,
-        )
-    if homeless := counts.get("without_topic", 0):
-        click.echo(
-            f"{homeless:,} came from topics that are not there any more; create these and call it again",
-            err=True,
-        )
-    if refused := counts.get("refused", 0):
-        click.echo(
-            f"{refused:,} are larger than their topic takes or message.max.bytes of kafka.producer allows, or otherwise"
-            " refused by it",
-            err=True,
-        )
-    if locked := counts.get("forbidden", 0):
-        click.echo(
-            f"{locked:,} came from {', '.join(map(repr, sorted(forbidden)))}, to which this user has no right to write:"
-            " grant it (that brings Describe along) and call it again",
-            err=True,
-        )
+    locked = ", ".join(map(repr, sorted(forbidden)))
+    for outcome, said in _NOT_DONE.items():
+        if count := counts.get(outcome, 0):
+            click.echo(f"{count:,} {said.format(topic=topic, locked=locked)}", err=True)
     if absent:
         click.echo(f"no dead letter at {', '.join(absent)} of {topic}", err=True)
 
