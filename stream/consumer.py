@@ -314,7 +314,7 @@ class ClaimConsumer:
             if answer.error is None:
                 self._unknown.discard(answer.partition)
                 self._positions.began(answer.partition, answer.offset)
-                self._ledger.inherit(answer.partition, self._beyond(answer), answer.offset)
+                self._ledger.inherit(answer.partition, self._beyond(answer))
 
     def _beyond(self, committed: TopicPartition) -> Integers:
         try:

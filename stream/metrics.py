@@ -104,7 +104,7 @@ DEFINITIONS = {
     "claims_aside": Definition("Claims set aside and not scored yet.", gauge=True),
     "commits_total": Definition(
         "Offset commits, by how they ended: `done`, `failed`, `put off` (nobody said whether the topic is still the "
-        "same). Where nothing comes they are made again every 10 s.",
+        "same).",
         ("result",),
     ),
     "transactions_total": Definition(

@@ -29,17 +29,15 @@ class PartitionLedger:
     """Offsets of one partition under one assignment, in the order taken.
 
     Completions come in any order. Offsets may have gaps (compaction, transaction markers): what was never taken is
-    never waited for. `inherited` are the runs that earlier owners completed beyond their last commit, at `offset`; such
-    a record counts as complete when it is taken.
+    never waited for. `inherited` are the runs that earlier owners completed beyond their last commit; such a record
+    counts as complete when it is taken.
     """
 
-    def __init__(self, epoch: int, inherited: Integers = NOTHING, offset: int = -1) -> None:
-        """`offset`: negative where nothing was committed before."""
+    def __init__(self, epoch: int, inherited: Integers = NOTHING) -> None:
         self.epoch = epoch
         self.pending = 0
         self.changed = False
-        self._learned = Standing(offset, offset_metadata.written(offset, inherited)) if offset >= 0 else None
-        self.committed = self._learned
+        self.committed: Standing | None = None
         self._inherited = inherited
         self._offsets = np.zeros(_INITIAL, np.int64)
         self._done = np.zeros(_INITIAL, np.bool_)
@@ -117,9 +115,9 @@ class PartitionLedger:
         self.pending -= len(offsets)
 
     def standing(self, also: Integers | None = None) -> Standing | None:
-        """What to commit, `also` once offsets that were taken are completed; None where nothing ever was."""
+        """What to commit, `also` once offsets that were taken are completed; None where nothing was completed."""
         if self._tail == 0:
-            return self._learned
+            return None
         done = self._done[self._head : self._tail]
         if also is not None:
             done = done.copy()
@@ -127,7 +125,7 @@ class PartitionLedger:
         run = _leading(done)
         beyond = self._beyond(done, run)
         if not self._head + run and len(beyond) == 0:
-            return self._learned
+            return None
         offset = int(self._offsets[self._head + run - 1]) + 1 if self._head + run else int(self._offsets[0])
         return Standing(offset, offset_metadata.written(offset, beyond))
 
@@ -192,11 +190,11 @@ class OffsetLedger:
             for partition in partitions:
                 self._begin(partition, NOTHING)
 
-    def inherit(self, partition: int, runs: Integers, offset: int = -1) -> None:
-        """What earlier owners completed beyond their last commit, at `offset`; before anything is taken."""
+    def inherit(self, partition: int, runs: Integers) -> None:
+        """What earlier owners completed beyond their last commit; before anything is taken."""
         with self._lock:
             if partition in self._partitions:
-                self._begin(partition, runs, offset)
+                self._begin(partition, runs)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop partitions that are no longer owned, with all that is pending in them."""
@@ -289,7 +287,7 @@ class OffsetLedger:
                     ledger.committed = standing
 
     def uncommitted(self, partitions: Iterable[int]) -> None:
-        """Note that a commit failed, or may have been undone: it is to be made again."""
+        """Note that a commit failed: it is to be made again."""
         with self._lock:
             for partition in partitions:
                 if (ledger := self._partitions.get(partition)) is not None:
@@ -302,8 +300,8 @@ class OffsetLedger:
         ledger.changed = standing is not None and standing != ledger.committed
         return standing if ledger.changed else None
 
-    def _begin(self, partition: int, inherited: Integers, offset: int = -1) -> None:
-        self._partitions[partition] = PartitionLedger(self._next_epoch, inherited, offset)
+    def _begin(self, partition: int, inherited: Integers) -> None:
+        self._partitions[partition] = PartitionLedger(self._next_epoch, inherited)
         self._next_epoch += 1
 
     def _each(

@@ -88,7 +88,6 @@ class Pipeline:
     _effort: RecentQuantile = field(default_factory=lambda: RecentQuantile(0.5), init=False)
     _readings: Readings = field(default_factory=lambda: Unoccupied().read(), init=False)
     _next_commit: float = field(default=0.0, init=False)
-    _next_repeat: float = field(default=0.0, init=False)
     _next_gauges: float = field(default=0.0, init=False)
     _next_judgement: float = field(default=0.0, init=False)
 
@@ -370,21 +369,14 @@ class Pipeline:
         return rows[following < 0]
 
     def _housekeeping(self, now: float) -> None:
-        if now >= self._next_commit and not self.producer.carries_offsets:
+        if now >= self._next_commit:
             self._next_commit = now + self.rhythm.commit
-            self._commit(now)
+            if not self.producer.carries_offsets and (standings := self.ledger.committable()):
+                self.consumer.commit(standings, now)
         if now >= self._next_gauges:
             self._next_gauges = now + self.rhythm.gauges
             self._read_gauges()
             self.admission.forget_unread()
-
-    def _commit(self, now: float) -> None:
-        if now >= self._next_repeat:
-            # A member that had stood still may wind them back: its last commit goes out once it is in the group again.
-            self._next_repeat = now + self.rhythm.repeat
-            self.ledger.uncommitted(self.ledger.owned())
-        if standings := self.ledger.committable():
-            self.consumer.commit(standings, now)
 
     def _read_gauges(self) -> None:
         self.metrics.set("claims_in_flight", self.ledger.pending())

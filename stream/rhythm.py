@@ -11,7 +11,6 @@ class Rhythm:
     """How often, in seconds, each thing is done or looked at again when no signal comes."""
 
     commit: float = 0.2
-    repeat: float = 10.0
     gauges: float = 1.0
     hold: float = 0.02
     fair: float = 0.1

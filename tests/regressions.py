@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from stream.consumer import ClaimConsumer
 from stream.offsets import OffsetLedger
 from stream.ordering import KeyOrder
 from stream.records import Rows
-from stream.rhythm import Rhythm
 
 Defect = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,12 +42,6 @@ def commit_of_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClaimConsumer, "renew", renew)
 
 
-def commit_of_before(patch: pytest.MonkeyPatch) -> None:
-    """A member that had stood still wound an offset back, and its partition's owner had nothing more to commit."""
-    patch.setattr(Rhythm, "__init__", partialmethod(Rhythm.__init__, repeat=math.inf))
-
-
 DEFECTS: dict[str, Defect] = {
-    each.__name__: each
-    for each in (letter_behind_a_pending_claim, refused_commit, commit_of_nobody, commit_of_before)
+    each.__name__: each for each in (letter_behind_a_pending_claim, refused_commit, commit_of_nobody)
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -68,34 +67,6 @@ def test_where_nobody_answers_at_a_revoke_what_is_not_committed_is_left_to_the_n
     stage.revoke(0, 1)
     assert stage.consumer.commits == []
     assert stage.patiences[asked:] == [2.0]
-
-
-def test_what_was_committed_is_committed_again_now_and_then() -> None:
-    """Somebody who stood still may have wound it back meanwhile."""
-    stage = Stage()
-    delivered(stage, 50)
-    stage.run()
-    assert stage.consumer.commits == [{0: 50}]
-    for _ in range(2):
-        stage.clock.advance(10.0)
-        stage.run()
-    assert stage.consumer.commits == [{0: 50}] * 3
-    stage.revoke(0)
-    stage.clock.advance(10.0)
-    stage.run()
-    assert stage.consumer.commits == [{0: 50}] * 3
-
-
-def test_what_an_earlier_owner_committed_is_committed_again_as_well() -> None:
-    """Of a partition to which nothing comes."""
-    stage = Stage()
-    stage.run()
-    stage.pipeline.ledger.inherit(0, np.array([[45, 50]]), 40)
-    stage.run()
-    assert stage.consumer.commits == []
-    stage.clock.advance(10.0)
-    stage.run()
-    assert stage.consumer.commits == [{0: 40}]
 
 
 def test_nobody_is_asked_while_there_is_nothing_to_commit() -> None:
