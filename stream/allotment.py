@@ -24,7 +24,7 @@ class Allotment:
 
     def give(self, route: int, rows: Rows, claims: pa.RecordBatch, keys: Sequence[bytes | None]) -> Rows:
         """Plan what is left of the rows' route; the lane of each row's next model. Raises FeatureError."""
-        plan = self._roster.plan(self._router.routes[route], self._dividing(rows, keys))
+        plan = self._roster.plan(self._router.routes[route], keys, self._arena.claim_id[rows])
         hops = self._arena.hop[rows]
         if hops.any():
             passed = np.arange(plan.shape[1]) < hops[:, None]
@@ -35,13 +35,6 @@ class Allotment:
             self._arena.store_features(digest, rows, encoder.encode(claims))
         following: Rows = plan[np.arange(len(rows)), hops]
         return following
-
-    def _dividing(self, rows: Rows, keys: Sequence[bytes | None]) -> Sequence[bytes | None]:
-        """What divides claims among versions: of those without a key who they are, or all would meet the same one."""
-        if None not in keys:
-            return keys
-        claims = self._arena.claim_id[rows].tolist()
-        return [str(claim).encode() if key is None else key for key, claim in zip(keys, claims, strict=True)]
 
     def _specs(self, plan: Rows) -> dict[str, FeatureEncoder]:
         """The feature specs that these lanes read."""

@@ -66,8 +66,13 @@ class Roster:
         """The lanes that take claims."""
         return frozenset(share.lane for shares in self._serving for share in shares)
 
-    def plan(self, route: Sequence[int], keys: Sequence[bytes | None]) -> npt.NDArray[np.int32]:
-        """Lanes (claims, models of the route). A key meets the same version every time, in every process."""
+    def plan(
+        self, route: Sequence[int], keys: Sequence[bytes | None], claims: npt.NDArray[np.object_]
+    ) -> npt.NDArray[np.int32]:
+        """Lanes (claims, models of the route). A key meets the same version every time, in every process.
+
+        Claims without a key are divided by their ids, `claims`, or all of them would meet the same version.
+        """
         serving = self._serving
         plan = np.empty((len(keys), len(route)), np.int32)
         for hop, reference in enumerate(route):
@@ -75,17 +80,21 @@ class Roster:
             if len(shares) == 1:
                 plan[:, hop] = shares[0].lane
             else:
-                plan[:, hop] = _split(shares, fractions(keys, self.references[reference]))
+                plan[:, hop] = _split(shares, fractions(_dividing(keys, claims), self.references[reference]))
         return plan
 
 
-def fractions(keys: Sequence[bytes | None], salt: str) -> Fractions:
+def _dividing(keys: Sequence[bytes | None], claims: npt.NDArray[np.object_]) -> list[bytes]:
+    return [str(claim).encode() if key is None else key for key, claim in zip(keys, claims, strict=True)]
+
+
+def fractions(keys: Sequence[bytes], salt: str) -> Fractions:
     """A hash of each key in [0, 1), the same for ever; models with another salt split independently.
 
     CRC-32, mixed with the salt by the finalizer of SplitMix64 (Steele et al. 2014): CRCs alone differ between salts by
     a constant.
     """
-    mixed = np.fromiter((zlib.crc32(key or b"") for key in keys), np.uint64, len(keys))
+    mixed = np.fromiter(map(zlib.crc32, keys), np.uint64, len(keys))
     mixed ^= np.uint64(zlib.crc32(salt.encode()) << 32)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

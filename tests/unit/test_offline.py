@@ -171,7 +171,7 @@ def test_weighted_versions_are_chosen_by_the_key_as_in_the_stage(tmp_path: Path)
     with open_fleet(scripted, ["null"]) as fleet:
         scored(tmp_path / "out.parquet", claims, fleet)
         keys = [member.encode() for member in claims.column("member_id").to_pylist()]
-        lanes = fleet.roster.plan([0], keys)[:, 0].tolist()
+        lanes = fleet.roster.plan([0], keys, np.full(len(keys), "", object))[:, 0].tolist()
     assert {0, 1} == set(lanes)
     versions = [record["scores"][0]["version"] for record in read(tmp_path / "out.parquet")]
     assert versions == [("1.0.0", "2.0.0")[lane] for lane in lanes]
