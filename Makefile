@@ -69,7 +69,8 @@ export CHECK
 
 .venv/uv: Makefile
 	@$(PYTHON) -c "$$CHECK"
-	$(PYTHON) -m venv --clear .venv
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	touch $@
 

@@ -1,8 +1,8 @@
 """One thread calls the steps of all workers in an order drawn from a seed, on a virtual clock.
 
-What would block (a drain, a commit that waits for its answer, a slow forward) lets the other steps run meanwhile, in a
-nested call; so any step of any worker can come between any two calls that a step makes of its surroundings. A call that
-blocks goes on only when those that began after it are over: in this a schedule differs from threads.
+Each step has a stack of its own, a greenlet. Where a thread would block (a drain, a commit that waits for its answer, a
+slow forward) the step gives way, and goes on when that is over and it is drawn. So any step of any worker can come
+between any two calls that a step makes of its surroundings.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from greenlet import getcurrent, greenlet
 
 from stream.clock import Clock, ManualClock
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedProcess
@@ -20,10 +24,15 @@ Action = Callable[[], None]
 
 _LONGEST_WAIT = 0.5
 _IDLE_POLL = 0.1
-_DEEPEST = 14
 _MEAN_PAUSE = 0.004
-# Seconds beyond its time; transactions and calls time out after 10.
-_TOO_LONG = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """What gave way, and from when on it may go on."""
+
+    due: float
+    stack: greenlet
 
 
 class DrivenLoop:
@@ -54,7 +63,7 @@ class DrivenLoop:
         self._driver.add(self)
 
     def stuck(self, now: float) -> float:  # noqa: ARG002 - as the thread has it
-        """What blocks here is a nested call; nothing hangs."""
+        """Whatever blocks has a time-out of its own; nothing hangs."""
         return 0.0
 
     def wake(self) -> None:
@@ -64,10 +73,9 @@ class DrivenLoop:
         self.stopping = True
 
     def join(self) -> None:
-        if self.busy:
-            raise RuntimeError(f"{self.name} cannot be waited for by what it waits for itself")
-        self._ended = True
-        self._driver.remove(self)
+        while self.busy:
+            self._driver.block(self.process, _MEAN_PAUSE)
+        self._end()
 
     def is_alive(self) -> bool:
         return self._started and not self._ended
@@ -102,14 +110,12 @@ class Driver:
         self.clock = clock
         self.turns = 0
         self._draw = draw
+        self._hub = getcurrent()
         self._loops: list[DrivenLoop] = []
         self._processes: list[SimulatedProcess] = []
         self._events: list[tuple[float, int, Action]] = []
         self._numbers = itertools.count()
-        self._depth = 0
-        self._under_way: list[DrivenLoop] = []
-        # By process: when one of its calls went on that had been kept from it for too long, the last time.
-        self.kept: dict[str, float] = {}
+        self._waiting: list[Waiting] = []
 
     def add(self, loop: DrivenLoop) -> None:
         self._loops.append(loop)
@@ -123,35 +129,26 @@ class Driver:
         self._processes.append(process)
 
     def bury(self, process: SimulatedProcess) -> None:
-        """A process that is gone: its loops end, one whose step is under way further down when that is over."""
+        """A process that is gone: its loops end, one whose step is under way when that goes on."""
         self._processes.remove(process)
         for loop in [loop for loop in self._loops if loop.process is process]:
             loop.stop()
             if not loop.busy:
                 self.remove(loop)
 
-    def is_busy(self, process: SimulatedProcess) -> bool:
-        """Whether a step of its is under way further down."""
-        return any(loop.busy for loop in self._loops if loop.process is process)
-
     def at(self, moment: float, action: Action) -> None:
-        """Do something at a moment of the monotonic clock; it may not block."""
+        """Do something at a moment of the monotonic clock."""
         heapq.heappush(self._events, (moment, next(self._numbers), action))
 
     def run_for(self, seconds: float) -> None:
-        """Let everybody else go on for so long."""
+        """Let everybody else go on for so long, or somewhat longer where a step waits so."""
         deadline = self.clock.now() + seconds
-        if self._depth >= _DEEPEST:
-            self.clock.advance(seconds)
+        if (here := getcurrent()) is not self._hub:
+            self._waiting.append(Waiting(deadline, here))
+            self._hub.switch()
             return
-        self._depth += 1
-        try:
-            while (left := deadline - self.clock.now()) > 0.0:
-                self._turn(left)
-        finally:
-            self._depth -= 1
-            if self._under_way and self.clock.now() - deadline > _TOO_LONG:
-                self.kept[self._under_way[-1].process.name] = self.clock.now()
+        while (left := deadline - self.clock.now()) > 0.0:
+            self._turn(left)
 
     def block(self, process: SimulatedProcess, seconds: float) -> None:
         """The same for a step that blocks: it does not go on while its process stands still. Raises ProcessDied."""
@@ -160,15 +157,22 @@ class Driver:
             self.run_for(_MEAN_PAUSE)
         process.check()
 
+    def close(self) -> None:
+        """End what waits: a stack that is not over is never freed."""
+        for process in self._processes:
+            process.kill()
+        while self._waiting:
+            self._waiting.pop().stack.throw(ProcessDied)
+
     def _turn(self, most: float) -> None:
         self.turns += 1
         now = self.clock.now()
         while self._events and self._events[0][0] <= now:
-            heapq.heappop(self._events)[2]()
-        ready = [loop for loop in self._free() if loop.due <= now]
+            greenlet(heapq.heappop(self._events)[2]).switch()
+        ready = [each for each in (*self._free(), *self._waiting) if each.due <= now]
         roll = self._draw.random()
         if ready and roll < 0.8:
-            self._call(self._draw.choice(ready), now)
+            self._go_on(self._draw.choice(ready), now)
         elif self._processes and 0.8 <= roll < 0.9:
             self._background(self._draw.choice(self._processes))
         elif ready:
@@ -176,12 +180,12 @@ class Driver:
         else:
             self.clock.advance(max(min(most, self._next() - now), 0.0001))
 
-    def _call(self, loop: DrivenLoop, now: float) -> None:
-        self._under_way.append(loop)
-        try:
-            loop.call(now)
-        finally:
-            self._under_way.pop()
+    def _go_on(self, chosen: DrivenLoop | Waiting, now: float) -> None:
+        if isinstance(chosen, DrivenLoop):
+            greenlet(partial(chosen.call, now)).switch()
+        else:
+            self._waiting.remove(chosen)
+            chosen.stack.switch()
 
     def _free(self) -> list[DrivenLoop]:
         """Loops whose step may be called; those that ended are not here any more."""
@@ -195,10 +199,10 @@ class Driver:
 
     def _next(self) -> float:
         """When something is due again."""
-        waiting = [loop.due for loop in self._free()]
+        due = [each.due for each in (*self._free(), *self._waiting)]
         if self._events:
-            waiting.append(self._events[0][0])
-        return min(waiting, default=float("inf"))
+            due.append(self._events[0][0])
+        return min(due, default=float("inf"))
 
 
 class Blocking:
@@ -207,15 +211,18 @@ class Blocking:
     def __init__(self, driver: Driver, process: SimulatedProcess) -> None:
         self._driver = driver
         self._process = process
+        self._is_set = False
 
     def set(self) -> None:
-        """Nobody sleeps who would have to be woken."""
+        self._is_set = True
 
     def clear(self) -> None:
-        """The same."""
+        self._is_set = False
 
     def wait(self, timeout: float) -> None:
-        self._driver.block(self._process, timeout)
+        deadline = self._driver.clock.now() + timeout
+        while not self._is_set and (left := deadline - self._driver.clock.now()) > 0.0:
+            self._driver.block(self._process, min(left, _MEAN_PAUSE))
 
 
 def loop_maker(

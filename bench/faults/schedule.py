@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,10 @@ class Schedule:
             self._driver.turns,
         )
 
+    def close(self) -> None:
+        """End what still waits."""
+        self._driver.close()
+
     def _settings(self) -> Settings:
         topics = {"input": _CLAIMS, "output": _SCORES, "dead_letters": _LETTERS}
         kafka: dict[str, Any] = {
@@ -182,8 +186,8 @@ def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:
 
 
 def run_plan(plan: Plan, mode: str = AT_LEAST_ONCE) -> Verdict:
-    with _in_silence():
-        return Schedule(plan, mode).run()
+    with _in_silence(), closing(Schedule(plan, mode)) as schedule:
+        return schedule.run()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -15,8 +14,6 @@ from stream.embedded.simulated import Effect, Fault, Faults, SimulatedKafka, Sim
 _LAZINESS, _DELAY = 0.1, 0.002
 # Seconds until it is tried again where nobody was there to be struck.
 _AGAIN = 0.05
-# Seconds in which a worker ends that the driver kept from going on.
-_SOON = 10.0
 _STILL = (Kind.STOP, Kind.ZOMBIE)
 _PROCESS = (Kind.KILL, Kind.CUT_OFF, *_STILL)
 
@@ -99,13 +96,9 @@ class Strikes:
         self._driver.at(self._driver.clock.now() + _AGAIN, partial(self.strike, disturbance))
 
     def explain(self, end: End) -> bool:
-        """Whether a fault may have ended a worker: one that struck it, or the brokers were away in its life.
-
-        Or else the driver, which kept a call of its from going on until a time-out was over.
-        """
+        """Whether a fault may have ended a worker: one that struck it, or the brokers were away in its life."""
         away = any(start < end.ended and end.began < stop for start, stop in self._away)
-        kept = end.ended - self._driver.kept.get(end.process, -math.inf) < _SOON
-        return end.foreseen and (away or kept or end.process in self._faults.struck)
+        return end.foreseen and (away or end.process in self._faults.struck)
 
     def heal(self) -> None:
         """No fault from now on."""

@@ -23,6 +23,8 @@ from stream.worker import Worker
 
 _LOOK = 0.1
 _QUICK = 0.004
+# A forward that takes much longer hangs: the supervisor would end its worker.
+_LONGEST = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ class Place:
             # Whatever it was about to do: what waits in a call of it finds it dead.
             self._ended(back=True)
             return
-        idle = not (self._occupied or self._driver.is_busy(process) or process.frozen)
-        if worker is not None and idle and (worker.wait(0.0) or self._to_leave):
+        free = not (self._occupied or process.frozen)
+        if worker is not None and free and (worker.wait(0.0) or self._to_leave):
             self._stop(process, worker)
             self._ended(back=self._to_return or not self._to_leave)
             return
@@ -182,7 +184,7 @@ class Place:
         return worker
 
     def _spend(self, process: SimulatedProcess, model: str, claims: int) -> None:
-        seconds = self._stage.speeds[model] * (1.0 + 0.05 * claims) * self.pace
+        seconds = min(self._stage.speeds[model] * (1.0 + 0.05 * claims) * self.pace, _LONGEST)
         if seconds < _QUICK:
             self._driver.clock.advance(seconds)
             process.check()

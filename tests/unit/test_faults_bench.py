@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from bench.faults import checker, plan, tally
 from bench.faults.checker import Published, check
 from bench.faults.claims import Kind, pool
-from bench.faults.driver import DrivenLoop, Driver, loop_maker
+from bench.faults.driver import DrivenLoop, Driver
 from bench.faults.figures import figures
 from bench.faults.plan import Disturbance, draw_plan
 from bench.faults.recorded import Regression, as_json, from_json, regressions
@@ -24,7 +25,7 @@ from bench.faults.tally import Book, counted
 from bench.faults.workers import End
 from stream.clock import ManualClock
 from stream.consumer import ClaimConsumer
-from stream.embedded.simulated import Effect, Fault, Message, SimulatedKafka, Started, Step
+from stream.embedded.simulated import Effect, Fault, Message, SimulatedKafka, SimulatedProcess, Started, Step
 from stream.embedded.simulated.message import Record
 from stream.errors import FatalError
 from tests.regressions import DEFECTS
@@ -104,33 +105,51 @@ def test_a_fault_strikes_whoever_is_there_and_counts_only_then() -> None:
     assert not strikes.explain(End("worker 0", 0.0, 1.0, FatalError("x")))
 
 
-def test_a_worker_that_a_call_above_it_kept_too_long_is_not_at_fault() -> None:
+def test_a_call_that_blocks_goes_on_while_one_that_began_after_it_still_waits() -> None:
     clock = ManualClock()
     driver, kafka = Driver(random.Random(1), clock), SimulatedKafka(clock)
-    strikes = Strikes(driver, kafka, SeededFaults(random.Random(1)), [])
-    first, second = (kafka.process(f"worker {number}") for number in range(2))
-    made: list[DrivenLoop] = []
-    start = clock.now()
+    loops: dict[str, DrivenLoop] = {}
+    told: list[str] = []
 
-    def kept(now: float) -> float:
-        driver.block(first, 0.5)
-        return now + 60.0
+    def waits(name: str, seconds: float, process: SimulatedProcess, now: float) -> float:
+        driver.block(process, seconds)
+        told.append(name)
+        loops[name].stop()
+        return now
 
-    def keeps(now: float) -> float:
-        if first_loop.busy:
-            driver.block(second, 8.0)
-        return now + 60.0 if first_loop.busy else now + 0.01
+    processes = {name: kafka.process(name) for name in ("short", "long", "still", "dead")}
+    for name, seconds in (("short", 0.5), ("long", 8.0), ("still", 0.5), ("dead", 0.5)):
+        step = partial(waits, name, seconds, processes[name])
+        loops[name] = DrivenLoop(driver, processes[name], name, step, print)
+        loops[name].start()
+    driver.run_for(0.2)
+    processes["still"].freeze()
+    processes["dead"].kill()
+    driver.run_for(1.0)
+    assert (told, [name for name in loops if loops[name].busy]) == (["short"], ["long", "still"])
+    driver.at(clock.now() + 1.0, processes["still"].thaw)
+    driver.run_for(10.0)
+    assert told == ["short", "still", "long"]
+    assert [name for name in loops if loops[name].is_alive()] == ["short", "long", "still"]
 
-    first_loop = loop_maker(driver, first, made)("first", kept, clock, print)
-    second_loop = loop_maker(driver, second, made)("second", keeps, clock, print)
-    first_loop.start()
-    second_loop.start()
-    driver.run_for(20.0)
-    assert set(driver.kept) == {"worker 0"}
-    moment = driver.kept["worker 0"]
-    assert strikes.explain(End("worker 0", start, moment + 1.0, FatalError("its transaction timed out")))
-    assert not strikes.explain(End("worker 0", start, moment + 11.0, FatalError("x")))
-    assert not strikes.explain(End("worker 1", start, moment + 1.0, FatalError("x")))
+
+def test_a_driver_that_is_closed_ends_what_waits() -> None:
+    clock = ManualClock()
+    driver, kafka = Driver(random.Random(1), clock), SimulatedKafka(clock)
+    process, told = kafka.process("worker"), list[str]()
+
+    def waits(now: float) -> float:
+        try:
+            driver.block(process, 60.0)
+        finally:
+            told.append("over")
+        return now
+
+    loop = DrivenLoop(driver, process, "loop", waits, print)
+    loop.start()
+    driver.run_for(1.0)
+    driver.close()
+    assert (told, loop.busy, loop.is_alive()) == (["over"], False, False)
 
 
 def result(offset: int) -> Message:
