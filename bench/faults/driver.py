@@ -169,7 +169,7 @@ class Driver:
         now = self.clock.now()
         while self._events and self._events[0][0] <= now:
             greenlet(heapq.heappop(self._events)[2]).switch()
-        ready = [each for each in (*self._free(), *self._waiting) if each.due <= now]
+        ready = [each for each in self._free() if each.due <= now]
         roll = self._draw.random()
         if ready and roll < 0.8:
             self._go_on(self._draw.choice(ready), now)
@@ -187,9 +187,10 @@ class Driver:
             self._waiting.remove(chosen)
             chosen.stack.switch()
 
-    def _free(self) -> list[DrivenLoop]:
-        """Loops whose step may be called; those that ended are not here any more."""
-        return [each for each in self._loops if not (each.busy or each.stopping or each.process.frozen)]
+    def _free(self) -> list[DrivenLoop | Waiting]:
+        """Loops whose step may be called, and what waits; those that ended are not here any more."""
+        loops = (each for each in self._loops if not (each.busy or each.stopping or each.process.frozen))
+        return [*loops, *self._waiting]
 
     def _background(self, process: SimulatedProcess) -> None:
         try:
@@ -199,7 +200,7 @@ class Driver:
 
     def _next(self) -> float:
         """When something is due again."""
-        due = [each.due for each in (*self._free(), *self._waiting)]
+        due = [each.due for each in self._free()]
         if self._events:
             due.append(self._events[0][0])
         return min(due, default=float("inf"))
