@@ -169,6 +169,34 @@ def test_a_commit_that_waited_for_its_coordinator_is_one_of_the_generation_in_wh
     assert scene.kafka.group("g").offsets == {("t", 0): (1, None)}
 
 
+def test_a_commit_from_before_a_member_stood_still_is_refused_like_its_old_name() -> None:
+    scene = Scene()
+    process, first = scene.member("first")
+    scene.pass_time(1.0, first)
+    first.commit(offsets=offsets(1))
+    process.freeze()
+    _, second = scene.member("second")
+    scene.pass_time(4.0, second)
+    process.thaw()
+    scene.pass_time(3.0, first, second)
+    assert ("first", "lost", [0, 1]) in scene.told
+    assert first.memberid()
+    assert scene.kafka.group("g").offsets == {}
+
+
+def test_a_commit_that_finds_no_coordinator_is_given_up_after_a_session() -> None:
+    scene = Scene()
+    process, first = scene.member("first")
+    scene.pass_time(1.0, first)
+    process.cut_off = True
+    first.commit(offsets=offsets(1))
+    scene.pass_time(3.5, first)
+    process.cut_off = False
+    scene.pass_time(3.0, first)
+    assert scene.told[-1] == ("first", "assign", [0, 1])
+    assert scene.kafka.group("g").offsets == {}
+
+
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_transaction_without_a_message_ends_whatever_became_of_the_one_before(commits: bool) -> None:
     producer = Scene().kafka.process("p").producer({"transactional.id": "x", "linger.ms": 0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
 
 RebalanceCallback = Callable[["SimulatedConsumer", list[TopicPartition]], None]
 T = TypeVar("T")
-_ANSWER_SECONDS = 60.0
+_UNSENT = "Commit failed: Local: Waiting for coordinator"
 _FOREVER = 1e9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Commit:
     offsets: Offsets
-    given_up: float
+    given_up: float = math.inf
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was not tried yet."""
+        return self.given_up == math.inf
+
+    def put_off(self, until: float) -> None:
+        """Nobody answers; it is kept until then, counted from the first time."""
+        self.given_up = min(self.given_up, until)
 
 
 class SimulatedConsumer:
@@ -194,10 +204,16 @@ class SimulatedConsumer:
             self._membership.beat(now)
 
     def background(self) -> None:
-        """What the client's own thread does: the group, commits, reading ahead."""
+        """What the client's own thread does: commits, the group, reading ahead.
+
+        A commit goes out before the client says anything more to its group; one that found no coordinator after it has
+        joined again, in the name that it has then (`rd_kafka_cgrp_serve` of librdkafka).
+        """
         if self._closed or self._process.frozen or self._process.dawdles():
             return
         self._process.cluster.settle()
+        if self._commits and self._commits[0].is_fresh:
+            self._send_commits()
         self._membership.background()
         self._send_commits()
         self._find_starts()
@@ -260,7 +276,7 @@ class SimulatedConsumer:
         if offsets is None:
             raise NotImplementedError("commits name their offsets: this client stores none")
         given = {_place(each): (each.offset, each.metadata) for each in offsets}
-        return _Commit(given, self._now() + _ANSWER_SECONDS)
+        return _Commit(given)
 
     def _commit_now(self, commit: _Commit) -> list[TopicPartition]:
         if self._membership.fatal is not None:
@@ -274,22 +290,24 @@ class SimulatedConsumer:
                 return False
             return True
 
-        if not self._process.wait(answered, _ANSWER_SECONDS):
-            raise _timed_out("Commit failed")
+        if not self._process.wait(answered, self._membership.session):
+            raise failure(KafkaError._WAIT_COORD, _UNSENT)
         if (error := answer[0]) is not None:
             raise failure(error.code(), error.str())
         return _positions(commit.offsets)
 
     def _send_commits(self) -> None:
-        """In order; one that nobody answers is sent again until it is given up."""
+        """In order; those that find no coordinator are kept for as long as a session lasts, and then given up."""
         while self._commits:
             commit = self._commits[0]
             try:
                 error = self._answer(commit)
             except UnansweredError:
+                for each in self._commits:
+                    each.put_off(self._now() + self._membership.session)
                 if self._now() < commit.given_up:
                     return
-                error = KafkaError(KafkaError._TIMED_OUT, "Commit failed: Local: Timed out")
+                error = KafkaError(KafkaError._WAIT_COORD, _UNSENT)
             self._commits.popleft()
             self._answered.append((error, _positions(commit.offsets)))
 

@@ -65,6 +65,11 @@ class Membership:
     def member(self) -> str:
         return self._member
 
+    @property
+    def session(self) -> float:
+        """Seconds without a heartbeat after which the group casts a member out."""
+        return self._manners.session
+
     def subscribe(self, topics: tuple[str, ...]) -> None:
         self._topics = topics
         self._polled = self._now()
