@@ -87,6 +87,7 @@ class SimulatedConsumer:
         offsets: list[TopicPartition] | None = None,
         asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
+        self._process.give_way()
         self._check()
         given = self._named(message, offsets)
         if asynchronous:
@@ -160,10 +161,12 @@ class SimulatedConsumer:
 
     def consumer_group_metadata(self) -> Credentials:
         """What `send_offsets_to_transaction` takes."""
+        self._process.give_way()
         self._check()
         return self._membership.credentials
 
     def memberid(self) -> str:
+        self._process.give_way()
         self._check()
         return self._membership.member
 
@@ -204,6 +207,7 @@ class SimulatedConsumer:
 
     def _take(self, count: int) -> list[Message]:
         """Messages; callbacks come before and after they were taken, and void those whose partition went."""
+        self._process.give_way()
         self._check()
         self.background()
         self._membership.polling()
