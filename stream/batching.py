@@ -23,6 +23,7 @@ from stream.batch_policy import (
 )
 from stream.batch_sizer import IDLE, DeviceLoad, SizeLimits, Sizes, size_by_load, sizes
 from stream.cost_model import CostModel, LatencyCurve
+from stream.decision_counts import DecisionCounts
 from stream.decisions import Decision, DecisionLog, LaneReport, reasons, typical
 from stream.lane_order import Urgency, turns
 from stream.lanes import Lanes, LaneView, Portion
@@ -129,6 +130,7 @@ class Batcher:
         self._costs: dict[int, CostModel] = {}
         self.conditions = Conditions()
         self.decided = DecisionLog()
+        self._counts = DecisionCounts(metrics)
         self._slow: frozenset[int] = frozenset()
         self._hopeless: frozenset[int] = frozenset()
         self._closed = 0
@@ -180,11 +182,7 @@ class Batcher:
         if (single := cost.single) is not None:
             self._judge(chosen.batch.lane, single)
         self.decided.note(decision, seconds)
-        self._metrics.count("batches_closed_total", 1, decision.model, decision.reason)
-        if decision.given_up:
-            self._metrics.count("claims_set_aside_total", decision.given_up, decision.model)
-        self._metrics.observe_one("batch_size", count, decision.model)
-        self._metrics.observe_one("inference_seconds", seconds, decision.model)
+        self._counts.note(decision, seconds)
         return self.is_slow(chosen.batch.lane) != before
 
     def _judge(self, lane: int, single: float) -> None:

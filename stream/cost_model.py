@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import NamedTuple
 
 from stream.recent import RecentQuantile
@@ -56,7 +57,6 @@ class CostModel:
 
     def __init__(self, start: LatencyCurve | None = None) -> None:
         self._late = RecentQuantile(_TRUST)
-        self._off = RecentQuantile(0.5)
         self._far = 0
         self._forget_all()
         if start is not None:
@@ -71,7 +71,8 @@ class CostModel:
     @property
     def error(self) -> float | None:
         """Median distance between prediction and what a batch took, as a share of the prediction; None before any."""
-        return self._off.value if len(self._off) else None
+        latest = self._late.latest()
+        return statistics.median_low(map(abs, latest)) if latest else None
 
     @property
     def learned(self) -> bool:
@@ -101,7 +102,6 @@ class CostModel:
                 self._forget_all()
             else:
                 self._late.note(error)
-                self._off.note(abs(error))
         self._far = 0
         self._add(count, seconds)
 

@@ -213,6 +213,11 @@ class StageMetrics:
         self._kept: dict[tuple[str, Labels], list[float]] = {}
         self._edges = {name: np.array(d.buckets) for name, d in DEFINITIONS.items() if d.buckets}
         self._lock = threading.Lock()
+        self._before_reading: list[Callable[[], None]] = []
+
+    def before_reading(self, tell: Callable[[], None]) -> None:
+        """Call this first whenever somebody reads: it counts what it has noted meanwhile."""
+        self._before_reading.append(tell)
 
     def count(self, name: str, amount: float = 1.0, *labels: str) -> None:
         with self._lock:
@@ -256,6 +261,8 @@ class StageMetrics:
                 del self._numbers[key]
 
     def snapshot(self) -> Snapshot:
+        for tell in self._before_reading:
+            tell()
         with self._lock:
             for key, kept in self._kept.items():
                 self._add(key, self._counted(key[0], kept))

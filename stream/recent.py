@@ -17,8 +17,9 @@ class RecentQuantile:
         self._noted = 0
         self.value = start
 
-    def __len__(self) -> int:
-        return len(self._values)
+    def latest(self) -> tuple[float, ...]:
+        """The values of the window; from any thread."""
+        return tuple(self._values)
 
     def note(self, value: float) -> None:
         self._values.append(value)

@@ -178,4 +178,4 @@ def test_a_quantile_is_one_of_the_latest_values(values: list[float], share: floa
     for value in values:
         recent.note(value)
     assert recent.value in values[-24:]
-    assert len(recent) == min(len(values), 16)
+    assert recent.latest() == tuple(values[-16:])

@@ -42,6 +42,12 @@ def test_values_one_by_one_count_as_they_would_at_once(asked_after: int) -> None
     assert found.total == pytest.approx(wanted.total)
 
 
+def test_what_is_noted_meanwhile_is_counted_before_somebody_reads() -> None:
+    metrics, noted = StageMetrics(), [3, 4]
+    metrics.before_reading(lambda: metrics.count("polls_total", noted.pop() if noted else 0))
+    assert [metrics.snapshot().numbers["polls_total", ()] for _ in range(3)] == [4, 7, 7]
+
+
 def test_the_way_of_claims_to_the_stage_and_that_of_their_results_are_told_apart() -> None:
     stage = Stage()
     stage.publish(30)
