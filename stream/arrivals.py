@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+# So many times its memory ago, the correction of a count for its past is 1 to the last bit.
+_LONG = 40.0
+
 
 class _Count:
     """Claims of the past, each counting less the longer ago it came; `memory` is in seconds."""
@@ -18,9 +21,8 @@ class _Count:
 
     def rate(self, age: float, past: float) -> float:
         """A second; `past` seconds after the first came, which a short past is corrected for."""
-        return (
-            self._value * math.exp(-age / self._memory) / (self._memory * -math.expm1(-past / self._memory))
-        )
+        rate = self._value * math.exp(-age / self._memory) / self._memory
+        return rate if past > _LONG * self._memory else rate / -math.expm1(-past / self._memory)
 
 
 class ArrivalRate:

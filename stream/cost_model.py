@@ -82,7 +82,7 @@ class CostModel:
     @property
     def narrow(self) -> bool:
         """Whether batches were so much of one size that the line through them is a guess."""
-        return self._seen >= _LEARNING and self._spread() < _NARROW * self._weight * self._nn
+        return self._seen >= _LEARNING and self._spread < _NARROW * self._weight * self._nn
 
     @property
     def single(self) -> float | None:
@@ -106,7 +106,7 @@ class CostModel:
         self._add(count, seconds)
 
     def _forget_all(self) -> None:
-        self._weight = self._n = self._t = self._nn = self._nt = self._tt = 0.0
+        self._weight = self._n = self._t = self._nn = self._nt = self._tt = self._spread = 0.0
         self._seen = 0
         self.curve = self.dearest = LatencyCurve(0.0, 0.0)
 
@@ -118,14 +118,12 @@ class CostModel:
         self._nn = _FORGET * self._nn + count * count
         self._nt = _FORGET * self._nt + count * seconds
         self._tt = _FORGET * self._tt + seconds * seconds
+        self._spread = self._weight * self._nn - self._n * self._n
         self.curve = self._fitted()
         self.dearest = self._doubtful(*self.curve)
 
-    def _spread(self) -> float:
-        return self._weight * self._nn - self._n * self._n
-
     def _fitted(self) -> LatencyCurve:
-        spread = self._spread()
+        spread = self._spread
         if spread <= 1e-9 * self._weight * self._nn:
             return LatencyCurve(self._t / self._weight, 0.0)
         each = (self._weight * self._nt - self._n * self._t) / spread
@@ -143,7 +141,7 @@ class CostModel:
             + 2.0 * fixed * each * self._n
             + each * each * self._nn
         )
-        spread = self._spread()
+        spread = self._spread
         if residual <= 1e-9 * self._tt:
             return LatencyCurve(fixed, each)
         if spread <= 1e-9 * self._weight * self._nn:
