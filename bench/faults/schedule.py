@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.faults.checker import Finding, Published, check
+from bench.faults.checker import Finding, Published, Terms, check
 from bench.faults.driver import Driver
 from bench.faults.models import Versions
 from bench.faults.plan import HORIZON, Change, Plan, Publication, Turn, draw_plan
@@ -174,10 +174,11 @@ class Schedule:
         return all(log.stable == log.end for log in logs)
 
     def _finding(self) -> Finding:
-        readings = self._kafka.started if self._mode == AT_LEAST_ONCE else None
-        had = {self._plan.outputs, self._kafka.partitions(_SCORES)}
+        readings = self._kafka.readings if self._mode == AT_LEAST_ONCE else None
+        had = sorted({self._plan.outputs, self._kafka.partitions(_SCORES)})
+        terms = Terms(had, self._plan.settings["latency"]["drain_timeout_s"])
         scores, letters = self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS)
-        return check(self._published, scores, letters, readings, sorted(had))
+        return check(self._published, scores, letters, readings, terms)
 
 
 def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:
