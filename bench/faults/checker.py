@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import fastavro
 
 import schemas
-from bench.faults.claims import Kind
+from bench.faults.claims import UNSCORED, Expected, Kind
 from stream.embedded.simulated import Message, Reading
 from stream.embedded.simulated.partitioner import partition_of
 from stream.embedded.simulated.readings import Commit
 
 _HEADER_BYTES = 10
+# The first of the headers that the stage adds to a dead letter.
+_OWN_BLOCK = "claimstream-error-class"
+_TOLERANCE = 1e-6
 
 Place = tuple[int, int]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An input record."""
+    """An input record. `models`: of its route, in order; `expected`: what each of them makes of it."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
     kind: Kind
+    headers: Headers = ()
+    models: tuple[str, ...] = ()
+    expected: Expected = UNSCORED
 
     @property
     def place(self) -> Place:
@@ -42,10 +50,12 @@ class Published:
 class Terms:
     """What a stage is held to. `partitions`: how many the results' topic had, where that may differ from the input.
 
-    `drain`: seconds within which an owner that hands a partition over has to be done; one that takes longer is excused.
+    `versions`: of each model, all that were ever published. `drain`: seconds within which an owner that hands a
+    partition over has to be done; one that takes longer is excused.
     """
 
     partitions: Sequence[int] = ()
+    versions: Mapping[str, Collection[str]] = field(default_factory=dict)
     drain: float = 0.0
 
 
@@ -164,6 +174,19 @@ def _answers(origin: Published | None, message: Message, result: Mapping[str, An
         and message.key() == origin.key
         and message.partition() in _outputs(origin, terms.partitions)
         and result["claim_id"] == _claim_id(origin.value or b"")
+        and result["claim_type"] == origin.expected.claim_type
+        and _is_scored(origin, result["scores"], terms)
+    )
+
+
+def _is_scored(origin: Published, scores: Sequence[Mapping[str, Any]], terms: Terms) -> bool:
+    """Whether the models of its route scored it, in any version that was published, and as they had to."""
+    expected = origin.expected
+    return tuple(each["model"] for each in scores) == origin.models and all(
+        each["version"] in terms.versions.get(each["model"], ())
+        and math.isclose(each["score"], expected.score, rel_tol=_TOLERANCE)
+        and each["decision"] == expected.decision
+        for each in scores
     )
 
 
@@ -174,13 +197,21 @@ def _outputs(origin: Published, partitions: Sequence[int]) -> set[int]:
 
 
 def _returns(origin: Published | None, letter: Message) -> bool:
-    """Whether a dead letter is its input, byte for byte, and had to be one."""
+    """Whether a dead letter is its input, byte for byte, its headers before the stage's own, and had to be one."""
     return bool(
         origin is not None
         and origin.kind is not Kind.SOUND
         and letter.key() == origin.key
         and letter.value() == origin.value
+        and _headers(letter) == origin.headers
     )
+
+
+def _headers(letter: Message) -> Headers:
+    """Those that it came with: what came from another stage's letter may have such a block as well."""
+    headers = letter.headers() or []
+    own = max(place for place, (name, _) in enumerate(headers) if name == _OWN_BLOCK)
+    return tuple(headers[:own])
 
 
 def _source(result: Mapping[str, Any]) -> Place:

@@ -131,8 +131,14 @@ class Schedule:
     def _publish(self, publication: Publication) -> None:
         key, claim = publication.key, publication.claim
         partition = 0 if key is None else partition_of(key, self._kafka.partitions(_CLAIMS))
-        offset = self._kafka.write(_CLAIMS, partition, claim.value, key)
-        self._published.append(Published(partition, offset, key, claim.value, claim.kind))
+        offset = self._kafka.write(_CLAIMS, partition, claim.value, key, list(publication.headers) or None)
+        routes, kind = self._plan.settings["routes"], claim.expected.claim_type
+        models = tuple(routes[kind if kind in routes else "*"])
+        self._published.append(
+            Published(
+                partition, offset, key, claim.value, claim.kind, publication.headers, models, claim.expected
+            )
+        )
 
     def _change(self, change: Change) -> None:
         model = ("quick", "slow")[int(2 * change.amount)]
@@ -176,7 +182,7 @@ class Schedule:
     def _finding(self) -> Finding:
         readings = self._kafka.readings if self._mode == AT_LEAST_ONCE else None
         had = sorted({self._plan.outputs, self._kafka.partitions(_SCORES)})
-        terms = Terms(had, self._plan.settings["latency"]["drain_timeout_s"])
+        terms = Terms(had, self._versions.published, self._plan.settings["latency"]["drain_timeout_s"])
         scores, letters = self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS)
         return check(self._published, scores, letters, readings, terms)
 

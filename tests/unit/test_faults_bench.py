@@ -23,11 +23,13 @@ from bench.faults.schedule import AT_LEAST_ONCE, EXACTLY_ONCE, Verdict, run, run
 from bench.faults.strikes import SeededFaults, Strikes
 from bench.faults.tally import Book, counted
 from bench.faults.workers import End
+from stream import consumer
 from stream.clock import ManualClock
 from stream.commits import OffsetCommits
 from stream.consumer import ClaimConsumer
 from stream.embedded.simulated import Effect, Fault, SimulatedKafka, SimulatedProcess, Step
 from stream.errors import FatalError
+from stream.results import ScoreColumns
 from tests.regressions import DEFECTS
 
 # Which of them show a defect changes with the program.
@@ -55,7 +57,13 @@ def test_schedules_that_are_kept_show_what_they_are_kept_for(
 def test_a_plan_is_the_same_after_it_was_written_down() -> None:
     for seed in range(20):
         drawn = draw_plan(seed)
+        assert any(each.headers for each in drawn.publications)
         assert from_json(json.loads(json.dumps(as_json(drawn)))) == drawn
+
+
+def test_plans_that_were_written_before_claims_had_headers_have_none() -> None:
+    kept = next(each.plan for each in regressions() if each.name == "refused_commit")
+    assert not any(each.headers for each in kept.publications)
 
 
 @pytest.mark.parametrize("mode", [AT_LEAST_ONCE, EXACTLY_ONCE])
@@ -89,10 +97,21 @@ def commits_nothing_when_it_hands_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OffsetCommits, "finish", lambda *_: None)
 
 
+def mixes_up_rows(patch: pytest.MonkeyPatch) -> None:
+    scores = ScoreColumns._scores
+    patch.setattr(ScoreColumns, "_scores", lambda self, rows: scores(self, rows[::-1]))
+
+
+def forgets_headers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(consumer, "headers_of", lambda _: {})
+
+
 @pytest.mark.parametrize(
     ("defect", "shown"),
     [
         (commits_nothing_when_it_hands_over, "duplicated"),
+        (mixes_up_rows, "wrong"),
+        (forgets_headers, "wrong"),
     ],
 )
 def test_some_schedule_shows_what_a_stage_would_do_wrong(

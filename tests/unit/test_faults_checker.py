@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,18 @@ from confluent_kafka import TopicPartition
 
 from bench.faults import checker
 from bench.faults.checker import Finding, Published, Terms, check
-from bench.faults.claims import Kind
+from bench.faults.claims import Expected, Kind
 from stream.clock import ManualClock
 from stream.embedded.simulated import Message, Reading, SimulatedKafka, SimulatedProcess
 from stream.embedded.simulated.message import Record
 from stream.offset_metadata import written
 
-TERMS = Terms(drain=2.0)
+TERMS = Terms(versions={"quick": ["1.0.0"]}, drain=2.0)
 ANSWER = {"model": "quick", "version": "1.0.0", "score": 0.25, "decision": "pass"}
 
 
 def claim(offset: int, kind: Kind = Kind.SOUND) -> Published:
-    return Published(0, offset, b"k", b"v", kind)
+    return Published(0, offset, b"k", b"v", kind, (), ("quick",), Expected("dental", 0.25, "pass"))
 
 
 def result(offset: int, **said: object) -> Message:
@@ -112,6 +113,35 @@ def test_who_hands_over_in_order_and_in_time_answered_what_it_committed(
     before = Reading("t", 0, 0, "p", 1, left=left, handed_over=handed_over)
     after = Reading("t", 0, 0, "q", 1)
     assert judged(result(0), result(0), readings=[before, after]).duplicated == 2 - allowed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"claim_id": "another"},
+        {"claim_type": "pharmacy"},
+        {"scores": []},
+        {"scores": [{**ANSWER, "model": "slow"}]},
+        {"scores": [ANSWER, ANSWER]},
+        {"scores": [{**ANSWER, "version": "2.0.0"}]},
+        {"scores": [{**ANSWER, "score": 0.2501}]},
+        {"scores": [{**ANSWER, "decision": "review"}]},
+    ],
+)
+def test_a_result_says_of_its_claim_what_the_models_of_its_route_make_of_it(said: dict[str, object]) -> None:
+    assert judged(result(0), readings=None).sound
+    assert judged(result(0, **said), readings=None).wrong == 1
+
+
+def test_a_letter_has_the_headers_of_its_record_before_its_own() -> None:
+    headers = ("a", b"1"), ("claimstream-error-class", b"of another stage"), ("a", None)
+    inputs = [replace(claim(0, Kind.POISON), headers=headers)]
+
+    def wrong(*found: tuple[str, bytes | None]) -> int:
+        return check(inputs, [], [dead(0, headers=found)], None, TERMS).wrong
+
+    assert wrong(*headers) == 0
+    assert wrong() == wrong(*headers[:2]) == wrong(*reversed(headers)) == 1
 
 
 class Members:
