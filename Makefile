@@ -69,8 +69,8 @@ export CHECK
 
 .venv/uv: Makefile
 	@$(PYTHON) -c "$$CHECK"
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
+	test ! -L .venv || rm .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	touch $@
 

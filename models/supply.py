@@ -31,6 +31,19 @@ class BegunLoad:
         return self._cache.take(self._ticket)
 
 
+class NoLoad:
+    """The load of a model that is built in: it is there already."""
+
+    done = True
+
+    def __init__(self, built_in: Lease) -> None:
+        self._built_in = built_in
+
+    def take(self) -> Lease:
+        """A lease of its own."""
+        return self._built_in.share()
+
+
 class ModelSupply:
     """Which versions a name means, and their leases, loads and prospects."""
 
@@ -63,8 +76,10 @@ class ModelSupply:
         """Whether it is on the device."""
         return self._parts.cache.tiers.device.holds(key)
 
-    def begin(self, key: VersionKey) -> BegunLoad:
+    def begin(self, key: VersionKey) -> BegunLoad | NoLoad:
         """Begin to load it, or join whoever does; `key` is one that `shares` gave."""
+        if key == NULL_KEY:
+            return NoLoad(self._null)
         return BegunLoad(self._parts.cache, self._parts.cache.request(self._releases[key], self._timeout))
 
     def room(self, key: VersionKey) -> bool:

@@ -143,13 +143,15 @@ def _perhaps_wait(
         room = min(lane.aside, min(most, at.curve.fitting(slack)) - portion.taken)
         if room > 0:
             return Close(Portion(portion.skip, portion.taken, room), CloseReason.IDLE)
-    if portion.taken * (gap + at.curve.each) >= at.curve.fixed:
+    longest = at.curve.fixed / portion.taken - at.curve.each
+    # Once nobody has come for so long, waiting no longer pays.
+    until = now + min(gap, longest - lane.silence)
+    # A wait that rounds to none would be asked for again at the same moment.
+    if gap >= longest or until <= now:
         return Close(portion, CloseReason.IDLE)
     if at.now_or_late or gap >= slack - at.curve.seconds(portion.taken + 1):
         return Close(portion, CloseReason.DEADLINE)
-    # Once nobody has come for so long, waiting no longer pays.
-    silent = now - lane.silence + at.curve.fixed / portion.taken - at.curve.each
-    return Wait(min(now + gap, silent))
+    return Wait(until)
 
 
 def _all_in_turn(at: Situation, count: int, slack: float) -> Close:

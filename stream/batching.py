@@ -63,9 +63,10 @@ class BatchingRules:
     """Seconds and sizes that hold for all lanes.
 
     `budget`: from a claim's timestamp to its acknowledgement. `spare`: claims that can no longer be on time are set
-    aside; those that have waited there for more than `latest` go first. `base`: the size that the load of the device
-    shrinks, None where sizes follow from speed and arrivals. `head_starts`: seconds by which the claims of a model,
-    named as in the routes, go ahead of their deadline when the next lane is chosen.
+    aside; those that have waited there for more than `latest` go first, and a lane in which some have been late for so
+    long takes its turn. `base`: the size that the load of the device shrinks, None where sizes follow from speed and
+    arrivals. `head_starts`: seconds by which the claims of a model, named as in the routes, go ahead of their deadline
+    when the next lane is chosen.
     """
 
     limits: SizeLimits
@@ -242,10 +243,12 @@ class Batcher:
         count = min(view.waiting - first, at.sizes.most)
         start = view.deadlines.item(first) - at.delivery - at.curve.seconds(count) if count else math.inf
         in_turn = bool(first) and not at.spare
+        # Where all are late there is no start to go by, and lanes that have one would come first for ever.
+        overdue = now - view.late_since > self._rules.latest
         worth = worth_waiting_for(at.curve, view.rate, at.budget, at.sizes.most, at.others)
         return Urgency(
             start,
-            start < now or at.crowded or in_turn,
+            start < now or at.crowded or in_turn or overdue,
             min(worth, 0.5 * self._rules.budget),
             view.since,
             self._head_start(view.lane),

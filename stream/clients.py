@@ -95,7 +95,11 @@ def largest_message(shared: Options, own: Options) -> int:
 def transactional_options(
     bootstrap: str, queue_limit: int, shared: Options, own: Options, name: str
 ) -> dict[str, Any]:
-    """Options of a producer that commits transactions under a name, which fences whoever had it before."""
+    """Options of a producer that commits transactions under a name, which fences whoever had it before.
+
+    `queue_limit`: messages that may be in flight. One transaction may hold more than half of them and a shipment of as
+    many again: a queue too short for it would fail in the same way each time that it is made again.
+    """
     required = {
         "bootstrap.servers": bootstrap,
         "enable.idempotence": True,
@@ -103,7 +107,7 @@ def transactional_options(
         "transactional.id": name,
         "transaction.timeout.ms": _TRANSACTION_MS,
         "message.timeout.ms": _TRANSACTION_MS,
-        "queue.buffering.max.messages": queue_limit,
+        "queue.buffering.max.messages": 2 * queue_limit,
         "queue.buffering.max.kbytes": 2_097_151,
     }
     return {**_PRODUCER, **_TRANSACTIONAL, **shared, **own, **required}

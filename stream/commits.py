@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -50,6 +51,7 @@ class OffsetCommits:
         self._ledger = ledger
         self._metrics = metrics
         self._silent_until = float("-inf")
+        self._under_way: Counter[int] = Counter()
         self.gone = ""
 
     def knows_topic(self, seconds: float) -> bool:
@@ -65,13 +67,24 @@ class OffsetCommits:
         else:
             self._silent_until = now + _SILENCE_SECONDS
 
-    def finish(self, standings: Mapping[int, Standing]) -> None:
-        """Commit and wait for the answer; nothing where nobody answers."""
-        if self._is_same(_LAST_ANSWER_SECONDS):
+    def finish(self, partitions: Sequence[int]) -> None:
+        """Commit what is delivered of partitions that are given away, and wait for the answer.
+
+        Also what a commit that is under way covers: should it fail, nobody could make it good any more. Nothing where
+        nobody answers.
+        """
+        self._ledger.uncommitted(self._under_way.keys() & set(partitions))
+        standings = self._ledger.committable(partitions)
+        if standings and self._is_same(_LAST_ANSWER_SECONDS):
             self._commit(standings, wait=True)
 
     def note(self, error: KafkaError | None, answers: list[TopicPartition]) -> None:
-        """Count how a commit ended; one that failed is made good by the next, which covers it.
+        """How a commit that `begin` made has ended."""
+        self._under_way -= Counter(each.partition for each in answers)
+        self._judge(error, answers)
+
+    def _judge(self, error: KafkaError | None, answers: list[TopicPartition]) -> None:
+        """A commit that failed is made good by the next, which covers it.
 
         Where only some of its partitions failed there is no error but theirs.
         """
@@ -109,10 +122,12 @@ class OffsetCommits:
         try:
             answers = self._client.commit(offsets=offsets, asynchronous=not wait)
         except KafkaException as error:
-            self.note(error.args[0], offsets)
+            self._judge(error.args[0], offsets)
             return
         if wait:
-            self.note(None, answers)
+            self._judge(None, answers)
+        else:
+            self._under_way.update(standings.keys())
 
     def _end(self, reason: str, partitions: Iterable[int]) -> None:
         """No commit may be made again: a topic of the same name may come, and its claims be passed over."""

@@ -359,8 +359,8 @@ class ClaimConsumer:
         self.outdate()
         self.renew(0.0)
         self._drain(numbers)
-        if self._commits is not None and (standings := self._ledger.committable(numbers)):
-            self._commits.finish(standings)
+        if self._commits is not None:
+            self._commits.finish(numbers)
         left = self._ledger.pending(numbers)
         log.info("gave back partitions %s, %d claims unfinished", numbers, left)
         self._let_leave(numbers)

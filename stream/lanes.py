@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -19,14 +20,17 @@ Moments = npt.NDArray[np.float64]
 _INITIAL = 256
 # A lane to which nobody came for so many seconds does not keep intake reading.
 _QUIET = 2.0
+# Those that come within so many seconds count as of one age.
+_GRAIN = 0.01
 
 
 class LaneView(NamedTuple):
     """What a policy needs to know of a lane. Times are seconds on the monotonic clock.
 
-    `deadlines` of the claims that wait, ascending; `aside` claims were set aside as too late, the first of them at
-    `aside_since`. `rate`: claims a second that come. `silence`: seconds since the last came. `since`: when the
-    lane was last served, or began to wait. `left`: seconds that a claim still has when it comes, typically.
+    `deadlines` of the claims that wait, ascending, the first of which came at `waiting_since`; `aside` claims were set
+    aside as too late, the first of them at `aside_since`. `rate`: claims a second that come. `silence`: seconds since
+    the last came. `since`: when the lane was last served, or began to wait. `left`: seconds that a claim still has when
+    it comes, typically.
     """
 
     lane: int
@@ -37,6 +41,7 @@ class LaneView(NamedTuple):
     aside: int = 0
     aside_since: float = math.inf
     left: float = math.inf
+    waiting_since: float = math.inf
 
     @property
     def waiting(self) -> int:
@@ -48,6 +53,11 @@ class LaneView(NamedTuple):
         if not len(self.deadlines) or self.deadlines.item(0) >= moment:
             return 0
         return int(self.deadlines.searchsorted(moment))
+
+    @property
+    def late_since(self) -> float:
+        """Since when some of those that wait are due; nobody is sooner than it came. Infinity where nobody waits."""
+        return max(self.deadlines.item(0), self.waiting_since) if len(self.deadlines) else math.inf
 
     @property
     def deadline(self) -> float:
@@ -117,6 +127,32 @@ class RowQueue:
         self._head, self._tail = 0, waiting
 
 
+class Seniority:
+    """Since when the first of a queue has waited. By number: whoever leaves counts as the one who came first."""
+
+    def __init__(self) -> None:
+        self._came: deque[tuple[float, int]] = deque()
+
+    @property
+    def since(self) -> float:
+        """Infinity where nobody waits."""
+        return self._came[0][0] if self._came else math.inf
+
+    def come(self, count: int, now: float) -> None:
+        if count and self._came and now - self._came[-1][0] < _GRAIN:
+            moment, before = self._came[-1]
+            self._came[-1] = moment, before + count
+        elif count:
+            self._came.append((now, count))
+
+    def leave(self, count: int) -> None:
+        while count and self._came:
+            moment, waiting = self._came.popleft()
+            if waiting > count:
+                self._came.appendleft((moment, waiting - count))
+            count = max(count - waiting, 0)
+
+
 class Lane:
     """Claims of one version: those that wait, and those set aside because they can no longer be on time."""
 
@@ -124,6 +160,7 @@ class Lane:
         self._number = number
         self._waiting = RowQueue()
         self._aside = RowQueue()
+        self._seniority = Seniority()
         self._rate = ArrivalRate()
         self._left = RecentQuantile(0.5, start=math.inf)
         self._since = 0.0
@@ -146,6 +183,7 @@ class Lane:
         if not len(self):
             self._since = now
         self._waiting.push(rows, deadlines)
+        self._seniority.come(len(rows), now)
         self._rate.note(len(rows), now)
         if len(rows):
             self._left.note(deadlines.item(len(rows) // 2) - now)
@@ -158,12 +196,14 @@ class Lane:
             late, _ = self._waiting.take(portion.skip)
             self._aside.push(late, np.full(len(late), now))
         rows, _ = self._waiting.take(portion.taken)
+        self._seniority.leave(portion.skip + portion.taken)
         if not portion.aside:
             return rows
         return np.concatenate((rows, self._aside.take(portion.aside)[0]))
 
     def empty(self) -> Rows:
         """All its rows."""
+        self._seniority.leave(self.waiting)
         return np.concatenate((self._aside.take(len(self._aside))[0], self._waiting.take(self.waiting)[0]))
 
     def serve(self, *, serving: bool) -> None:
@@ -189,6 +229,7 @@ class Lane:
             aside,
             self._aside.moments.item(0) if aside else math.inf,
             self._left.value,
+            self._seniority.since,
         )
 
 

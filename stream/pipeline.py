@@ -100,7 +100,8 @@ class Pipeline:
             self._give_up(None)
         flow = self._flow(now)
         if flow is Flow.HOLD:
-            return now + self.rhythm.hold
+            # A poll that waits to be admitted may be what holds, and its next try due.
+            return now if self._admit(now) else now + self.rhythm.hold
         messages = self._receive(flow)
         started = self.clock.now()
         # Whoever was assigned partitions just now is a member before it has claims of them.
@@ -109,8 +110,7 @@ class Pipeline:
             # What this very poll brought after the stage was told to end is left to the next owner.
             if (polled := self.consumer.take_in(messages)) is not None and not self.closing:
                 self._take(polled)
-        if (oldest := self._taken.ready(now, self.arena.free)) is not None:
-            self._admit(now, oldest)
+        self._admit(now)
         if messages and flow is not Flow.TRICKLE:
             self._effort.note(self.clock.now() - started)
         return now + self.rhythm.paused_poll if flow is Flow.PAUSE else now
@@ -238,20 +238,24 @@ class Pipeline:
         if given:
             log.info("%d claims that were read are left to their next owner", sum(map(len, given)))
 
-    def _admit(self, now: float, polled: Polled) -> None:
+    def _admit(self, now: float) -> bool:
+        """Try the oldest poll that is not admitted; whether there was one to be tried now."""
+        if (polled := self._taken.ready(now, self.arena.free)) is None:
+            return False
         try:
             self.admission.prepare(polled)
             with self.turns.take(len(polled)):
                 letters = self.admission.admit(polled)
         except RetryError as error:
             self._taken.not_before = now + self._put_off(error)
-            return
+            return True
         self.backoff.succeeded()
         self._taken.admitted()
         if letters:
             self.outbox.put_letters(letters)
             self.signals.output()
         self._wake_scoring()
+        return True
 
     def _reassign(self) -> None:
         """Claims whose version is gone get one that serves now."""

@@ -1,8 +1,8 @@
 """One thread calls the steps of all workers in an order drawn from a seed, on a virtual clock.
 
-Each step has a stack of its own, a greenlet. Where a thread would block (a drain, a commit that waits for its answer, a
-slow forward) the step gives way, and goes on when that is over and it is drawn. So any step of any worker can come
-between any two calls that a step makes of its surroundings.
+Each step has a stack of its own, a greenlet. At each call that waits for something (a poll, a request, a drain, a
+forward) the step gives way, and goes on when that is over and it is drawn. So any step of any worker can come between
+any two such calls. Between two lines of Python nobody comes, as between threads somebody could.
 """
 
 from __future__ import annotations

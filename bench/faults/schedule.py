@@ -95,7 +95,7 @@ class Schedule:
         while self._strikes.waiting and self._clock.now() < self._start + HORIZON + _LATE:
             self._driver.run_for(_LOOK)
         self._strikes.heal()
-        settled = self._settle()
+        settled = self._settle() and self._ends_well()
         lives, met = sum(place.lives for place in self._places), self._strikes.met
         ends = [end for place in self._places for end in place.ends if not self._strikes.explain(end)]
         return Verdict(
@@ -167,6 +167,15 @@ class Schedule:
             if not any(place.running for place in self._places):
                 self._places[0].start()
         return False
+
+    def _ends_well(self) -> bool:
+        """Whether it stays so while all workers leave, whatever one of them still had under way."""
+        until = self._clock.now() + _PATIENT
+        while self._clock.now() < until:
+            for place in self._places:
+                place.leave(back=False)
+            self._driver.run_for(_LOOK)
+        return self._is_committed() and not any(place.running for place in self._places)
 
     def _is_committed(self) -> bool:
         offsets = self._kafka.group(_GROUP).offsets

@@ -69,6 +69,8 @@ class Strikes:
         self._places = places
         self._struck = 0
         self._waiting: set[Disturbance] = set()
+        # Until when each disturbance of all workers lasts.
+        self._lasting: dict[Kind, float] = {}
         self._away: list[tuple[float, float]] = []
         self._over = False
 
@@ -125,7 +127,7 @@ class Strikes:
             return any(self._strikes_process(disturbance.kind, place.process, until) for place in around)
         if disturbance.kind is Kind.JOIN:
             return self._joins(self._places[-1])
-        return any(place.running for place in self._places) and self._strikes_all(disturbance, until)
+        return any(map(_lives, self._places)) and self._strikes_all(disturbance, until)
 
     def _around(self, disturbance: Disturbance) -> list[Place]:
         """Its place first, the others after it."""
@@ -141,14 +143,14 @@ class Strikes:
 
     def _leaves(self, place: Place, *, back: bool) -> bool:
         """The last one always comes back: a stage without workers meets no fault."""
-        if not place.running or place.leaving:
+        if not _lives(place) or place.leaving:
             return False
-        others = any(each.running and not each.leaving for each in self._places if each is not place)
+        others = any(_lives(each) and not each.leaving for each in self._places if each is not place)
         place.leave(back=back or not others)
         return True
 
     def _slows(self, place: Place, pace: float, until: float) -> bool:
-        if not place.running:
+        if not _lives(place) or place.pace != 1.0:
             return False
         place.pace = pace
         self._driver.at(until, lambda: setattr(place, "pace", 1.0))
@@ -169,9 +171,13 @@ class Strikes:
         return True
 
     def _strikes_all(self, disturbance: Disturbance, until: float) -> bool:
+        now = self._driver.clock.now()
+        if now < self._lasting.get(disturbance.kind, now):
+            return False
+        self._lasting[disturbance.kind] = until
         if disturbance.kind is Kind.AWAY:
             self._kafka.away = True
-            self._away.append((self._driver.clock.now(), until))
+            self._away.append((now, until))
             self._driver.at(until, lambda: setattr(self._kafka, "away", False))
         elif disturbance.kind is Kind.LAZY:
             self._faults.laziness = 0.3 + 0.65 * disturbance.amount
@@ -182,6 +188,11 @@ class Strikes:
         else:
             self._driver.clock.step_wall(20.0 * disturbance.amount - 10.0)
         return True
+
+
+def _lives(place: Place) -> bool:
+    """Whether a worker is there to be struck."""
+    return place.running and place.process is not None and place.process.alive
 
 
 def _is_so(kind: Kind, process: SimulatedProcess) -> bool:

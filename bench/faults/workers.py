@@ -14,15 +14,15 @@ from bench.faults.models import ScriptedSupply, Versions
 from config import Settings
 from stream.app import build_rooms, build_worker
 from stream.embedded.simulated import ProcessDied, SimulatedConsumer, SimulatedKafka, SimulatedProcess
-from stream.errors import ClaimstreamError
+from stream.errors import ClaimstreamError, FatalError
 from stream.loader import Loader
 from stream.occupancy import Unoccupied
 from stream.options import TopicShape
+from stream.process import LEAVE_SECONDS
 from stream.surroundings import Surroundings
 from stream.worker import Worker
 
 _LOOK = 0.1
-_QUICK = 0.004
 # A forward that takes much longer hangs: the supervisor would end its worker.
 _LONGEST = 30.0
 
@@ -73,7 +73,6 @@ class Place:
         self._driver = stage.driver
         self._worker: Worker | None = None
         self._began = 0.0
-        self._occupied = False
         self._to_leave = False
         self._to_return = False
 
@@ -86,7 +85,6 @@ class Place:
         self.running, self._to_leave = True, False
         self.process = self._stage.kafka.process(f"worker {self.number}, life {self.lives}")
         self._driver.admit(self.process)
-        self._occupied = True
         try:
             self._worker = self._build(self.process)
             self._worker.start()
@@ -95,8 +93,6 @@ class Place:
         except Exception as error:  # noqa: BLE001 - whatever it is, the process ends with it
             self._note(self.process, error)
             self.process.kill()
-        finally:
-            self._occupied = False
         self._driver.at(self._driver.clock.now() + _LOOK, self._look)
 
     @property
@@ -113,31 +109,31 @@ class Place:
         process, worker = self.process, self._worker
         if process is None or not self.running:
             return
-        if not self._occupied and (not process.alive or worker is None):
+        if not process.alive or worker is None:
             # Whatever it was about to do: what waits in a call of it finds it dead.
             self._ended(back=True)
             return
-        free = not (self._occupied or process.frozen)
-        if worker is not None and free and (worker.wait(0.0) or self._to_leave):
+        if not process.frozen and (worker.wait(0.0) or self._to_leave):
             self._stop(process, worker)
             self._ended(back=self._to_return or not self._to_leave)
             return
         self._driver.at(self._driver.clock.now() + _LOOK, self._look)
 
     def _stop(self, process: SimulatedProcess, worker: Worker) -> None:
-        self._occupied = True
+        """In order, or by force where that takes too long."""
+        drain = 0.0 if worker.failed else self._stage.settings.latency.drain_timeout_s
+        self._driver.at(self._driver.clock.now() + LEAVE_SECONDS + drain, process.kill)
         try:
             worker.stop()
         except ProcessDied:
             pass
         except Exception as error:  # noqa: BLE001 - the error that ended a loop
             self._note(process, error)
-        finally:
-            self._occupied = False
         process.kill()
 
-    def _end(self, process: SimulatedProcess) -> None:
+    def _end(self, process: SimulatedProcess, reason: str) -> None:
         """As the watchdog does: at once."""
+        self._note(process, FatalError(reason))
         process.kill()
         process.check()
 
@@ -173,7 +169,7 @@ class Place:
             process.producer,
             loop_maker(self._driver, process, loops),
             lambda: Blocking(self._driver, process),
-            lambda _: self._end(process),
+            partial(self._end, process),
             lambda _: Unoccupied(),
             lambda _, topic: partial(process.identity, topic),
             watched=False,
@@ -184,9 +180,5 @@ class Place:
         return worker
 
     def _spend(self, process: SimulatedProcess, model: str, claims: int) -> None:
-        seconds = min(self._stage.speeds[model] * (1.0 + 0.05 * claims) * self.pace, _LONGEST)
-        if seconds < _QUICK:
-            self._driver.clock.advance(seconds)
-            process.check()
-        else:
-            self._driver.block(process, seconds)
+        seconds = self._stage.speeds[model] * (1.0 + 0.05 * claims) * self.pace
+        self._driver.block(process, min(seconds, _LONGEST))

@@ -21,7 +21,12 @@ from models.errors import FeatureError, LoadTimeoutError, ModelError, TooLargeEr
 from models.protocols import Model
 from models.release import Content, Release, VersionKey
 from models.supply import NULL_KEY
+from stream.clock import ManualClock
+from stream.lanes import Lanes
+from stream.loader import Loader, Schedule
+from stream.metrics import StageMetrics
 from stream.publishing import generate
+from stream.roster import Roster
 from tests.repositories import empty, pushed
 
 Make = Callable[..., SyncModelCacheManager]
@@ -340,6 +345,21 @@ def test_a_coroutine_sets_the_priority_of_a_model_that_is_there(options: CacheOp
             assert (await manager.get_model("null")).key == NULL_KEY
 
     asyncio.run(prioritized())
+
+
+@pytest.mark.parametrize(("route", "preloaded"), [("null", ()), ("claims_filter_v2.1", ("null",))])
+def test_a_peak_finds_the_built_in_model_ready(
+    manager: SyncModelCacheManager, route: str, preloaded: tuple[str, ...]
+) -> None:
+    clock = ManualClock()
+    schedule = Schedule(("* * * * *",), preloaded)
+    loader = Loader(manager.supply, Roster([route]), Lanes(), clock, StageMetrics(), schedule)
+    loader.open()
+    for _ in range(3):
+        loader.step(clock.now())
+        clock.advance(2.0)
+    assert NULL_KEY in loader._held
+    loader.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")

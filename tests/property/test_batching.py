@@ -95,7 +95,7 @@ def test_waiting_makes_nobody_late(lane: LaneView, at: Situation) -> None:
     decision = decide(lane, at, NOW)
     if isinstance(decision, Wait):
         assert not at.draining
-        assert decision.until >= NOW
+        assert decision.until > NOW
         hopeless = int(np.searchsorted(lane.deadlines, NOW + at.delivery + at.curve.seconds(1)))
         more = at.curve.seconds(lane.waiting - hopeless + 1)
         delivered = at.delivery + at.reserve
@@ -333,3 +333,26 @@ def test_a_lone_claim_after_silence_waits_no_longer_than_it_pays() -> None:
     silent = LaneView(0, NOW + np.array([1.0]), 100.0, 0.030, NOW)
     decision = decide(silent, situation(LatencyCurve(0.035, 0.0)), NOW)
     assert decision == Wait(pytest.approx(NOW + 0.005))
+
+
+@given(
+    st.floats(1.0, 1e7),
+    st.floats(0.0, 0.05),
+    st.floats(1e-4, 0.05),
+    st.floats(0.0, 1e-3),
+    st.integers(1, 8),
+)
+@example(100.0, 0.0, 0.005, 0.0001, 4)
+def test_who_asks_again_when_it_was_told_to_comes_to_an_end(
+    last: float, after: float, fixed: float, each: float, taken: int
+) -> None:
+    """Nobody comes any more: on a clock that jumps to each moment named, a batch closes soon."""
+    at, now = situation(LatencyCurve(fixed, each)), last + after
+    for _ in range(40):
+        lane = LaneView(0, last + np.full(taken, 10.0), 1e6, now - last, last)
+        decision = decide(lane, at, now)
+        if isinstance(decision, Close):
+            return
+        assert decision.until > now
+        now = decision.until
+    raise AssertionError("it was to wait again and again")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.lanes import Lane, Lanes, Portion, RowQueue
+from stream.lanes import Lane, Lanes, Portion, RowQueue, Seniority
 
 pushes = st.lists(st.integers(0, 40), min_size=1, max_size=12).map(lambda slots: ("push", slots))
 takes = st.tuples(st.just("take"), st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(0, 15)))
@@ -85,6 +85,35 @@ def test_a_lane_waits_since_it_was_last_served() -> None:
     lane.take(Portion(0, 4), 5.0)
     lane.push(rows, deadlines, 7.0)
     assert lane.view(8.0).since == 7.0
+
+
+def test_a_lane_is_late_since_its_first_claim_came_or_was_due() -> None:
+    lane, rows = Lane(0), np.arange(2, dtype=np.int32)
+    assert lane.view(0.0).late_since == np.inf
+    lane.push(rows, np.full(2, 0.5), 1.0)
+    lane.push(rows, np.full(2, 3.0), 2.0)
+    assert lane.view(4.0).late_since == 1.0
+    lane.take(Portion(1, 0), 4.0)
+    assert lane.view(4.0).late_since == 1.0
+    lane.take(Portion(0, 1), 4.0)
+    assert (lane.view(4.0).waiting_since, lane.view(4.0).late_since) == (2.0, 3.0)
+    lane.empty()
+    assert lane.view(4.0).late_since == np.inf
+    lane.push(rows, np.full(2, 0.5), 5.0)
+    assert lane.view(6.0).late_since == 5.0
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.integers(-8, 0)), max_size=40))
+def test_the_first_of_a_queue_has_waited_since_it_came(script: list[int]) -> None:
+    seniority, waiting = Seniority(), list[float]()
+    for moment, count in enumerate(script):
+        if count > 0:
+            seniority.come(count, float(moment))
+            waiting += [float(moment)] * count
+        else:
+            seniority.leave(-count)
+            waiting = waiting[-count:]
+        assert seniority.since == (waiting[0] if waiting else np.inf)
 
 
 def test_only_lanes_with_claims_are_looked_at_and_what_is_aside_is_not_ahead() -> None:

@@ -188,6 +188,26 @@ def test_late_claims_wait_for_lanes_that_can_be_on_time() -> None:
     assert desk.next().batch.lane == 0
 
 
+def test_a_lane_whose_claims_are_all_late_takes_its_turn_before_one_that_is_always_busy() -> None:
+    desk = Desk(FAST, FAST)
+    desk.push(1, [-1.0] * 5)
+    served = []
+    for moment in np.arange(0.0, 11.0, 0.1).tolist():
+        desk.push(0, [moment + 0.15] * 100, now=moment)
+        served.append(desk.next(moment).batch.lane)
+    # They were late when they came, and the lane has a turn after ten seconds.
+    assert [at for at, lane in enumerate(served) if lane == 1] == [101]
+
+
+def test_all_that_have_been_late_for_too_long_take_turns_however_many() -> None:
+    desk, now = Desk(FAST, FAST), 10.1
+    desk.push(1, [-1.0] * 2_000)
+    while desk.lanes.view(1, now).waiting and now < 12.0:
+        desk.push(0, [now + 0.19] * 40, now)
+        now += FAST.seconds(len(desk.next(now).batch.rows))
+    assert now < 11.0
+
+
 def test_only_who_stays_aside_counts_as_given_up() -> None:
     desk = Desk(FAST)
     desk.push(0, [-1.0] * 600 + [30.15] * 5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream.errors import FatalError
 from tests.scripted_stage import Stage
@@ -11,6 +11,11 @@ from tests.scripted_stage import Stage
 
 def nobody() -> str:
     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def answered(stage: Stage, offset: int) -> None:
+    """The answer to a commit of partition 0 comes."""
+    stage.offset_commits.note(None, [TopicPartition("claims", 0, offset)])
 
 
 def delivered(stage: Stage, count: int, start: int = 0) -> None:
@@ -77,8 +82,26 @@ def test_nobody_is_asked_while_there_is_nothing_to_commit() -> None:
     for _ in range(10):
         stage.run()
     assert len(stage.patiences) == asked
+    answered(stage, 50)
     stage.revoke(0, 1)
     assert len(stage.patiences) == asked
+
+
+def test_a_commit_that_is_under_way_at_a_revoke_is_made_again_and_waited_for() -> None:
+    """Should it fail, nobody would be left to make it good."""
+    stage = Stage()
+    stage.publish(50)
+    stage.run()
+    answered(stage, 50)
+    delivered(stage, 10, start=50)
+    stage.run()
+    assert stage.consumer.commits == [{0: 50}, {0: 60}]
+    stage.revoke(0)
+    assert stage.consumer.commits == [{0: 50}, {0: 60}, {0: 60}]
+    answered(stage, 60)
+    stage.assign(0)
+    stage.revoke(0)
+    assert len(stage.consumer.commits) == 3
 
 
 @pytest.mark.parametrize("silent", [True, False])

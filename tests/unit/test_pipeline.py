@@ -17,7 +17,7 @@ from stream.clock import SystemClock
 from stream.codec import Decoder
 from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
 from stream.codec.learning import LearnedSchemas
-from stream.errors import FatalError, RetryError
+from stream.errors import FatalError, RetryError, UnfinishedError
 from stream.offset_metadata import MOST_OFFSETS
 from stream.publishing import generate
 from stream.scoring import Scorer
@@ -145,14 +145,15 @@ def test_a_backlog_before_a_slow_model_pauses_nothing_while_the_group_is_served(
 class Unreachable:
     """A decoder whose registry does not answer at first."""
 
-    def __init__(self, inner: Decoder, failures: int) -> None:
+    def __init__(self, inner: Decoder, failures: int, error: type[RetryError] = RetryError) -> None:
         self._inner = inner
         self._failures = failures
+        self._error = error
 
     def learn(self, values: Sequence[bytes | None]) -> None:
         self._failures -= 1
         if self._failures >= 0:
-            raise RetryError("the schema registry cannot be reached")
+            raise self._error("the schema registry cannot be reached")
         self._inner.learn(values)
 
     def decode(self, values: Sequence[bytes | None]) -> Any:
@@ -174,6 +175,30 @@ def test_claims_wait_while_the_registry_is_away() -> None:
     assert stage.pipeline.backoff.failures == 0
     assert stage.count("retries_total", "RetryError") == 3
     assert stage.consumer.commits[-1] == {0: 300}
+
+
+def test_claims_for_which_more_is_asked_for_at_once_are_admitted_within_their_budget() -> None:
+    stage = Stage()
+    decoder = Decoder(schemas.load("claim_event"))
+    stage.pipeline.admission._decoder = Unreachable(decoder, 2, UnfinishedError)
+    stage.publish(30)
+    stage.run(15)
+    assert len(stage.producer.sent) == 30
+
+
+def test_who_waits_for_a_schema_is_tried_in_each_step_of_intake_that_is_due() -> None:
+    stage = Stage()
+    decoder = Decoder(schemas.load("claim_event"))
+    stage.pipeline.admission._decoder = Unreachable(decoder, 2, UnfinishedError)
+    stage.publish(30)
+    for _ in range(3):
+        assert stage.pipeline.intake(stage.clock.now()) == stage.clock.now()
+    assert stage.pipeline.lanes.queued() == 30
+    stage.pipeline.admission._decoder = Unreachable(decoder, 1)
+    stage.publish(30, start=30)
+    assert stage.pipeline.intake(stage.clock.now()) == stage.clock.now()
+    # Nothing is tried before its time.
+    assert stage.pipeline.intake(stage.clock.now()) == stage.clock.now() + stage.pipeline.rhythm.hold
 
 
 class Registry:

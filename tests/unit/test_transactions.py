@@ -12,8 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import Settings
 from stream.codec.learning import PATIENCE
 from stream.errors import FatalError, UsageError
+from stream.options import sender_options
 from stream.transaction_policy import CommitTimes, Load, TransactionLimits
 from tests.scripted_transactions import LIMITS, TransactionalStage, abortable, fatal, retriable
 
@@ -103,6 +105,13 @@ def test_a_transaction_that_is_full_of_either_is_due_at_once(messages: int, size
 def test_limits_come_from_what_may_be_in_flight() -> None:
     limits = TransactionLimits.of(0.2, 18_384, 256_000_000)
     assert (limits.messages, limits.bytes) == (9_192, 128_000_000)
+
+
+def test_the_client_takes_a_transaction_that_is_almost_full_and_all_that_is_in_flight() -> None:
+    """A shipment may be as large: what a claim of its key held back leaves at once."""
+    settings = Settings.model_validate({"kafka": {"delivery": "exactly_once"}})
+    room = sender_options(settings, 18_384, 0)["queue.buffering.max.messages"]
+    assert room >= TransactionLimits.of(0.2, 18_384, 256_000_000).messages + 18_384
 
 
 def test_what_is_late_is_kept_back_while_more_may_join_it() -> None:

@@ -274,9 +274,15 @@ class SimulatedProcess:
         self.struck |= fault is not None
         return carry_out(fault, request, self.kill)
 
+    def give_way(self) -> None:
+        """Whatever else goes on may come first. Raises ProcessDied."""
+        self.cluster.pass_time(0.0)
+        self.check()
+
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Block until something is done, or for so many seconds at most; whether it is. Raises ProcessDied."""
         deadline = self.cluster.clock.now() + seconds
+        self.give_way()
         while True:
             while self.frozen and self.alive:
                 self.cluster.pass_time(_NAP)

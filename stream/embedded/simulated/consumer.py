@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +16,7 @@ from stream.embedded.simulated.fetching import Fetcher
 from stream.embedded.simulated.groups import Credentials, Offsets
 from stream.embedded.simulated.membership import LedMembership, Manners, Membership, News
 from stream.embedded.simulated.message import Message, Place, failure
+from stream.embedded.simulated.pending_commits import UNSENT, PendingCommits
 from stream.embedded.simulated.readings import NOTHING, Readings
 
 if TYPE_CHECKING:
@@ -24,23 +24,7 @@ if TYPE_CHECKING:
 
 RebalanceCallback = Callable[["SimulatedConsumer", list[TopicPartition]], None]
 T = TypeVar("T")
-_UNSENT = "Commit failed: Local: Waiting for coordinator"
 _FOREVER = 1e9
-
-
-@dataclass(slots=True)
-class _Commit:
-    offsets: Offsets
-    given_up: float = math.inf
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it was not tried yet."""
-        return self.given_up == math.inf
-
-    def put_off(self, until: float) -> None:
-        """Nobody answers; it is kept until then, counted from the first time."""
-        self.given_up = min(self.given_up, until)
 
 
 class SimulatedConsumer:
@@ -61,7 +45,7 @@ class SimulatedConsumer:
         )
         self._on_commit: Callable[..., None] | None = options.get("on_commit")
         self._callbacks: dict[News, RebalanceCallback | None] = {}
-        self._commits: deque[_Commit] = deque()
+        self._commits = PendingCommits()
         self._answered: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
         self._readings = Readings(process.cluster.readings, process.name)
         self._closed = False
@@ -104,12 +88,13 @@ class SimulatedConsumer:
         offsets: list[TopicPartition] | None = None,
         asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
+        self._process.give_way()
         self._check()
-        commit = self._commit(message, offsets)
+        given = self._named(message, offsets)
         if asynchronous:
-            self._commits.append(commit)
+            self._commits.add(given)
             return None
-        return self._commit_now(commit)
+        return self._commit_now(given)
 
     def committed(self, partitions: list[TopicPartition], timeout: float = _FOREVER) -> list[TopicPartition]:
         self._check()
@@ -177,10 +162,12 @@ class SimulatedConsumer:
 
     def consumer_group_metadata(self) -> Credentials:
         """What `send_offsets_to_transaction` takes."""
+        self._process.give_way()
         self._check()
         return self._membership.credentials
 
     def memberid(self) -> str:
+        self._process.give_way()
         self._check()
         return self._membership.member
 
@@ -212,7 +199,7 @@ class SimulatedConsumer:
         if self._closed or self._process.frozen or self._process.dawdles():
             return
         self._process.cluster.settle()
-        if self._commits and self._commits[0].is_fresh:
+        if self._commits.untried:
             self._send_commits()
         self._membership.background()
         self._send_commits()
@@ -221,8 +208,9 @@ class SimulatedConsumer:
 
     def _take(self, count: int) -> list[Message]:
         """Messages; callbacks come before and after they were taken, and void those whose partition went."""
-        self._check()
         asked, is_current = self._now(), self._fetcher.is_current
+        self._process.give_way()
+        self._check()
         self.background()
         self._membership.polling()
         try:
@@ -273,61 +261,51 @@ class SimulatedConsumer:
                 self._fetcher.remove(places)
                 self._readings.end(places)
 
-    def _commit(self, message: Message | None, offsets: list[TopicPartition] | None) -> _Commit:
+    def _named(self, message: Message | None, offsets: list[TopicPartition] | None) -> Offsets:
         if message is not None:
             offsets = [TopicPartition(message.topic(), message.partition(), (message.offset() or 0) + 1)]
         if offsets is None:
             raise NotImplementedError("commits name their offsets: this client stores none")
-        given = {_place(each): (each.offset, each.metadata) for each in offsets}
-        return _Commit(given)
+        return {_place(each): (each.offset, each.metadata) for each in offsets}
 
-    def _commit_now(self, commit: _Commit) -> list[TopicPartition]:
+    def _commit_now(self, offsets: Offsets) -> list[TopicPartition]:
         if self._membership.fatal is not None:
             raise failure(KafkaError._FATAL, "Commit failed: Local: Fatal error")
+        if self._commits.untried:
+            self._send_commits()
         answer: list[KafkaError | None] = []
 
         def answered() -> bool:
             try:
-                answer.append(self._answer(commit))
+                answer.append(self._answer(offsets))
             except UnansweredError:
                 return False
             return True
 
         if not self._process.wait(answered, self._membership.session):
-            raise failure(KafkaError._WAIT_COORD, _UNSENT)
+            raise failure(KafkaError._WAIT_COORD, UNSENT)
         if (error := answer[0]) is not None:
             raise failure(error.code(), error.str())
-        return _positions(commit.offsets)
+        return _positions(offsets)
 
     def _send_commits(self) -> None:
-        """In order; those that find no coordinator are kept for as long as a session lasts, and then given up."""
-        while self._commits:
-            commit = self._commits[0]
-            try:
-                error = self._answer(commit)
-            except UnansweredError:
-                for each in self._commits:
-                    each.put_off(self._now() + self._membership.session)
-                if self._now() < commit.given_up:
-                    return
-                error = KafkaError(KafkaError._WAIT_COORD, _UNSENT)
-            self._commits.popleft()
-            self._answered.append((error, _positions(commit.offsets)))
+        for offsets, error in self._commits.send(self._answer, self._now(), self._membership.session):
+            self._answered.append((error, _positions(offsets)))
 
-    def _answer(self, commit: _Commit) -> KafkaError | None:
+    def _answer(self, offsets: Offsets) -> KafkaError | None:
         """Raises UnansweredError."""
         try:
-            self._process.ask(Step.COMMIT, lambda: self._apply(commit))
+            self._process.ask(Step.COMMIT, lambda: self._apply(offsets))
         except RefusedError as refusal:
             return KafkaError(refusal.code, f"Commit failed: {KafkaError(refusal.code).str()}")
         return None
 
-    def _apply(self, commit: _Commit) -> None:
+    def _apply(self, offsets: Offsets) -> None:
         """As the member that this is now: a commit that waited for its coordinator is written anew when it is sent."""
-        for place in commit.offsets:
+        for place in offsets:
             self._process.cluster.log(*place)
-        self._process.cluster.group(self._group).commit(self._membership.credentials, commit.offsets)
-        self._readings.commit(commit.offsets)
+        self._process.cluster.group(self._group).commit(self._membership.credentials, offsets)
+        self._readings.commit(offsets)
 
     def _find_starts(self) -> None:
         """Begin where the group left off; wait while a transaction may still move that."""
