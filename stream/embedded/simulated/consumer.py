@@ -181,6 +181,8 @@ class SimulatedConsumer:
         if owned := self._membership.owned:
             self._tell(News.REVOKED, owned, self._readings.given_at)
         self.background()
+        # Its own thread does this before it says goodbye, however little time it had before.
+        self._send_commits()
         self._serve_commits()
         self._membership.leave()
         self._closed = True
