@@ -4,37 +4,59 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import fastavro
 
 import schemas
-from bench.faults.claims import Kind
-from stream.embedded.simulated import Message, Started
+from bench.faults.claims import UNSCORED, Expected, Kind
+from stream.embedded.simulated import Message, Reading
 from stream.embedded.simulated.partitioner import partition_of
+from stream.embedded.simulated.readings import Commit
 
 _HEADER_BYTES = 10
+# The first of the headers that the stage adds to a dead letter.
+_OWN_BLOCK = "claimstream-error-class"
+_TOLERANCE = 1e-6
 
 Place = tuple[int, int]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An input record."""
+    """An input record. `models`: of its route, in order; `expected`: what each of them makes of it."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
     kind: Kind
+    headers: Headers = ()
+    models: tuple[str, ...] = ()
+    expected: Expected = UNSCORED
 
     @property
     def place(self) -> Place:
         return self.partition, self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a stage is held to. `partitions`: how many the results' topic had, where that may differ from the input.
+
+    `versions`: of each model, all that were ever published. `drain`: seconds within which an owner that hands a
+    partition over has to be done; one that takes longer is excused.
+    """
+
+    partitions: Sequence[int] = ()
+    versions: Mapping[str, Collection[str]] = field(default_factory=dict)
+    drain: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +78,20 @@ def check(
     published: Sequence[Published],
     scores: Sequence[Message],
     letters: Sequence[Message],
-    readings: Sequence[Started] | None,
-    partitions: Sequence[int] = (),
+    readings: Sequence[Reading] | None,
+    terms: Terms,
 ) -> Finding:
-    """`readings`: where members began to read a partition; a record may be answered once for each that covers it,
-    unless the commit there says that it was complete already.
-
-    None: exactly once. `partitions`: how many the results' topic had, where that may differ from the input.
-    """
+    """`readings`: of all members, each of which may answer a record that it was given once; None: exactly once."""
     inputs = {each.place: each for each in published}
     results = [_decoded(message.value() or b"") for message in scores]
     answers = Counter([_source(result) for result in results] + [_origin(letter) for letter in letters])
-    allowed = {place: 1 if readings is None else _covering(place, readings) for place in inputs}
+    allowed = {place: 1 if readings is None else _allowed(place, readings, terms.drain) for place in inputs}
     return Finding(
         lost=sum(place not in answers for place in inputs),
         duplicated=sum(max(count - allowed.get(place, 0), 0) for place, count in answers.items()),
         out_of_order=_out_of_order(scores, results),
         wrong=sum(
-            not _answers(inputs.get(_source(result)), message, result, partitions)
+            not _answers(inputs.get(_source(result)), message, result, terms)
             for message, result in zip(scores, results, strict=True)
         )
         + sum(not _returns(inputs.get(_origin(letter)), letter) for letter in letters),
@@ -81,15 +99,27 @@ def check(
     )
 
 
-def _covering(place: Place, readings: Sequence[Started]) -> int:
-    return sum(
-        each.partition == place[0] and each.offset <= place[1] and not _told(each, place[1])
-        for each in readings
-    )
+def _allowed(place: Place, readings: Sequence[Reading], drain: float) -> int:
+    """How often a record may be answered; once in any case."""
+    return max(1, sum(each.partition == place[0] and _may_answer(each, place[1], drain) for each in readings))
 
 
-def _told(reading: Started, offset: int) -> bool:
-    return any(start <= offset < stop for start, stop in _beyond(reading.offset, reading.metadata))
+def _may_answer(reading: Reading, offset: int, drain: float) -> bool:
+    """Whether it was given a record that it did not know to be complete.
+
+    Who hands a partition over in order has answered no more than its last commit says.
+    """
+    if not reading.begin <= offset < reading.end or _is_beyond(reading.told, offset):
+        return False
+    if reading.handed_over is None or reading.handed_over >= drain:
+        return True
+    left = reading.left
+    return left is not None and (offset < left[0] or _is_beyond(left, offset))
+
+
+def _is_beyond(commit: Commit, offset: int) -> bool:
+    """Whether a commit tells that a record is complete though it lies beyond the committed offset."""
+    return any(start <= offset < stop for start, stop in _beyond(commit[0], commit[1] or ""))
 
 
 @cache
@@ -136,16 +166,27 @@ def _out_of_order(scores: Sequence[Message], results: Sequence[Mapping[str, Any]
     return wrong
 
 
-def _answers(
-    origin: Published | None, message: Message, result: Mapping[str, Any], partitions: Sequence[int]
-) -> bool:
+def _answers(origin: Published | None, message: Message, result: Mapping[str, Any], terms: Terms) -> bool:
     """Whether a result belongs to its input."""
     return bool(
         origin is not None
         and origin.kind is Kind.SOUND
         and message.key() == origin.key
-        and message.partition() in _outputs(origin, partitions)
+        and message.partition() in _outputs(origin, terms.partitions)
         and result["claim_id"] == _claim_id(origin.value or b"")
+        and result["claim_type"] == origin.expected.claim_type
+        and _is_scored(origin, result["scores"], terms)
+    )
+
+
+def _is_scored(origin: Published, scores: Sequence[Mapping[str, Any]], terms: Terms) -> bool:
+    """Whether the models of its route scored it, in any version that was published, and as they had to."""
+    expected = origin.expected
+    return tuple(each["model"] for each in scores) == origin.models and all(
+        each["version"] in terms.versions.get(each["model"], ())
+        and math.isclose(each["score"], expected.score, rel_tol=_TOLERANCE)
+        and each["decision"] == expected.decision
+        for each in scores
     )
 
 
@@ -156,13 +197,21 @@ def _outputs(origin: Published, partitions: Sequence[int]) -> set[int]:
 
 
 def _returns(origin: Published | None, letter: Message) -> bool:
-    """Whether a dead letter is its input, byte for byte, and had to be one."""
+    """Whether a dead letter is its input, byte for byte, its headers before the stage's own, and had to be one."""
     return bool(
         origin is not None
         and origin.kind is not Kind.SOUND
         and letter.key() == origin.key
         and letter.value() == origin.value
+        and _headers(letter) == origin.headers
     )
+
+
+def _headers(letter: Message) -> Headers:
+    """Those that it came with: what came from another stage's letter may have such a block as well."""
+    headers = letter.headers() or []
+    own = max(place for place, (name, _) in enumerate(headers) if name == _OWN_BLOCK)
+    return tuple(headers[:own])
 
 
 def _source(result: Mapping[str, Any]) -> Place:

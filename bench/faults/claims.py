@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+import pyarrow as pa
+
 import schemas
 from models import open_model
 from stream.codec import Encoder
@@ -15,6 +17,7 @@ from stream.publishing import generate
 
 _POOL, _SEED, _SPOILED = 300, 3, 12
 _SHARE_SPOILED = 0.08
+_NULL = open_model("null")
 
 
 class Kind(Enum):
@@ -27,12 +30,25 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What a result has to say: the claim's type, and what any scripted model makes of it."""
+
+    claim_type: str
+    score: float
+    decision: str
+
+
+UNSCORED = Expected("", 0.0, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A record's value, and the charge by which a scripted model knows it."""
 
     value: bytes | None
     kind: Kind
     charge: float
+    expected: Expected = UNSCORED
 
 
 @cache
@@ -40,7 +56,8 @@ def pool() -> dict[Kind, tuple[Claim, ...]]:
     """Generated claims by kind; a spoiled one has a charge that no other has."""
     batch = next(iter(generate(_POOL, _SEED)))
     values = Encoder(schemas.load("claim_event")).encode(batch)
-    charges = [float(charge) for charge in open_model("null").features.encode(batch)["totals"][:, 0]]
+    expected = _expected(batch)
+    charges = [float(charge) for charge in _NULL.features.encode(batch)["totals"][:, 0]]
     times = Counter(charges)
     single = [number for number, charge in enumerate(charges) if times[charge] == 1]
     poison, boundless = single[:_SPOILED], single[_SPOILED : 2 * _SPOILED]
@@ -49,8 +66,8 @@ def pool() -> dict[Kind, tuple[Claim, ...]]:
         Kind.POISON: tuple(Claim(values[n], Kind.POISON, charges[n]) for n in poison),
         Kind.BOUNDLESS: tuple(Claim(values[n], Kind.BOUNDLESS, charges[n]) for n in boundless),
         Kind.SOUND: tuple(
-            Claim(value, Kind.SOUND, charge)
-            for number, (value, charge) in enumerate(zip(values, charges, strict=True))
+            Claim(value, Kind.SOUND, charges[number], expected[number])
+            for number, value in enumerate(values)
             if number not in spoiled
         ),
         Kind.UNREADABLE: tuple(
@@ -58,6 +75,14 @@ def pool() -> dict[Kind, tuple[Claim, ...]]:
             for value in (b"", b"\xc3\x01", values[0][:-3], values[1][:12], b"\x00" * 40, b"no claim at all")
         ),
     }
+
+
+def _expected(batch: pa.RecordBatch) -> list[Expected]:
+    """As the null model has it, of which all scripted models are copies."""
+    scores = _NULL.score(_NULL.features.encode(batch))
+    decisions = [_NULL.decisions[number] for number in _NULL.decide(scores)]
+    types = batch.column("claim_type").to_pylist()
+    return [Expected(*each) for each in zip(types, scores.tolist(), decisions, strict=True)]
 
 
 def draw_claim(draw: random.Random) -> Claim:

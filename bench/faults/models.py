@@ -50,6 +50,8 @@ class Versions:
     def __init__(self, names: Sequence[str]) -> None:
         self.serving: dict[str, Shares] = {name: ((_version(name, 1), 1),) for name in names}
         self._there = {name: [_version(name, 1)] for name in names}
+        # All that ever were, whatever became of them.
+        self.published = {name: [_version(name, 1).version] for name in names}
 
     def is_there(self, key: VersionKey) -> bool:
         return key in self._there[key.name]
@@ -58,6 +60,7 @@ class Versions:
         """One more version, which does not serve yet."""
         key = _version(name, int(self._there[name][-1].version.split(".")[0]) + 1)
         self._there[name].append(key)
+        self.published[name].append(key.version)
         return key
 
     def promote(self, name: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -20,6 +21,20 @@ _ROUTES: tuple[dict[str, list[str]], ...] = (
     {"*": ["quick"]},
     {"professional": ["quick"], "*": ["slow"]},
     {"pharmacy": ["slow"], "*": ["quick", "slow"]},
+)
+Headers = tuple[tuple[str, bytes | None], ...]
+# A trace; a name that comes twice, with nothing and with bytes that are no text; the letter of another stage; the same,
+# replayed.
+_LETTER = (
+    ("claimstream-error-class", b"DecodeError"),
+    ("claimstream-partition", b"7"),
+    ("claimstream-offset", b"9"),
+)
+_HEADERS: tuple[Headers, ...] = (
+    (("traceparent", b"00-4bf92f35"),),
+    (("tag", b""), ("tag", b"\x00\xff"), ("none", None)),
+    _LETTER,
+    (*_LETTER, ("claimstream-attempt", b"2"), ("claimstream-replay-of", b"dead[0]@1")),
 )
 
 
@@ -82,6 +97,7 @@ class Publication:
     at: float
     key: bytes | None
     claim: Claim
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ def draw_plan(seed: int) -> Plan:
         workers=draw.randint(1, 3),
         settings=_settings(draw),
         speeds={"quick": 0.001, "slow": draw.choice((0.002, 0.1, 0.4))},
-        publications=tuple(_publication(draw) for _ in range(count)),
+        publications=_with_headers([_publication(draw) for _ in range(count)], _stream(seed, "headers")),
         disturbances=(
             *(_disturbance(draw, draw.choice(_CERTAIN)) for _ in range(draw.randint(5, 8))),
             *(_disturbance(draw, Kind.REQUEST) for _ in range(draw.randint(1, 4))),
@@ -183,6 +199,14 @@ def _publication(draw: random.Random) -> Publication:
     key = None if draw.random() < 0.05 else b"member-%d" % draw.randrange(_KEYS)
     moment = draw.choice((0.0, draw.uniform(0.0, HORIZON)))
     return Publication(moment, key, draw_claim(draw))
+
+
+def _with_headers(publications: Sequence[Publication], draw: random.Random) -> tuple[Publication, ...]:
+    """One in three has some."""
+    return tuple(
+        replace(each, headers=draw.choice(_HEADERS)) if draw.random() < 1 / 3 else each
+        for each in publications
+    )
 
 
 def _disturbance(draw: random.Random, kind: Kind) -> Disturbance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,12 @@ def as_json(plan: Plan) -> dict[str, Any]:
     return {
         **asdict(plan),
         "publications": [
-            [each.at, None if each.key is None else each.key.decode(), *places[each.claim]]
+            [
+                each.at,
+                None if each.key is None else each.key.decode(),
+                *places[each.claim],
+                [[name, None if value is None else value.hex()] for name, value in each.headers],
+            ]
             for each in plan.publications
         ],
         "disturbances": [
@@ -79,9 +84,13 @@ def _fault(disturbance: Disturbance) -> tuple[str, int]:
     return disturbance.fault.effect.value, disturbance.fault.code
 
 
-def _publication(at: float, key: str | None, kind: str, place: int) -> Publication:
+def _publication(
+    at: float, key: str | None, kind: str, place: int, headers: Sequence[tuple[str, str | None]] = ()
+) -> Publication:
+    """`headers`: values in hexadecimal digits; plans that were written before there were any have none."""
     claim: Claim = pool()[ClaimKind(kind)][place]
-    return Publication(at, None if key is None else key.encode(), claim)
+    found = tuple((name, None if value is None else bytes.fromhex(value)) for name, value in headers)
+    return Publication(at, None if key is None else key.encode(), claim, found)
 
 
 def _disturbance(

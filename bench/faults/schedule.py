@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.faults.checker import Finding, Published, check
+from bench.faults.checker import Finding, Published, Terms, check
 from bench.faults.driver import Driver
 from bench.faults.models import Versions
 from bench.faults.plan import HORIZON, Change, Plan, Publication, Turn, draw_plan
@@ -131,8 +131,14 @@ class Schedule:
     def _publish(self, publication: Publication) -> None:
         key, claim = publication.key, publication.claim
         partition = 0 if key is None else partition_of(key, self._kafka.partitions(_CLAIMS))
-        offset = self._kafka.write(_CLAIMS, partition, claim.value, key)
-        self._published.append(Published(partition, offset, key, claim.value, claim.kind))
+        offset = self._kafka.write(_CLAIMS, partition, claim.value, key, list(publication.headers) or None)
+        routes, kind = self._plan.settings["routes"], claim.expected.claim_type
+        models = tuple(routes[kind if kind in routes else "*"])
+        self._published.append(
+            Published(
+                partition, offset, key, claim.value, claim.kind, publication.headers, models, claim.expected
+            )
+        )
 
     def _change(self, change: Change) -> None:
         model = ("quick", "slow")[int(2 * change.amount)]
@@ -183,10 +189,11 @@ class Schedule:
         return all(log.stable == log.end for log in logs)
 
     def _finding(self) -> Finding:
-        readings = self._kafka.started if self._mode == AT_LEAST_ONCE else None
-        had = {self._plan.outputs, self._kafka.partitions(_SCORES)}
+        readings = self._kafka.readings if self._mode == AT_LEAST_ONCE else None
+        had = sorted({self._plan.outputs, self._kafka.partitions(_SCORES)})
+        terms = Terms(had, self._versions.published, self._plan.settings["latency"]["drain_timeout_s"])
         scores, letters = self._kafka.messages(_SCORES), self._kafka.messages(_LETTERS)
-        return check(self._published, scores, letters, readings, sorted(had))
+        return check(self._published, scores, letters, readings, terms)
 
 
 def run(seed: int, mode: str = AT_LEAST_ONCE) -> Verdict:

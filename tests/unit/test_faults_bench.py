@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.faults import checker, plan, tally
-from bench.faults.checker import Published, check
+from bench.faults import plan, tally
 from bench.faults.claims import Kind, pool
 from bench.faults.driver import DrivenLoop, Driver
 from bench.faults.figures import figures
@@ -23,11 +23,13 @@ from bench.faults.schedule import AT_LEAST_ONCE, EXACTLY_ONCE, Verdict, run, run
 from bench.faults.strikes import SeededFaults, Strikes
 from bench.faults.tally import Book, counted
 from bench.faults.workers import End
+from stream import consumer
 from stream.clock import ManualClock
+from stream.commits import OffsetCommits
 from stream.consumer import ClaimConsumer
-from stream.embedded.simulated import Effect, Fault, Message, SimulatedKafka, SimulatedProcess, Started, Step
-from stream.embedded.simulated.message import Record
+from stream.embedded.simulated import Effect, Fault, SimulatedKafka, SimulatedProcess, Step
 from stream.errors import FatalError
+from stream.results import ScoreColumns
 from tests.regressions import DEFECTS
 
 # Which of them show a defect changes with the program.
@@ -55,7 +57,13 @@ def test_schedules_that_are_kept_show_what_they_are_kept_for(
 def test_a_plan_is_the_same_after_it_was_written_down() -> None:
     for seed in range(20):
         drawn = draw_plan(seed)
+        assert any(each.headers for each in drawn.publications)
         assert from_json(json.loads(json.dumps(as_json(drawn)))) == drawn
+
+
+def test_plans_that_were_written_before_claims_had_headers_have_none() -> None:
+    kept = next(each.plan for each in regressions() if each.name == "refused_commit")
+    assert not any(each.headers for each in kept.publications)
 
 
 @pytest.mark.parametrize("mode", [AT_LEAST_ONCE, EXACTLY_ONCE])
@@ -83,6 +91,34 @@ def test_a_worker_that_ends_without_a_fault_is_told_though_it_comes_back(
     assert verdict.settled
     assert not verdict.sound
     assert all("at every rebalance" in error for error in verdict.errors)
+
+
+def commits_nothing_when_it_hands_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OffsetCommits, "finish", lambda *_: None)
+
+
+def mixes_up_rows(patch: pytest.MonkeyPatch) -> None:
+    scores = ScoreColumns._scores
+    patch.setattr(ScoreColumns, "_scores", lambda self, rows: scores(self, rows[::-1]))
+
+
+def forgets_headers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(consumer, "headers_of", lambda _: {})
+
+
+@pytest.mark.parametrize(
+    ("defect", "shown"),
+    [
+        (commits_nothing_when_it_hands_over, "duplicated"),
+        (mixes_up_rows, "wrong"),
+        (forgets_headers, "wrong"),
+    ],
+)
+def test_some_schedule_shows_what_a_stage_would_do_wrong(
+    defect: Callable[[pytest.MonkeyPatch], None], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defect(monkeypatch)
+    assert any(getattr(run(seed).finding, shown) for seed in range(60))
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -150,52 +186,6 @@ def test_a_driver_that_is_closed_ends_what_waits() -> None:
     driver.run_for(1.0)
     driver.close()
     assert (told, loop.busy, loop.is_alive()) == (["over"], False, False)
-
-
-def result(offset: int) -> Message:
-    return Message("scores", 0, Record(0, b"k", b"0:%d" % offset, None, 0))
-
-
-def dead(offset: int, value: bytes = b"v") -> Message:
-    headers = [("claimstream-partition", b"0"), ("claimstream-offset", b"%d" % offset)]
-    return Message("dead", 0, Record(0, b"k", value, headers, 0))
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are written as plain tuples."""
-
-    def decoded(value: bytes) -> dict[str, object]:
-        partition, offset = map(int, value.split(b":"))
-        return {
-            "input_partition": partition,
-            "input_offset": offset,
-            "claim_id": "id",
-            "scores": [{"model": "null"}],
-        }
-
-    monkeypatch.setattr(checker, "_decoded", decoded)
-    monkeypatch.setattr(checker, "_claim_id", lambda _: "id")
-
-
-@pytest.mark.usefixtures("told")
-def test_the_checker_sees_what_is_wrong() -> None:
-    inputs = [Published(0, offset, b"k", b"v", Kind.SOUND) for offset in range(4)]
-    inputs[3] = replace(inputs[3], kind=Kind.POISON)
-    results, letters = [result(0), result(1), result(2)], [dead(3)]
-    once = [Started("t", 0, 0, "p")]
-    twice = [*once, Started("t", 0, 1, "q")]
-    assert check(inputs, results, letters, once).sound
-    assert check(inputs, results, letters, None).sound
-    assert check(inputs, results[:2], letters, once).lost == 1
-    assert check(inputs, [*results, result(1)], letters, once).duplicated == 1
-    assert check(inputs, [*results, result(1)], letters, twice).sound
-    assert check(inputs, [*results, result(1)], letters, None).duplicated == 1
-    assert check(inputs, [*results, result(0)], letters, twice).duplicated == 1
-    assert check(inputs, [result(1), result(0), result(2)], letters, once).out_of_order == 1
-    assert check(inputs, [*results, result(9)], letters, once).wrong == 1
-    assert check(inputs, results, [dead(3, b"w")], once).wrong == 1
-    assert check(inputs, results, [*letters, dead(0)], twice).wrong == 1
 
 
 def test_figures_name_failing_seeds() -> None:

@@ -153,7 +153,7 @@ def test_a_member_that_joins_while_the_registry_is_away_gets_its_partitions_at_o
     driver.run_for(2.0)
     second.start()
     driver.run_for(3.0)
-    assert [each.partition for each in kafka.started if "worker 1" in each.process] != []
+    assert [each.partition for each in kafka.readings if "worker 1" in each.process] != []
     unreachable[0] = False
     driver.run_for(60.0)
     assert len(kafka.messages("scores")) == 40

@@ -74,6 +74,18 @@ def test_a_member_that_stands_still_is_cast_out_and_learns_of_it_when_it_goes_on
     assert scene.told[-1] == ("first", "lost", [0, 1])
 
 
+def test_a_client_that_leaves_sends_its_commits_first_though_its_thread_had_no_time_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    _, member = scene.member("p")
+    scene.pass_time(1.0, member)
+    monkeypatch.setattr(scene.faults, "dawdles", lambda _: True)
+    member.commit(offsets=offsets(3))
+    member.close()
+    assert scene.kafka.group("g").offsets["t", 0][0] == 3
+
+
 @pytest.mark.parametrize("effect", [Effect.REQUEST_LOST, Effect.ANSWER_LOST])
 def test_an_idempotent_producer_sends_again_and_writes_once(effect: Effect) -> None:
     scene = Scene()

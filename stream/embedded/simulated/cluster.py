@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError
@@ -22,8 +21,9 @@ from stream.embedded.simulated.faults import (
 from stream.embedded.simulated.groups import ClassicGroup, Group
 from stream.embedded.simulated.led_groups import AS_A_BROKER_HAS_IT, LedGroup, Rhythm
 from stream.embedded.simulated.log import PartitionLog
-from stream.embedded.simulated.message import Headers, Message, Place, Record, failure
+from stream.embedded.simulated.message import Headers, Message, Record, failure
 from stream.embedded.simulated.producer import SimulatedProducer
+from stream.embedded.simulated.readings import Reading
 from stream.embedded.simulated.transactions import Transactions
 
 T = TypeVar("T")
@@ -31,20 +31,6 @@ G = TypeVar("G", bound=Group)
 
 LARGEST_RECORD = 1_048_588
 _NAP = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A member began to read a partition at an offset: what it may deliver anew starts there.
-
-    `metadata`: of the commit that it began at.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    process: str
-    metadata: str = ""
 
 
 class SimulatedKafka:
@@ -66,7 +52,7 @@ class SimulatedKafka:
         self.rhythm = led
         self.faults = faults or Faults()
         self.away = False
-        self.started: list[Started] = []
+        self.readings: list[Reading] = []
         self._waiting = waiting or clock.advance
         self._settled = clock.now()
         self._topics: dict[str, list[PartitionLog]] = {}
@@ -139,10 +125,6 @@ class SimulatedKafka:
         for group in self._groups.values():
             group.refresh(self.clock.now())
 
-    def note_start(self, place: Place, offset: int, process: str, metadata: str | None) -> None:
-        """A member begins to read a partition here."""
-        self.started.append(Started(*place, offset, process, metadata or ""))
-
     def group(self, name: str) -> Group:
         """The group of this name."""
         return self._groups[name] if name in self._groups else self.classic(name)
@@ -197,7 +179,10 @@ class SimulatedKafka:
 
 
 class SimulatedProcess:
-    """A process: its clients die with it, stand still with it, and are cut off with it."""
+    """A process: its clients die with it, stand still with it, and are cut off with it.
+
+    `struck`: whether it ever stood still, or a request of it met a fault or nobody.
+    """
 
     def __init__(self, name: str, cluster: SimulatedKafka) -> None:
         self.name = name
@@ -205,6 +190,7 @@ class SimulatedProcess:
         self.alive = True
         self.frozen = False
         self.cut_off = False
+        self.struck = False
         self._consumers: list[SimulatedConsumer] = []
         self._producers: list[SimulatedProducer] = []
 
@@ -249,7 +235,7 @@ class SimulatedProcess:
 
     def freeze(self) -> None:
         """As with SIGSTOP."""
-        self.frozen = True
+        self.frozen = self.struck = True
 
     def thaw(self) -> None:
         self.frozen = False
@@ -281,9 +267,12 @@ class SimulatedProcess:
         """Make a request of the broker. Raises RefusedError, UnansweredError, ProcessDied."""
         self.check()
         if not self.reachable:
+            self.struck = True
             raise UnansweredError
         self.cluster.settle()
-        return carry_out(self.cluster.faults.at(step, self.name), request, self.kill)
+        fault = self.cluster.faults.at(step, self.name)
+        self.struck |= fault is not None
+        return carry_out(fault, request, self.kill)
 
     def give_way(self) -> None:
         """Whatever else goes on may come first. Raises ProcessDied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -16,6 +17,7 @@ from stream.embedded.simulated.groups import Credentials, Offsets
 from stream.embedded.simulated.membership import LedMembership, Manners, Membership, News
 from stream.embedded.simulated.message import Message, Place, failure
 from stream.embedded.simulated.pending_commits import UNSENT, PendingCommits
+from stream.embedded.simulated.readings import NOTHING, Readings
 
 if TYPE_CHECKING:
     from stream.embedded.simulated.cluster import SimulatedProcess
@@ -45,8 +47,7 @@ class SimulatedConsumer:
         self._callbacks: dict[News, RebalanceCallback | None] = {}
         self._commits = PendingCommits()
         self._answered: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
-        # Of commits that the application asked about, until it begins to read there.
-        self._told: dict[Place, str] = {}
+        self._readings = Readings(process.cluster.readings, process.name)
         self._closed = False
         self.found_nothing = False
 
@@ -107,7 +108,7 @@ class SimulatedConsumer:
                 return False
             if answer is not None:
                 found.update(answer)
-                self._told |= {place: answer.get(place, (0, None))[1] or "" for place in places}
+                self._readings.tell({place: answer.get(place, NOTHING) for place in places})
             return answer is not None
 
         if not self._process.wait(answered, timeout):
@@ -176,10 +177,12 @@ class SimulatedConsumer:
             return
         self._process.check()
         self.background()
-        self._serve()
+        self._serve(self._readings.given_at)
         if owned := self._membership.owned:
-            self._tell(News.REVOKED, owned)
+            self._tell(News.REVOKED, owned, self._readings.given_at)
         self.background()
+        # Its own thread does this before it says goodbye, however little time it had before.
+        self._send_commits()
         self._serve_commits()
         self._membership.leave()
         self._closed = True
@@ -207,6 +210,7 @@ class SimulatedConsumer:
 
     def _take(self, count: int) -> list[Message]:
         """Messages; callbacks come before and after they were taken, and void those whose partition went."""
+        asked, is_current = self._now(), self._fetcher.is_current
         self._process.give_way()
         self._check()
         self.background()
@@ -218,11 +222,11 @@ class SimulatedConsumer:
             if count > 1:
                 self.background()
                 self._serve()
-            return errors + [
-                Message(*place, record)
-                for place, version, record in taken
-                if self._fetcher.is_current(place, version)
+            given = [
+                Message(*place, record) for place, version, record in taken if is_current(place, version)
             ]
+            self._readings.give(given, asked)
+            return errors + given
         finally:
             self._membership.polled()
 
@@ -231,10 +235,10 @@ class SimulatedConsumer:
         self._membership.errors.clear()
         return errors
 
-    def _serve(self) -> None:
+    def _serve(self, since: float = math.inf) -> None:
         self._serve_commits()
         while (news := self._membership.next_news()) is not None:
-            self._tell(*news)
+            self._tell(*news, since)
 
     def _serve_commits(self) -> None:
         while self._answered:
@@ -242,20 +246,22 @@ class SimulatedConsumer:
             if self._on_commit is not None:
                 self._on_commit(error, positions)
 
-    def _tell(self, news: News, places: frozenset[Place]) -> None:
-        callback = self._callbacks.get(news)
+    def _tell(self, news: News, places: frozenset[Place], since: float) -> None:
+        """`since`: when it may have begun to get ready for this, where that was before it is told."""
+        callback, began = self._callbacks.get(news), min(since, self._now())
         self._membership.telling()
         try:
             if callback is not None:
                 callback(self, [TopicPartition(*place) for place in sorted(places)])
+            if news is News.REVOKED and not self._process.struck:
+                self._readings.hand_over(places, self._now() - began)
         finally:
             self._membership.told(news, places)
             if news is News.ASSIGNED:
                 self._fetcher.add(places)
             else:
                 self._fetcher.remove(places)
-                for place in places:
-                    self._told.pop(place, None)
+                self._readings.end(places)
 
     def _named(self, message: Message | None, offsets: list[TopicPartition] | None) -> Offsets:
         if message is not None:
@@ -301,6 +307,7 @@ class SimulatedConsumer:
         for place in offsets:
             self._process.cluster.log(*place)
         self._process.cluster.group(self._group).commit(self._membership.credentials, offsets)
+        self._readings.commit(offsets)
 
     def _find_starts(self) -> None:
         """Begin where the group left off; wait while a transaction may still move that."""
@@ -311,11 +318,9 @@ class SimulatedConsumer:
         except (RefusedError, UnansweredError):
             return
         for place in places if found is not None else ():
-            offset, metadata = found[place] if found and place in found else (self._reset(place), "")
-            self._fetcher.begin(place, offset)
-            # It may have asked before somebody else committed more.
-            known = self._told.pop(place, metadata)
-            self._process.cluster.note_start(place, offset, self._process.name, known)
+            commit = found[place] if found and place in found else (self._reset(place), None)
+            self._fetcher.begin(place, commit[0])
+            self._readings.begin(place, commit[0], commit)
 
     def _answered_to(self, step: Step, request: Callable[[], T], timeout: float, what: str) -> T:
         """The answer to a request that is made until somebody answers. Raises RefusedError, KafkaException."""
