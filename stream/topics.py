@@ -176,13 +176,24 @@ def ensure_topics(client: Mapping[str, Any], topics: Sequence[TopicSpec]) -> lis
     return created
 
 
+class _Heard:
+    """The last error that a client told of; its own object, so that the client does not hold itself."""
+
+    def __init__(self) -> None:
+        self.error = ""
+
+    def note(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.error = error.str()
+
+
 class _Cluster:
     """The cluster behind some client options."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._addresses = client["bootstrap.servers"]
-        self._last_error = ""
-        self._admin = AdminClient({"log_level": 0, **client, "error_cb": self._keep})
+        self._heard = _Heard()
+        self._admin = AdminClient({"log_level": 0, **client, "error_cb": self._heard.note})
 
     def metadata(self) -> ClusterMetadata:
         """All topics and brokers."""
@@ -279,15 +290,11 @@ class _Cluster:
             raise self._explained(error, f"topic {topic.name!r} could not be created") from error
         return True
 
-    def _keep(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-            self._last_error = error.str()
-
     def _explained(self, error: KafkaException, what: str) -> Exception:
         code, reason = _cause(error).code(), _cause(error).str()
         if code in _NOT_REACHED:
             return UnreachableError(
-                f"no Kafka broker answers at {self._addresses} ({self._last_error or reason}); "
+                f"no Kafka broker answers at {self._addresses} ({self._heard.error or reason}); "
                 "check the address, or start one with `claimstream broker`"
             )
         if code in (KafkaError.TOPIC_EXCEPTION, KafkaError.INVALID_REPLICATION_FACTOR):

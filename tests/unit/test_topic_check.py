@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
+import psutil
 import pytest
 
 from config import Settings, load_settings
 from stream.cli.kafka_options import configured_client
 from stream.cli.topic_check import partitions_of
 from stream.errors import UsageError
+from stream.topics import _Cluster
 
 
 def hint(
@@ -56,3 +59,17 @@ def test_topics_and_options_that_only_the_command_line_names_are_not_forgotten(
         said == "`claimstream topics create --bootstrap k:1 --dead-letters letters letters`"
         " and the same --client options"
     )
+
+
+def test_a_cluster_that_is_let_go_leaves_no_thread_behind() -> None:
+    """Without waiting for the collector, which hardly ever comes round in a supervisor."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = psutil.Process().num_threads()
+        cluster = _Cluster({"bootstrap.servers": "127.0.0.1:1"})
+        assert psutil.Process().num_threads() > before
+        del cluster
+        assert psutil.Process().num_threads() == before
+    finally:
+        gc.enable()
