@@ -9,7 +9,7 @@ import pytest
 
 from stream.codec import Decoder
 from stream.codec.framing import confluent_prefix, single_object_prefix
-from stream.errors import UsageError
+from stream.errors import DecodeError, OversizeError, UsageError
 from tests.unit.test_codec import CLAIM, TWO, Known, claim, encoded, failure, learned, read, record
 
 TWO_PREFIX = single_object_prefix(TWO)
@@ -54,3 +54,16 @@ def test_bare_values_that_begin_with_a_null_are_read_at_once() -> None:
     schema = record(a=["null", "string"], b="string")
     values = [encoded(schema, {"a": None, "b": "x"})] * 40
     assert Decoder(schema, bare_schema=schema)._alike(values) is not None
+
+
+def test_what_a_registered_schema_that_cannot_be_read_and_a_bare_one_do_not_fit_fails() -> None:
+    schema, unreadable = record(**dict.fromkeys("abcdef", "string")), record(field="nowhere")
+    value = encoded(schema, dict.fromkeys("abcde", "") | {"f": "end"})
+    decoder = Decoder(
+        schema, bare_schema=schema, registry=learned(Known({0: unreadable})), max_record_bytes=100
+    )
+    found = read(decoder, [value, value + b"x" * 100, b"", None, value[:-1], value])
+    assert found.rows.tolist() == [0, 5]
+    errors = [str(failure.error) for failure in found.failures]
+    assert [type(failure.error) for failure in found.failures] == [OversizeError, *[DecodeError] * 3]
+    assert "the schema of id 0 cannot be read here" in errors[3]
