@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyruhvro
 
+from stream.codec.definitions import completed
 from stream.codec.framing import (
     CONFLUENT_HEADER,
     CONFLUENT_MAGIC,
@@ -216,7 +217,8 @@ def _target(schema: dict[str, Any]) -> Target:
     with readable():
         shape = parse(schema)
         check_columns(shape)
-        return Target(schema, shape, pyruhvro.avro_to_arrow_schema(json.dumps(schema)))
+        columns = pyruhvro.avro_to_arrow_schema(json.dumps(schema))
+        return Target(completed(schema, shape, columns), shape, columns)
 
 
 def _fingerprinted(schema: dict[str, Any]) -> bytes:

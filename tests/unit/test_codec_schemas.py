@@ -67,3 +67,85 @@ def test_what_a_registered_schema_that_cannot_be_read_and_a_bare_one_do_not_fit_
     errors = [str(failure.error) for failure in found.failures]
     assert [type(failure.error) for failure in found.failures] == [OversizeError, *[DecodeError] * 3]
     assert "the schema of id 0 cannot be read here" in errors[3]
+
+
+def with_default(kind: Any, default: Any) -> dict[str, Any]:
+    """A record of a field more than TWO."""
+    return {**TWO, "fields": [*TWO["fields"], {"name": "added", "type": kind, "default": default}]}  # type: ignore[misc]
+
+
+def field(name: str, kind: Any, default: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, "default": default}
+
+
+INNER: dict[str, Any] = {
+    "type": "record",
+    "name": "Inner",
+    "fields": [field("y", "bytes", "\u00ff"), field("x", "int", 3)],
+}
+OUTER: dict[str, Any] = {
+    "type": "record",
+    "name": "Outer",
+    "namespace": "elsewhere",
+    "fields": [field("inner", INNER, {}), field("more", ["null", "Inner"], None)],
+}
+FULL = {"inner": {"y": b"\xff", "x": 3}, "more": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "expected"),
+    [
+        (OUTER, {}, FULL),
+        (OUTER, {"more": {"x": 4}}, FULL | {"more": {"y": b"\xff", "x": 4}}),
+        (
+            {"type": "array", "items": OUTER},
+            [{}, {"inner": {"y": "a"}}],
+            [FULL, FULL | {"inner": {"y": b"a", "x": 3}}],
+        ),
+        ({"type": "map", "values": INNER}, {"a": {}}, [("a", FULL["inner"])]),
+        ("double", 2**53 + 1, 2.0**53),
+        ("float", 2**24 + 1, 2.0**24),
+        ([{"type": "array", "items": "float"}, "null"], [2**24 + 1], [2.0**24]),
+        ({"type": "fixed", "name": "F", "size": 16, "logicalType": "uuid"}, "a" * 16, b"a" * 16),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_default_is_completed_and_rounded_as_avro_does_it(
+    kind: Any, default: Any, expected: Any, count: int
+) -> None:
+    decoder = Decoder(with_default(kind, default), known_writers=[TWO])
+    values = [encoded(TWO, {"text": f"t{i}", "number": i}, TWO_PREFIX) for i in range(count)]
+    found = decoder.decode(values)
+    assert found.claims.column("added").to_pylist() == [expected] * count
+    decoder._by_fingerprint[TWO_PREFIX]._fast = None
+    assert decoder.decode(values).claims == found.claims
+
+
+def test_a_nested_record_that_gained_fields_has_their_completed_defaults() -> None:
+    before = {"type": "record", "name": "Inner", "fields": INNER["fields"][1:]}
+    deep = {"type": "record", "name": "Deep", "fields": [field("d", "double", 2**53 + 1)]}
+    after = {**INNER, "fields": [*INNER["fields"], field("z", deep, {})]}
+    value = encoded(record(f=before), {"f": {"x": 5}}, single_object_prefix(record(f=before)))
+    found = Decoder(record(f=after), known_writers=[record(f=before)]).decode([value])
+    assert found.claims.column("f").to_pylist() == [{"y": b"\xff", "x": 5, "z": {"d": 2.0**53}}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "message"),
+    [
+        ({"type": "fixed", "name": "F", "size": 2}, "abc", "added: its default does not fit its type"),
+        ({"type": "int", "logicalType": "time-millis"}, -1, "-1 is no time of day"),
+        ([{"type": "bytes", "logicalType": "decimal", "precision": 1}, "null"], "\x7f", "more than 1 digits"),
+        (["int", "null"], 2**40, "malformed Avro schema"),
+        ({"type": "array", "items": record(x="int", y="int")}, [{"x": 1}], "malformed Avro schema"),
+        ({"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["a"]}}, ["b"], "malformed"),
+        ({"type": "map", "values": "double"}, {"a": True}, "malformed"),
+    ],
+)
+def test_a_default_that_does_not_fit_is_said_when_the_reader_is_built(
+    kind: Any, default: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Decoder(with_default(kind, default))
+    with pytest.raises(UsageError, match=message):
+        Decoder(record(outer={"type": "array", "items": with_default(kind, default)}))
