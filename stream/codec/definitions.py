@@ -1,4 +1,4 @@
-"""The records that a reader schema defines, and the defaults of their fields: completed, and tried before any claim."""
+"""The records that a reader schema defines: the aliases of their fields, and their defaults, completed and tried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from stream.codec.reference import conversion
 from stream.codec.shapes import Schema, Shape
 from stream.errors import UsageError
 
+# By the full names of records.
 Defaults = Mapping[str, Mapping[str, Any]]
+Aliases = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,16 @@ def completed(schema: dict[str, Any], shape: Shape, columns: pa.Schema) -> dict[
                 place, kind = f"{each.shape.full_name}.{field['name']}", each.kind.field(index).type
                 field["default"] = _tried(place, field["default"], each.shape.parts[index], kind, defaults)
     return made
+
+
+def aliases(schema: Mapping[str, Any], shape: Shape, columns: pa.Schema) -> Aliases:
+    """The field that each alias stands for."""
+    return {
+        each.shape.full_name: {
+            alias: field["name"] for field in each.schema["fields"] for alias in field.get("aliases", ())
+        }
+        for each in definitions(schema, shape, pa.struct(list(columns)))
+    }
 
 
 def _tried(place: str, default: Any, shape: Shape, kind: pa.DataType, defaults: Defaults) -> Any:

@@ -149,3 +149,48 @@ def test_a_default_that_does_not_fit_is_said_when_the_reader_is_built(
         Decoder(with_default(kind, default))
     with pytest.raises(UsageError, match=message):
         Decoder(record(outer={"type": "array", "items": with_default(kind, default)}))
+
+
+def stamp(unit: str, kind: str = "long") -> dict[str, Any]:
+    return {"type": kind, "logicalType": unit}
+
+
+def aliased(kind: Any) -> dict[str, Any]:
+    """A record whose field the writer calls `b`."""
+    return {"type": "record", "name": "R", "fields": [{"name": "a", "type": kind, "aliases": ["b"]}]}
+
+
+MILLIS, MICROS, DATE = stamp("timestamp-millis"), stamp("timestamp-micros"), stamp("date", "int")
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [
+        (record(b=MILLIS), aliased(MICROS)),
+        (record(b=["null", DATE]), aliased(["null", MILLIS])),
+        (
+            record(c={"type": "array", "items": {**record(b=MILLIS), "name": "I"}}),
+            record(c={"type": "array", "items": ["null", {**aliased(MICROS), "name": "I"}]}),
+        ),
+        (record(a=["null", DATE]), record(a=["null", MILLIS])),
+        (record(a=DATE), record(a=["null", MILLIS])),
+        (record(a=["null", "string", DATE]), record(a=MILLIS)),
+        (
+            record(a={"type": "map", "values": [stamp("time-millis", "int"), "null"]}),
+            record(a={"type": "map", "values": ["null", stamp("time-micros")]}),
+        ),
+    ],
+)
+def test_units_are_not_confused_under_an_alias_or_in_a_union(writer: Any, reader: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"R\..*: written as (timestamp-millis|date|time-millis), wanted as t"
+    ):
+        Decoder(reader, known_writers=[writer])
+
+
+def test_one_unit_under_an_alias_or_in_a_union_is_read() -> None:
+    for kind, wanted in ((MILLIS, MILLIS), ("int", "long"), (["null", "int"], ["null", MILLIS])):
+        writer = record(b=kind)
+        value = encoded(writer, {"b": 7}, single_object_prefix(writer))
+        found = Decoder(aliased(wanted), known_writers=[writer]).decode([value])
+        assert found.claims.column("a").cast("int64").to_pylist() == [7]
