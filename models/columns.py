@@ -55,7 +55,7 @@ class Lists:
 
 
 class Attributes:
-    """A map column, by name; of a name that has two values in a claim the first counts."""
+    """A map column, by name; of a name that has two values in a claim the last counts, as in Avro libraries' maps."""
 
     def __init__(self, column: pa.MapArray) -> None:
         column = _filled(column)
@@ -66,17 +66,17 @@ class Attributes:
         self._name = names.indices.to_numpy()
         self._values: pa.Array = column.items.slice(first, count)
         self._claim = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        if self._values.null_count:
-            present = np.flatnonzero(self._values.is_valid().to_numpy(zero_copy_only=False))
-            self._name, self._claim = self._name[present], self._claim[present]
-            self._values = self._values.take(pa.array(present))
 
     def get(self, name: str) -> tuple[Integers, pa.Array]:
         """The claims that have it, ascending, and its value in each."""
         entries = np.flatnonzero(self._name == self._names.get(name, -1))
         claim = self._claim[entries]
-        kept = np.diff(claim, prepend=-1) != 0
-        return claim[kept], self._values.take(pa.array(entries[kept]))
+        last = np.diff(claim, append=-1) != 0
+        claim, values = claim[last], self._values.take(pa.array(entries[last]))
+        if values.null_count:
+            claim = claim[values.is_valid().to_numpy(zero_copy_only=False)]
+            values = values.drop_null()
+        return claim, values
 
 
 def same(first: pa.Array, second: pa.Array) -> bool:

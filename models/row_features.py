@@ -91,10 +91,9 @@ class RowFeatures:
 
     def encode(self, claim: Row, row: int, tensors: Tensors) -> None:
         """Rows of `tensors` come as zeros."""
-        attributes: dict[str, str] = {}
-        for name, value in claim.attributes or ():
-            if value is not None:
-                attributes.setdefault(name, value)
+        # Of a name that is there twice the last one counts, and if that is null there is none.
+        last = dict(claim.attributes or ())
+        attributes = {name: value for name, value in last.items() if value is not None}
         tokens = [self._token(f"type|{claim.kind or ''}")]
         tokens += [self._token(f"{n}|{attributes[n]}") for n in self._token_attributes if n in attributes]
         if self._date_tokens:

@@ -80,13 +80,16 @@ class Admission:
         return letters
 
     def readmit(self, lane: int) -> int:
-        """Give the claims of a lane to the versions that serve now; how many there were.
+        """Give the claims of a lane to the versions that serve now; how many there were. May take seconds.
 
         Raises RetryError, with nothing changed, while a schema registry cannot be reached.
         """
         rows = self._lanes.empty(lane)
+        values = self._arena.value[rows].tolist()
         try:
-            claims = self._decoder.decode(self._arena.value[rows].tolist()).claims
+            # What was learned of an id when they were admitted may be forgotten.
+            self._decoder.learn(values)
+            claims = self._decoder.decode(values).claims
         except RetryError:
             self._push(lane, rows)
             raise

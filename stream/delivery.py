@@ -194,11 +194,7 @@ class Delivery:
 
     def _traces(self, rows: Rows) -> dict[int, Headers]:
         kept = self._arena.headers
-        found = {
-            index: [header for header in kept[row] if _is_trace(header)]
-            for index, row in enumerate(rows.tolist())
-            if row in kept
-        }
+        found = {index: _trace(kept[row]) for index, row in enumerate(rows.tolist()) if row in kept}
         return {index: headers for index, headers in found.items() if headers}
 
     def _acknowledgement(
@@ -267,5 +263,7 @@ def _bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
     return sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
 
 
-def _is_trace(header: tuple[str, bytes | None]) -> bool:
-    return header[0] == TRACE_HEADER and len(header[1] or b"") <= LONGEST_TRACE
+def _trace(headers: Headers) -> Headers:
+    """The last trace, which is the nearest hop's, unless it is too long: a result has room for one, as W3C says."""
+    last = [header for header in headers if header[0] == TRACE_HEADER][-1:]
+    return [header for header in last if len(header[1] or b"") <= LONGEST_TRACE]

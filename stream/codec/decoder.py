@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyruhvro
 
+from stream.codec.definitions import completed
 from stream.codec.framing import (
     CONFLUENT_HEADER,
     CONFLUENT_MAGIC,
@@ -136,24 +137,33 @@ class Decoder:
 
     def _mixed(self, values: list[bytes | None]) -> Read:
         failures: list[tuple[int, RecordError]] = []
+        unread: list[tuple[int, RecordError]] = []
         groups: dict[WriterReader, list[int]] = {}
         for row, value in enumerate(values):
             try:
                 groups.setdefault(self._reader_of(value), []).append(row)
-            except RecordError as error:
+            except OversizeError as error:
                 failures.append((row, error))
+            except DecodeError as error:
+                (unread if self._is_refused(value) else failures).append((row, error))
         reads = [read for reader, rows in groups.items() for read in self._group(reader, rows, values)]
+        reads.append(self._as_bare(unread, values))
         return joined([*reads, Read(empty_batch(self.arrow_schema), [], failures)], self.arrow_schema)
+
+    def _is_refused(self, value: bytes | None) -> bool:
+        """Whether it begins like one of a registered schema that cannot be read."""
+        return value is not None and value[:CONFLUENT_HEADER] in self._refused
 
     def _group(self, reader: WriterReader, rows: list[int], values: list[bytes | None]) -> list[Read]:
         read = _placed(reader.each([values[row] or b"" for row in rows]), rows)
-        if self._bare is None or reader is self._bare or not read.failures:
+        if reader is self._bare:
             return [read]
         return [Read(read.claims, read.places, []), self._as_bare(read.failures, values)]
 
     def _as_bare(self, failures: list[tuple[int, RecordError]], values: list[bytes | None]) -> Read:
         """What did not fit its framing may be a bare value that begins like one; else the first error stands."""
-        assert self._bare is not None
+        if self._bare is None or not failures:
+            return Read(empty_batch(self.arrow_schema), [], failures)
         rows = [row for row, _ in failures]
         read = _placed(self._bare.each([values[row] or b"" for row in rows]), rows)
         return Read(
@@ -207,7 +217,8 @@ def _target(schema: dict[str, Any]) -> Target:
     with readable():
         shape = parse(schema)
         check_columns(shape)
-        return Target(schema, shape, pyruhvro.avro_to_arrow_schema(json.dumps(schema)))
+        columns = pyruhvro.avro_to_arrow_schema(json.dumps(schema))
+        return Target(completed(schema, shape, columns), shape, columns)
 
 
 def _fingerprinted(schema: dict[str, Any]) -> bytes:

@@ -71,12 +71,15 @@ def conversion(shape: Shape) -> Convert:
     """What makes of fastavro's value, or of a JSON default, the one from which pyarrow builds the column."""
     if shape.logical == "decimal":
         return _decimal(shape)
-    if shape.logical == "uuid":
+    if shape.logical == "uuid" and shape.kind == "string":
         return _uuid
     if shape.logical in _DAY:
         return _time(_DAY[shape.logical])
     if shape.kind in ("bytes", "fixed"):
         return _bytes
+    if shape.kind in ("float", "double"):
+        # An integer, as a default may be, is refused by pyarrow where it is not exact; Avro rounds it.
+        return float
     if not shape.parts:
         return _same
     parts = [conversion(part) for part in shape.parts]
@@ -94,8 +97,8 @@ def _bytes(value: bytes | str) -> bytes:
     return value.encode("latin-1") if isinstance(value, str) else value
 
 
-def _uuid(value: bytes | str) -> bytes:
-    return UUID(value).bytes if isinstance(value, str) else UUID(bytes=value).bytes
+def _uuid(value: str) -> bytes:
+    return UUID(value).bytes
 
 
 def _time(day: int) -> Convert:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stream.codec.definitions import Aliases
 from stream.codec.reference import conversion
 from stream.codec.shapes import Shape
 from stream.errors import UsageError
@@ -65,16 +66,16 @@ def project(reader: Mapping[str, Any], writer: Shape, wanted: Shape, schema: pa.
     return Projection(columns, writer, wanted, schema)
 
 
-def check_meaning(writer: Shape, wanted: Shape, place: str) -> None:
+def check_meaning(writer: Shape, wanted: Shape, place: str, aliases: Aliases) -> None:
     """Raises UsageError where resolution would carry numbers from one unit to another, unchanged."""
-    for name, left, right in _pairs(writer, wanted):
+    for name, left, right in _pairs(writer, wanted, aliases):
         here = f"{place}.{name}" if name else place
         meaning = (left.logical, left.precision, left.scale), (right.logical, right.precision, right.scale)
         if left.logical and right.logical and meaning[0] != meaning[1]:
             raise UsageError(
                 f"{here}: written as {left.logical}, wanted as {right.logical}, or another scale"
             )
-        check_meaning(left, right, here)
+        check_meaning(left, right, here, aliases)
 
 
 def _column(field: Mapping[str, Any], writer: Shape, wanted: Shape) -> _Column | None:
@@ -95,23 +96,30 @@ def _same_or_wider(written: Shape, wanted: Shape) -> bool:
 _WIDER = [(Shape("int"), Shape("long")), (Shape("int"), Shape("double")), (Shape("float"), Shape("double"))]
 
 
-def _pairs(writer: Shape, wanted: Shape) -> Iterator[tuple[str, Shape, Shape]]:
+def _pairs(writer: Shape, wanted: Shape, aliases: Aliases) -> Iterator[tuple[str, Shape, Shape]]:
     """The parts that resolution brings together."""
     if writer.kind == wanted.kind == "record":
-        for name, part in zip(wanted.names, wanted.parts, strict=True):
-            if name in writer.names:
-                yield name, writer.parts[writer.names.index(name)], part
+        of_wanted = aliases.get(wanted.full_name, {})
+        for written, part in zip(writer.names, writer.parts, strict=True):
+            name = written if written in wanted.names else of_wanted.get(written)
+            if name is not None:
+                yield name, part, wanted.parts[wanted.names.index(name)]
         return
     unions = ("nullable", "union")
     if writer.kind in unions or wanted.kind in unions:
         for left in _branches(writer):
-            yield from (("", left, right) for right in _branches(wanted) if left.kind == right.kind)
+            yield from (("", left, right) for right in _branches(wanted) if _meet(left, right))
         return
     yield from (("", *pair) for pair in zip(writer.parts, wanted.parts, strict=False))
 
 
 def _branches(shape: Shape) -> tuple[Shape, ...]:
     return shape.parts if shape.kind in ("nullable", "union") else (shape,)
+
+
+def _meet(written: Shape, wanted: Shape) -> bool:
+    """Whether a value of one branch may become one of the other that has a logical type."""
+    return written.kind == wanted.kind or (written.kind, wanted.kind) == ("int", "long")
 
 
 def _typed(column: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stream.codec.definitions import aliases
 from stream.codec.exact import Lengths
 from stream.codec.fast import FastReader, is_fast
 from stream.codec.framing import Framing
@@ -44,7 +45,8 @@ class WriterReader:
 
     def __init__(self, writer: Mapping[str, Any], target: Target, framing: Framing, prefix: bytes) -> None:
         shape = parse(writer)
-        check_meaning(shape, target.shape, shape.full_name)
+        names = aliases(target.schema, target.shape, target.arrow)
+        check_meaning(shape, target.shape, shape.full_name, names)
         self._target = target
         self._start = len(prefix)
         self._reference = Reference(writer, target.schema, shape, target.shape)

@@ -21,6 +21,8 @@ from models.features import ClaimFeatures, FeatureSpec
 from models.null import LineTotals
 from models.row_features import number
 from models.vocabulary import Vocabulary, lengths
+from stream.codec import Decoder
+from stream.codec.framing import single_object_prefix
 from stream.publishing import generate
 
 DATES: tuple[DateToken, ...] = (
@@ -50,6 +52,9 @@ ARROW: pa.Schema = pyruhvro.avro_to_arrow_schema(json.dumps(schemas.load("claim_
 NULLABLE = pa.schema(
     [*ARROW.remove(ARROW.get_field_index("attributes")), ("attributes", pa.map_(pa.string(), pa.string()))]
 )
+EVENT = schemas.load("claim_event")
+EVENT_ATTRIBUTES = ARROW.field("attributes").type
+PREFIX = single_object_prefix(EVENT)
 LINE: pa.StructType = ARROW.field("lines").type.value_type
 
 words = st.sampled_from(["E1", "E2", "99213", "0450", "", "x"])
@@ -116,7 +121,7 @@ def test_null_counts_as_what_is_not_there() -> None:
     line = {"procedure_code": None, "revenue_code": None, "units": 0.0, "charge": 0.0}
     full = {"claim_type": "a", "service_date": 9, "received_date": None, "attributes": [("age", "41")]}
     full |= {"codes": [{"system": "icd", "code": ""}], "lines": [line, line | {"charge": 5.0}]}
-    nulls = full | {"attributes": [("sex", None), ("age", None), ("age", "41")]}
+    nulls = full | {"attributes": [("sex", "f"), ("age", "7"), ("sex", None), ("age", "41")]}
     nulls |= {"codes": [{"system": "icd", "code": None}]}
     nulls |= {"lines": [None, {"charge": 5.0, "units": None, "procedure_code": None, "revenue_code": None}]}
     empty = full | {"claim_type": "", "attributes": [], "codes": [], "lines": []}
@@ -124,6 +129,33 @@ def test_null_counts_as_what_is_not_there() -> None:
     records = [{"claim_id": "c", "member_id": "m"} | claim for claim in (full, nulls, empty, absent)]
     for tensor in assert_agree(pa.RecordBatch.from_pylist(records, NULLABLE)).values():
         np.testing.assert_array_equal(tensor[::2], tensor[1::2])
+
+
+def twice(age: int, first: str, last: str) -> bytes:
+    """A framed claim whose map has a name two times."""
+    texts = ("c", "a", "m")
+    start = b"".join(b"\x02" + text.encode() for text in texts) + bytes(5)
+    entries = (("sex", first), ("age", str(age)), ("sex", last))
+    written = [b"\x06" + name.encode() + b"\x02" + value.encode() for name, value in entries]
+    return PREFIX + start + b"\x06" + b"".join(written) + b"\x00"
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_name_that_is_there_twice_has_its_last_value_whoever_the_neighbours_are(count: int) -> None:
+    given_values = [twice(row % 10, "x" if row % 3 else "m", "f") for row in range(count)]
+    alike, by_reference = Decoder(EVENT), Decoder(EVENT)
+    by_reference._by_fingerprint[PREFIX]._fast = None
+    fast, exact = (decoder.decode(given_values).claims for decoder in (alike, by_reference))
+    sizes = [{len(each) for each in claims.column("attributes").to_pylist()} for claims in (fast, exact)]
+    assert sizes == [{3}, {2}]
+    once = pa.array([[("sex", "f"), ("age", str(row % 10))] for row in range(count)], EVENT_ATTRIBUTES)
+    wanted = exact.set_column(exact.schema.get_field_index("attributes"), "attributes", once)
+    for start in (0, count // 3):
+        expected = assert_agree(wanted.slice(start))
+        for claims in (fast, exact):
+            found = assert_agree(claims.slice(start))
+            for name, tensor in expected.items():
+                np.testing.assert_array_equal(found[name], tensor, err_msg=name)
 
 
 def test_what_lies_beneath_a_null_is_not_read() -> None:

@@ -221,7 +221,7 @@ def test_a_prefix_is_seen_as_its_memory_image() -> None:
     assert (magic, stamp) == (np.int64(0), np.uint32(0x007FC000))
 
 
-@pytest.mark.parametrize("registry", [Known({}), Known({0: CLAIM})])
+@pytest.mark.parametrize("registry", [Known({}), Known({0: CLAIM}), Known({0: record(field="nowhere")})])
 def test_a_bare_value_may_begin_like_a_framed_one(registry: Known) -> None:
     schema = record(a="string", b="string", c="string", d="string", e="string", f="string")
     value = encoded(schema, dict.fromkeys("abcde", "") | {"f": "end"})

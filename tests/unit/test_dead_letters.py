@@ -17,6 +17,7 @@ from stream.letters import LEAST_LETTER, Reason
 from stream.options import TopicShape, record_limits
 from stream.producer import ANY_PARTITION
 from stream.publishing import generate
+from stream.topics import LONGEST_TRACE
 from tests.scripted_stage import Record, RecordingClient, Stage
 
 
@@ -167,6 +168,18 @@ def test_a_trace_of_unreasonable_length_is_not_carried_over(sent: list[dict[str,
     stage.run()
     headers = [message["headers"] for message in sent if message["topic"] == "scores"]
     assert headers == [[("traceparent", b"0" * 55)], None]
+
+
+def test_of_many_traces_the_last_one_is_carried_over(sent: list[dict[str, Any]]) -> None:
+    stage = Stage()
+    stage.publish(2)
+    trace = ("traceparent", b"1" * LONGEST_TRACE)
+    many = [("traceparent", b"0" * 500)] * 4_000
+    for record, last in zip(stage.consumer.records, (trace, ("traceparent", b"2" * 513)), strict=True):
+        record._answers["headers"] = [*many, last, ("other", b"x")]
+    stage.run()
+    headers = [message["headers"] for message in sent if message["topic"] == "scores"]
+    assert headers == [[trace], None]
 
 
 class BadlyNamed(Record):

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+import schemas
 from stream.clock import Clock, ManualClock, SystemClock
-from stream.codec.framing import confluent_prefix
+from stream.codec import Decoder
+from stream.codec.framing import SINGLE_OBJECT_HEADER, confluent_prefix
 from stream.codec.learning import PATIENCE, LearnedSchemas
 from stream.errors import DecodeError, RetryError, UnfinishedError
 from stream.pipeline import NEVER
@@ -159,3 +161,35 @@ def test_a_poll_of_strangers_is_admitted_without_a_long_step_and_without_growing
     stage.run()
     assert len(source.asked) == 200
     assert stage.consumer.standing[0].offset == 200
+
+
+def bare_like_framed() -> dict[str, Any]:
+    """The shipped schema behind bytes that a bare value begins with, and that could be an id of the registry."""
+    claim = schemas.load("claim_event")
+    more = [{"name": f"more{place}", "type": "int", "default": 0} for place in range(5)]
+    return {**claim, "fields": [*more, *claim["fields"]]}
+
+
+def test_bare_claims_of_a_gone_version_are_read_again_after_their_id_was_forgotten() -> None:
+    stage = Stage()
+    bare, source = bare_like_framed(), Answering(stage.clock, {}, 0.0)
+    stage.pipeline.admission._decoder = Decoder(
+        schemas.load("claim_event"), bare_schema=bare, registry=within_the_call(source, stage.clock)
+    )
+    stage.publish(20)
+    for record in stage.consumer.records:
+        record._answers["value"] = bytes(5) + record._answers["value"][SINGLE_OBJECT_HEADER:]
+    stage.step("intake")
+    stage.clock.advance(31.0)
+    # Another poll, of another id, lets go of what was refused long ago.
+    stage.pipeline.admission._decoder.learn([confluent_prefix(9)])
+    source.away = True
+    with pytest.raises(RetryError, match="nobody answers"):
+        stage.pipeline.admission.readmit(0)
+    assert stage.pipeline.admission._lanes.queued() == 20
+    source.away = False
+    assert stage.pipeline.admission.readmit(0) == 20
+    assert stage.pipeline.admission._lanes.queued() == 20
+    assert source.asked == [0, 9, 0]
+    stage.run(20)
+    assert len(stage.producer.sent) == 20
