@@ -104,7 +104,7 @@ class Learned:
 def repeated(claims: pa.RecordBatch, names: Sequence[str]) -> dict[str, str]:
     """Attributes that say what an earlier one says, and which: their products would count one fact twice."""
     column = claims.column("attributes")
-    values = {name: pc.map_lookup(column, name, "first") for name in names}
+    values = {name: pc.map_lookup(column, name, "last") for name in names}
     found: dict[str, str] = {}
     for place, name in enumerate(names):
         earlier = (one for one in names[:place] if one not in found and same(values[one], values[name]))

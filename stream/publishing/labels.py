@@ -97,7 +97,7 @@ def _widened(mapping: Mapping, columns: LabelColumns) -> Mapping:
 
 
 def _texts(claims: pa.RecordBatch, name: str) -> Column:
-    found: Column = compute.map_lookup(claims.column("attributes"), name, "first")
+    found: Column = compute.map_lookup(claims.column("attributes"), name, "last")
     return found
 
 

@@ -206,5 +206,5 @@ def labelled(count: int, seed: int) -> Labelled:
     from stream.publishing import generate
 
     batches = list(generate(count, seed))
-    kinds = pa.chunked_array([pc.map_lookup(batch.column("attributes"), LABEL, "first") for batch in batches])
+    kinds = pa.chunked_array([pc.map_lookup(batch.column("attributes"), LABEL, "last") for batch in batches])
     return Labelled(batches, pc.not_equal(kinds, "none").to_numpy().astype(np.float32))
