@@ -95,13 +95,13 @@ class Repository:
             return Aliases()
         try:
             stamp = _stamp(self.root / name / ALIASES)
+            known = self._aliases.get(name)
+            if known is None or known[0] != stamp:
+                known = self._aliases[name] = (stamp, read_aliases(self.root / name))
         except FileNotFoundError:
             return Aliases()
         except OSError as error:
             raise _unreachable(self.root, error) from error
-        known = self._aliases.get(name)
-        if known is None or known[0] != stamp:
-            known = self._aliases[name] = (stamp, read_aliases(self.root / name))
         return known[1]
 
     def resolve(self, reference: str, version: str = LATEST) -> Target:
@@ -123,17 +123,17 @@ class Repository:
         raise self._unknown(reference, version)
 
     def release(self, name: str, version: str) -> Release:
-        """A version, its manifest read and checked. Raises UnknownModelError or ManifestError."""
+        """A version, its manifest read and checked. Raises UnknownModelError, ManifestError or UnreachableError."""
         folder = self.place(name, version)
         if folder is None:
             raise self._unknown(f"{name}:{version}", LATEST)
         try:
             stamp = _stamp(folder / FILE)
+            known = self._releases.get((name, version))
+            if known is None or known[0] != stamp:
+                known = self._releases[name, version] = (stamp, _read(folder))
         except OSError as error:
             raise _unreachable(folder, error) from error
-        known = self._releases.get((name, version))
-        if known is None or known[0] != stamp:
-            known = self._releases[name, version] = (stamp, _read(folder))
         return known[1]
 
     def folder(self, key: VersionKey) -> Path:
@@ -190,7 +190,7 @@ class Repository:
     def _places(self) -> tuple[Path, ...]:
         if self.root is None:
             return (self.shipped,)
-        if not self.root.is_dir():
+        if not _is_folder(self.root):
             raise NoFolderError(
                 f"{self.root}: there is no such folder; mount the repository, or push a first version into it"
             )
@@ -307,6 +307,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise _unreachable(folder, error) from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreachable(path, error) from error
 
 
 def _unreachable(place: Path, error: OSError) -> UnreachableError:
