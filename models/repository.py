@@ -143,11 +143,16 @@ class Repository:
         return folder
 
     def place(self, name: str, version: str) -> Path | None:
-        """Folder of exactly that version, if there is one."""
+        """Folder of exactly that version, if there is one. Raises UnreachableError where that cannot be told."""
         if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
             return None
-        folders = (place / name / version for place in self._places())
-        return next((folder for folder in folders if os.path.lexists(folder / FILE)), None)
+        for folder in (root / name / version for root in self._places()):
+            try:
+                if is_there(folder / FILE):
+                    return folder
+            except OSError as error:
+                raise _unreachable(folder, error) from error
+        return None
 
     def note_use(self, key: VersionKey) -> None:
         """A version is in use: garbage collection leaves it. At most one write an hour and version.
@@ -241,6 +246,15 @@ def ordinal(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is there, be it a link that leads nowhere. Raises OSError where that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def open_model(
     name: str,
     *,
@@ -295,8 +309,16 @@ def _versions(folder: Path) -> list[str]:
     return [
         entry.name
         for entry in _entries(folder)
-        if _VERSION.fullmatch(entry.name) and os.path.lexists(f"{entry.path}/{FILE}")
+        if _VERSION.fullmatch(entry.name) and _is_version(Path(entry.path))
     ]
+
+
+def _is_version(folder: Path) -> bool:
+    """One that cannot be looked at counts: left out, another would take its place, and nobody would be told."""
+    try:
+        return is_there(folder / FILE)
+    except OSError:
+        return True
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

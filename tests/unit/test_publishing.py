@@ -39,6 +39,25 @@ def test_a_push_is_whole_read_only_and_leaves_nothing_beside_it(repository: Repo
     assert repository.release("claims_filter", "3.0.0").key == found.key
 
 
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+def test_whatever_the_umask_others_can_read_what_was_pushed(repository: Repository, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        folder = push(repository, SHIPPED_VERSION, version="3.0.0").folder
+    finally:
+        os.umask(before)
+    expected = 0o755 | 0o777 & ~mask
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [expected] * 2
+
+
+def test_a_push_leaves_the_rights_of_a_folder_that_was_there(repository: Repository) -> None:
+    pushed(repository, "1.0.0")
+    model = repository.root / "claims_filter"
+    model.chmod(0o700)
+    pushed(repository, "1.1.0")
+    assert model.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_same_content_again_is_no_error_and_other_content_is(
     repository: Repository, tmp_path: Path
 ) -> None:

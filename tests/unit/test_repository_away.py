@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,48 @@ def test_a_mount_that_fails_before_anything_was_resolved_says_so(
     mount.away = cache.repository.root
     with pytest.raises(UnreachableError, match="the repository cannot be read"):
         supply.shares("a")
+
+
+def test_a_version_that_cannot_be_looked_at_goes_on_and_no_other_takes_its_place(
+    cache: CountedCache,
+    supply: ModelSupply,
+    mount: Mount,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        cache.publish("a", version)
+    before = supply.shares("a")
+    mount.away, mount.code = cache.repository.root / "a" / "1.1.0", errno.EACCES
+    clock.time += 2.0
+    assert [key.version for key, _ in before] == ["1.1.0"]
+    assert supply.shares("a") == before
+    assert f"{mount.away}: the repository cannot be read: Permission denied" in caplog.text
+
+
+def test_a_new_version_that_cannot_be_looked_at_is_named_and_leaves_the_others(
+    cache: CountedCache, supply: ModelSupply, mount: Mount
+) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        cache.publish("a", version)
+    promoted(cache, "1.0.0")
+    mount.away = cache.repository.root / "a" / "1.2.0"
+    with pytest.raises(UnreachableError, match=r"/a/1\.2\.0: the repository cannot be read"):
+        supply.shares("a")
+    for name, version in (("a:production", "1.0.0"), ("a:1.1.0", "1.1.0"), ("a_v1.0", "1.0.0")):
+        assert [key.version for key, _ in supply.shares(name)] == [version]
+
+
+def test_what_ships_does_not_take_the_place_of_a_version_that_cannot_be_looked_at(
+    cache: CountedCache, mount: Mount
+) -> None:
+    cache.publish("a")
+    shutil.copytree(cache.repository.root, cache.repository.shipped)
+    both = Repository(cache.repository.root, cache.repository.shipped)
+    assert both.place("a", "1.0.0") == cache.repository.root / "a" / "1.0.0"
+    mount.away = cache.repository.root / "a" / "1.0.0"
+    with pytest.raises(UnreachableError, match=r"/a/1\.0\.0: the repository cannot be read"):
+        both.place("a", "1.0.0")
 
 
 def promoted(cache: CountedCache, version: str) -> Housekeeping:
