@@ -80,7 +80,10 @@ class ModelSupply:
         return self._parts.cache.tiers.device.holds(key)
 
     def begin(self, key: VersionKey) -> BegunLoad | NoLoad:
-        """Begin to load it, or join whoever does; `key` is one that `shares` gave."""
+        """Begin to load it, or join whoever does; `key` is one that `shares` gave.
+
+        Raises LoadFailedError where no thread can be started, LoadCancelledError after the cache was closed.
+        """
         if key == NULL_KEY:
             return NoLoad(self._null)
         return BegunLoad(self._parts.cache, self._parts.cache.request(self._releases[key], self._timeout))
