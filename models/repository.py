@@ -154,6 +154,19 @@ class Repository:
                 raise _unreachable(folder, error) from error
         return None
 
+    def lacks_manifest(self, name: str, version: str) -> bool:
+        """Whether a folder lies under `root` in the place of that version without a manifest: a copy that stopped.
+
+        Raises UnreachableError.
+        """
+        if self.root is None or not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+            return False
+        folder = self.root / name / version
+        try:
+            return not folder.is_symlink() and folder.is_dir() and not is_there(folder / FILE)
+        except OSError as error:
+            raise _unreachable(folder, error) from error
+
     def note_use(self, key: VersionKey) -> None:
         """A version is in use: garbage collection leaves it. At most one write an hour and version.
 

@@ -148,6 +148,42 @@ def test_what_ships_stays(tmp_path: Path) -> None:
         keeping(Repository(tmp_path)).remove("claims_filter", "9.0.0")
 
 
+def test_a_copy_without_its_manifest_is_removed_and_pushed_anew(repository: Repository) -> None:
+    keeper = keeping(pushed(repository, "1.0.0", "2.0.0"))
+    keeper.promote("claims_filter", "2.0.0", "production")
+    (repository.root / "claims_filter" / "2.0.0" / "manifest.json").unlink()
+    assert repository.versions("claims_filter") == ["1.0.0"]
+    with pytest.raises(PublishError, match=r"is there, but .*manifest\.json.*; remove it and push anew"):
+        pushed(repository, "2.0.0")
+    keeper.remove("claims_filter", "2.0.0")
+    pushed(repository, "2.0.0")
+    assert repository.resolve("claims_filter:production").shares == (Share("2.0.0", 100),)
+    assert [path for path in tree(repository.root) if PUSH in path] == []
+
+
+def test_a_copy_without_its_manifest_is_removed_where_that_version_ships(tmp_path: Path) -> None:
+    rest = tmp_path / "claims_filter" / "2.1.0"
+    rest.mkdir(parents=True)
+    (rest / "model.safetensors").write_bytes(b"half")
+    keeping(Repository(tmp_path)).remove("claims_filter", "2.1.0")
+    assert tree(tmp_path) == [".lock"]
+    assert Repository(tmp_path).versions("claims_filter") == ["2.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("..", "1.0.0"), ("claims_filter", ".."), ("claims_filter", ""), ("", "")]
+)
+def test_only_what_is_called_as_versions_are_is_removed(
+    repository: Repository, name: str, version: str
+) -> None:
+    pushed(repository, "1.0.0")
+    (repository.root.parent / "1.0.0").mkdir()
+    assert not repository.lacks_manifest(name, version)
+    with pytest.raises(UnknownModelError):
+        keeping(repository).remove(name, version)
+    assert repository.versions("claims_filter") == ["1.0.0"]
+
+
 def test_only_names_become_aliases(repository: Repository) -> None:
     pushed(repository, "1.0.0")
     for alias in ("latest", "2.1", "../x", "Production"):
