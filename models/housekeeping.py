@@ -99,6 +99,19 @@ class Housekeeping:
                     yield Unused(name, version, _size(self._root / name / version), idle)
 
     def _remove(self, name: str, version: str) -> None:
+        # What lacks its manifest serves nobody, whatever names it.
+        if not self._repository.lacks_manifest(name, version):
+            self._check_free(name, version)
+        gone = self._root / f"{PUSH}{uuid.uuid4().hex}"
+        (self._root / name / version).rename(gone)
+        durable.sync_folder(self._root / name)
+        self._repository.forget_use(name, version)
+        discard(gone)
+        with suppress(OSError):
+            (self._root / name).rmdir()
+
+    def _check_free(self, name: str, version: str) -> None:
+        """Raises UnknownModelError, or PublishError when an alias names it or it ships."""
         if version not in self._repository.owned(name):
             self._repository.release(name, version)
             raise PublishError(
@@ -109,13 +122,6 @@ class Housekeeping:
                 f"{name}:{version} is what {', '.join(named)} means; promote another version or roll back, "
                 "then remove it"
             )
-        gone = self._root / f"{PUSH}{uuid.uuid4().hex}"
-        (self._root / name / version).rename(gone)
-        durable.sync_folder(self._root / name)
-        self._repository.forget_use(name, version)
-        discard(gone)
-        with suppress(OSError):
-            (self._root / name).rmdir()
 
     def _keep(self, name: str, aliases: Aliases) -> None:
         (self._root / name).mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,7 @@ from models.inference import BatchResults, BatchSize, infer
 from models.null import NAME as NULL
 from models.priority import ModelPriority
 from models.release import Release, VersionKey
-from models.status import CacheStatus, status_of
+from models.status import CacheStatus, Walks, status_of
 from models.supply import NULL_KEY, ModelSupply
 from models.tiers.lease import Lease
 
@@ -50,6 +51,7 @@ class SyncModelCacheManager:
         )
         self._parts: Assembled = assemble(self.options, time.monotonic, time.time)
         self.supply = ModelSupply(self._parts, self.options)
+        self._walks = Walks(time.monotonic)
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="cache-maintenance", daemon=True)
         self._keeper.start()
@@ -117,9 +119,9 @@ class SyncModelCacheManager:
         key = self._parts.resolver.release(model_name, version).key
         return [str(tier) for tier in self._parts.cache.evict(key)]
 
-    def status(self) -> CacheStatus:
-        """Budgets, entries, hit rates, load times."""
-        return status_of(self._parts.cache)
+    def status(self, repository_age_s: float = 0.0) -> CacheStatus:
+        """Budgets, entries, hit rates, load times; the repository as it was at most so many seconds ago."""
+        return status_of(self._parts.cache, partial(self._walks.entries, oldest=repository_age_s))
 
     def maintain(self) -> None:
         """Renew what is in demand, let go what expired, and bring back to the device what has room there again."""

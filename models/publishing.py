@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ PUSH = ".push-"
 LOCK_SUFFIX = ".lock"
 
 _READ_ONLY = 0o444
+_OPEN_TO_READERS = 0o755
 _THERE = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -178,7 +180,15 @@ def _seal(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    _open_to_readers(folder)
     durable.sync_folder(folder)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Whoever may read its files may look into it, whatever the umask was."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode | _OPEN_TO_READERS != mode:
+        folder.chmod(mode | _OPEN_TO_READERS)
 
 
 def _settle(root: Path, release: Release, aside: Path) -> Outcome:
@@ -186,6 +196,8 @@ def _settle(root: Path, release: Release, aside: Path) -> Outcome:
     place = root / release.key.name / release.key.version
     made = not place.parent.exists()
     place.parent.mkdir(exist_ok=True)
+    if made:
+        _open_to_readers(place.parent)
     try:
         aside.rename(place)
     except OSError as error:

@@ -14,7 +14,19 @@ from models.aliases import FILE as ALIASES
 from models.aliases import LATEST, Aliases, read_aliases
 from models.devices import CPU, place
 from models.errors import ManifestError, NoFolderError, UnknownModelError, UnreachableError
-from models.manifest import FILE, NAME_PATTERN, VERSION_PATTERN, digest, parse_manifest, read_bytes
+from models.folders import (
+    NAME,
+    VERSION,
+    entries_in,
+    folders_of,
+    is_folder,
+    is_there,
+    names_in,
+    ordinal,
+    unreachable,
+    versions_in,
+)
+from models.manifest import FILE, NAME_PATTERN, digest, parse_manifest, read_bytes
 from models.null import NAME as NULL
 from models.null import NullModel
 from models.protocols import Model
@@ -22,8 +34,6 @@ from models.release import Release, VersionKey
 
 SHIPPED = Path(__file__).parent / "shipped"
 
-_NAME = re.compile(NAME_PATTERN)
-_VERSION = re.compile(VERSION_PATTERN)
 _PREFIX = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}")
 # No separator and no dot in a name: whatever is asked for stays inside the repository.
 _ASKED = re.compile(rf"(?P<name>{NAME_PATTERN})(?::(?P<wanted>[a-z0-9_.]+))?")
@@ -74,20 +84,23 @@ class Repository:
 
     def names(self) -> list[str]:
         """Models that have a version. Raises UnreachableError."""
-        found = {
-            entry.name for place in self._places() for entry in _entries(place) if _NAME.fullmatch(entry.name)
-        }
-        return sorted(name for name in found if self.versions(name))
+        places = self._places()
+        return [name for name in names_in(places) if folders_of(places, name)]
 
     def versions(self, name: str) -> list[str]:
         """Versions of a model, ascending. Raises UnreachableError."""
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             return []
-        return sorted({v for place in self._places() for v in _versions(place / name)}, key=ordinal)
+        return list(folders_of(self._places(), name))
+
+    def walk(self) -> list[Path]:
+        """Folders of all versions, by name and ascending, with one look at the root. Raises UnreachableError."""
+        places = self._places()
+        return [folder for name in names_in(places) for folder in folders_of(places, name).values()]
 
     def owned(self, name: str) -> list[str]:
         """Versions of a model under `root`, ascending."""
-        return sorted(_versions(self.root / name), key=ordinal) if self.root else []
+        return sorted(versions_in(self.root / name), key=ordinal) if self.root else []
 
     def aliases(self, name: str) -> Aliases:
         """Aliases of a model. Raises ManifestError for a file that holds none, UnreachableError."""
@@ -95,13 +108,13 @@ class Repository:
             return Aliases()
         try:
             stamp = _stamp(self.root / name / ALIASES)
+            known = self._aliases.get(name)
+            if known is None or known[0] != stamp:
+                known = self._aliases[name] = (stamp, read_aliases(self.root / name))
         except FileNotFoundError:
             return Aliases()
         except OSError as error:
-            raise _unreachable(self.root, error) from error
-        known = self._aliases.get(name)
-        if known is None or known[0] != stamp:
-            known = self._aliases[name] = (stamp, read_aliases(self.root / name))
+            raise unreachable(self.root, error) from error
         return known[1]
 
     def resolve(self, reference: str, version: str = LATEST) -> Target:
@@ -123,17 +136,22 @@ class Repository:
         raise self._unknown(reference, version)
 
     def release(self, name: str, version: str) -> Release:
-        """A version, its manifest read and checked. Raises UnknownModelError or ManifestError."""
+        """A version, its manifest read and checked. Raises UnknownModelError, ManifestError or UnreachableError."""
         folder = self.place(name, version)
         if folder is None:
             raise self._unknown(f"{name}:{version}", LATEST)
+        return self.read(folder)
+
+    def read(self, folder: Path) -> Release:
+        """The version in a folder that `place` or `walk` gave. Raises ManifestError or UnreachableError."""
+        exactly = folder.parent.name, folder.name
         try:
             stamp = _stamp(folder / FILE)
+            known = self._releases.get(exactly)
+            if known is None or known[0] != stamp:
+                known = self._releases[exactly] = (stamp, _read(folder))
         except OSError as error:
-            raise _unreachable(folder, error) from error
-        known = self._releases.get((name, version))
-        if known is None or known[0] != stamp:
-            known = self._releases[name, version] = (stamp, _read(folder))
+            raise unreachable(folder, error) from error
         return known[1]
 
     def folder(self, key: VersionKey) -> Path:
@@ -143,11 +161,29 @@ class Repository:
         return folder
 
     def place(self, name: str, version: str) -> Path | None:
-        """Folder of exactly that version, if there is one."""
-        if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+        """Folder of exactly that version, if there is one. Raises UnreachableError where that cannot be told."""
+        if not (NAME.fullmatch(name) and VERSION.fullmatch(version)):
             return None
-        folders = (place / name / version for place in self._places())
-        return next((folder for folder in folders if os.path.lexists(folder / FILE)), None)
+        for folder in (root / name / version for root in self._places()):
+            try:
+                if is_there(folder / FILE):
+                    return folder
+            except OSError as error:
+                raise unreachable(folder, error) from error
+        return None
+
+    def lacks_manifest(self, name: str, version: str) -> bool:
+        """Whether a folder lies under `root` in the place of that version without a manifest: a copy that stopped.
+
+        Raises UnreachableError.
+        """
+        if self.root is None or not (NAME.fullmatch(name) and VERSION.fullmatch(version)):
+            return False
+        folder = self.root / name / version
+        try:
+            return not folder.is_symlink() and folder.is_dir() and not is_there(folder / FILE)
+        except OSError as error:
+            raise unreachable(folder, error) from error
 
     def note_use(self, key: VersionKey) -> None:
         """A version is in use: garbage collection leaves it. At most one write an hour and version.
@@ -175,8 +211,12 @@ class Repository:
         """
         if (folder := self.place(name, version)) is None:
             raise self._unknown(f"{name}:{version}", LATEST)
+        return self.times_of(folder)
+
+    def times_of(self, folder: Path) -> tuple[float, float]:
+        """The same of a version in a folder that `place` or `walk` gave. Raises OSError."""
         published = (folder / FILE).lstat().st_mtime
-        note = self._note(name, version)
+        note = self._note(folder.parent.name, folder.name)
         return published, max(published, note.stat().st_mtime) if note.exists() else published
 
     def forget_use(self, name: str, version: str) -> None:
@@ -190,11 +230,11 @@ class Repository:
     def _places(self) -> tuple[Path, ...]:
         if self.root is None:
             return (self.shipped,)
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             raise NoFolderError(
                 f"{self.root}: there is no such folder; mount the repository, or push a first version into it"
             )
-        filled = bool(_entries(self.root))
+        filled = bool(entries_in(self.root))
         if self._was_filled and not filled:
             # A mount point without its mount: what ships must not take the place of what was pushed.
             raise UnreachableError(f"{self.root}: it is empty and was not before; mount the repository again")
@@ -234,11 +274,6 @@ class Repository:
             f"{name}_v{version.rpartition('.')[0]}" for name in names for version in self.versions(name)
         }
         return sorted(minors | {f"{name}:{alias}" for name in names for alias in self.aliases(name).aliases})
-
-
-def ordinal(version: str) -> tuple[int, ...]:
-    """Orders versions as semantic versioning does."""
-    return tuple(map(int, version.split(".")))
 
 
 def open_model(
@@ -288,31 +323,6 @@ def _readings(reference: str) -> Iterator[tuple[str, str, str]]:
 
 def _fits(version: str, prefix: str) -> bool:
     return not prefix or f"{version}.".startswith(f"{prefix}.")
-
-
-def _versions(folder: Path) -> list[str]:
-    """Folders that are called as versions are; others, such as one that is being written, do not count."""
-    return [
-        entry.name
-        for entry in _entries(folder)
-        if _VERSION.fullmatch(entry.name) and os.path.lexists(f"{entry.path}/{FILE}")
-    ]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise _unreachable(folder, error) from error
-
-
-def _unreachable(place: Path, error: OSError) -> UnreachableError:
-    return UnreachableError(
-        f"{place}: the repository cannot be read: {error.strerror}; mount it, or permit it"
-    )
 
 
 def _stamp(path: Path) -> Stamp:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.errors import ModelError, UnknownModelError
+from models.errors import ModelError, UnknownModelError, UnreachableError
 from models.release import Release
 from models.repository import Repository, Target
 
@@ -26,6 +26,14 @@ class _Answer:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A version as it was read last, and until when nothing is said of a repository that cannot be read."""
+
+    release: Release
+    quiet_until: float
+
+
 class Resolver:
     """Answers from memory for `refresh` seconds, errors too. A repository that fails later leaves the last answer."""
 
@@ -36,6 +44,7 @@ class Resolver:
         self._now = now
         self._refresh = refresh
         self._answers: dict[tuple[str, str], _Answer] = {}
+        self._releases: dict[tuple[str, str], _Known] = {}
         self._lock = threading.Lock()
 
     def target(self, reference: str, version: str = "latest") -> Target:
@@ -50,7 +59,24 @@ class Resolver:
     def release(self, reference: str, version: str = "latest") -> Release:
         """The version that a name means now; of shares the oldest. Raises UnknownModelError or ManifestError."""
         target = self.target(reference, version)
-        return self._repository.release(target.name, target.oldest)
+        return self.exactly(target.name, target.oldest)
+
+    def exactly(self, name: str, version: str) -> Release:
+        """That version; as it was read last where the repository cannot be read.
+
+        Raises UnknownModelError, ManifestError, or UnreachableError where it was never read.
+        """
+        try:
+            release = self._repository.release(name, version)
+        except UnreachableError as error:
+            if (known := self._releases.get((name, version))) is None:
+                raise
+            if (now := self._now()) >= known.quiet_until:
+                log.warning("%s: what was read before goes on: %s", known.release.key, error)
+                self._releases[name, version] = _Known(known.release, now + self._refresh)
+            return known.release
+        self._releases[name, version] = _Known(release, 0.0)
+        return release
 
     def _ask(self, reference: str, version: str, known: _Answer | None) -> _Answer:
         until = self._now() + self._refresh

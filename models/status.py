@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.cache import ModelCache
 from models.lookups import hit_rates
-from models.tiers.protocol import Entry, Tier
+from models.tiers.protocol import Entry, Tier, TierName
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,35 @@ class CacheStatus:
     uncached_bytes: int
 
 
-def status_of(cache: ModelCache) -> CacheStatus:
-    """The state of this process's cache."""
-    tiers = tuple(_tier(tier, cache) for tier in cache.tiers.all)
+class Walks:
+    """Looks at tiers; one without a bound may hold so much that who looks often takes what was seen before."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seen: dict[TierName, tuple[float, list[Entry]]] = {}
+
+    def entries(self, tier: Tier, oldest: float = 0.0) -> list[Entry]:
+        """What it holds; of a tier without a bound, what it held at most `oldest` seconds ago."""
+        if tier.budget is not None:
+            return tier.entries()
+        seen = self._seen.get(tier.name)
+        if seen is None or self._now() - seen[0] >= oldest:
+            seen = self._seen[tier.name] = (self._now(), tier.entries())
+        return seen[1]
+
+
+def status_of(
+    cache: ModelCache, entries: Callable[[Tier], list[Entry]] = lambda tier: tier.entries()
+) -> CacheStatus:
+    """The state of this process's cache; `entries` looks at a tier."""
+    tiers = tuple(_tier(tier, cache, entries(tier)) for tier in cache.tiers.all)
     rates = hit_rates(cache.served)
     loading = tuple(sorted(str(key) for key in cache.loading))
     return CacheStatus(tiers, rates.l1, rates.l2, rates.overall, loading, cache.private_bytes)
 
 
-def _tier(tier: Tier, cache: ModelCache) -> TierStatus:
-    lookups, entries = cache.lookups, tier.entries()
+def _tier(tier: Tier, cache: ModelCache, entries: Sequence[Entry]) -> TierStatus:
+    lookups = cache.lookups
     seconds = lookups.load_seconds(tier.name)
     return TierStatus(
         str(tier.name),

@@ -56,11 +56,14 @@ class ModelSupply:
         self._null = parts.cache.tiers.device.adopt(NULL_KEY, NullModel())
 
     def shares(self, reference: str) -> tuple[tuple[VersionKey, int], ...]:
-        """The versions that a name means now, and their weights. Raises UnknownModelError or ManifestError."""
+        """The versions that a name means now, and their weights; the last ones while the repository cannot be read.
+
+        Raises UnknownModelError, ManifestError, or UnreachableError for a version that was never read.
+        """
         if reference == NULL:
             return ((NULL_KEY, 1),)
         target = self._parts.resolver.target(reference)
-        releases = [self._parts.repository.release(target.name, share.version) for share in target.shares]
+        releases = [self._parts.resolver.exactly(target.name, share.version) for share in target.shares]
         self._releases.update({release.key: release for release in releases})
         if (priority := self._priorities.get(reference)) is not None:
             self._parts.appraisals.prioritize([release.key for release in releases], reference, priority)
@@ -77,7 +80,10 @@ class ModelSupply:
         return self._parts.cache.tiers.device.holds(key)
 
     def begin(self, key: VersionKey) -> BegunLoad | NoLoad:
-        """Begin to load it, or join whoever does; `key` is one that `shares` gave."""
+        """Begin to load it, or join whoever does; `key` is one that `shares` gave.
+
+        Raises LoadFailedError where no thread can be started, LoadCancelledError after the cache was closed.
+        """
         if key == NULL_KEY:
             return NoLoad(self._null)
         return BegunLoad(self._parts.cache, self._parts.cache.request(self._releases[key], self._timeout))

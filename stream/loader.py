@@ -68,7 +68,8 @@ class Models(Protocol):
 
     def holds(self, key: VersionKey) -> bool: ...
 
-    def begin(self, key: VersionKey) -> Load: ...
+    def begin(self, key: VersionKey) -> Load:
+        """Begin to load it, or join whoever does. Raises ModelError where no load can begin now."""
 
     def room(self, key: VersionKey) -> bool:
         """Whether it fits on the device without anything going."""
@@ -233,7 +234,11 @@ class Loader:
         """Whether its load began now."""
         if key in self._loads or now < self._retry_at.get(key, 0.0):
             return False
-        self._loads[key] = self._models.begin(key)
+        try:
+            self._loads[key] = self._models.begin(key)
+        except ModelError as error:
+            self._put_off(key, error, now)
+            return False
         return True
 
     def _land(self, now: float) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _REPORT_INTERVAL = 0.5
 # Longer, because a look at the cache asks Redis and the locks of other processes.
 _STATUS_INTERVAL = 2.0
+# Longer still, because a repository may hold thousands of versions, and each is looked at.
+_REPOSITORY_INTERVAL = 60.0
 # Beside the drain, what it takes to end loops, close the consumer and let models go.
 LEAVE_SECONDS = 5.0
 _TO_END = (signal.SIGINT, signal.SIGTERM)
@@ -172,7 +174,7 @@ class Correspondence:
     def _see_cache(self) -> None:
         metrics = self._assembly.metrics
         try:
-            status = self._assembly.cache.status()
+            status = self._assembly.cache.status(_REPOSITORY_INTERVAL)
         except Exception as error:
             defect = not isinstance(error, ModelError | OSError)
             log.warning("the state of the cache cannot be told now: %s", error, exc_info=defect)

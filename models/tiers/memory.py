@@ -31,8 +31,9 @@ from models.tiers.sink import Sink
 
 log = logging.getLogger(__name__)
 
-_NOTE = "entry.json"
-_LEASE = "lease.lock"
+# Hidden, because a file of a model never is.
+_NOTE = ".entry.json"
+_LEASE = ".lease.lock"
 _TRIES = 3
 _INSTANT = 0.001
 _LOOKS = 500
@@ -281,7 +282,7 @@ class MemoryTier:
     def _sweep(self) -> None:
         """Remove what loaders left that are gone, nobody holds their lock, and entries that nobody can lease."""
         for folder in self._folders(self._pool.entries):
-            if not (folder / _LEASE).exists():
+            if _lacks_lease(folder):
                 self._discard(folder, "its lock is missing")
         for folder in self._folders(self._pool.loading):
             lock = FileLock.attempt(self._pool.lock(f"{folder.name}.load"), shared=False)
@@ -297,14 +298,13 @@ class MemoryTier:
             key, note = VersionKey.of_folder(folder.name), folder / _NOTE
             seconds = float(json.loads(note.read_bytes())["load_seconds"])
             age, idle = self._wall() - note.stat().st_mtime, self._wall() - (folder / _LEASE).stat().st_mtime
-        except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+            leases = int(self._leased(folder))
+        except (OSError, ValueError, LookupError, TypeError) as error:
             if folder.is_dir():
                 log.warning("%s: not an entry of the cache: %r; it is left alone", folder, error)
             return None
         pinned = self._budget.appraise(key).pinned
-        return Entry(
-            key, _bytes(folder), age, idle, self._hits[key], int(self._leased(folder)), seconds, pinned
-        )
+        return Entry(key, _bytes(folder), age, idle, self._hits[key], leases, seconds, pinned)
 
     def _leased(self, folder: Path) -> bool:
         if (lock := FileLock.attempt(folder / _LEASE, shared=False, create=False)) is None:
@@ -326,10 +326,18 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name not in (_NOTE, _LEASE)]
 
 
+def _lacks_lease(folder: Path) -> bool:
+    try:
+        return not (folder / _LEASE).exists()
+    except OSError:
+        return False
+
+
 def _bytes(folder: Path) -> int:
     try:
         return sum(path.stat().st_size for path in _files(folder))
-    except FileNotFoundError:
+    except OSError:
+        # It went away, or is no folder that can be read: nobody can make room of it.
         return 0
 
 

@@ -45,12 +45,7 @@ class RepositoryTier:
         return sum(entry.bytes for entry in self.entries())
 
     def entries(self) -> list[Entry]:
-        return [
-            entry
-            for name in self._repository.names()
-            for version in self._repository.versions(name)
-            if (entry := self._entry(name, version))
-        ]
+        return [entry for folder in self._repository.walk() if (entry := self._entry(folder))]
 
     def holds(self, key: VersionKey) -> bool:
         """Whether it has that very content. Raises UnreachableError, or ManifestError for a damaged manifest."""
@@ -118,12 +113,12 @@ class RepositoryTier:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _entry(self, name: str, version: str) -> Entry | None:
+    def _entry(self, folder: Path) -> Entry | None:
         try:
-            release = self._repository.release(name, version)
-            published, used = self._repository.times(name, version)
+            release = self._repository.read(folder)
+            published, used = self._repository.times_of(folder)
         except (ModelError, OSError) as error:
-            log.warning("%s:%s: not usable: %s", name, version, error)
+            log.warning("%s:%s: not usable: %s", folder.parent.name, folder.name, error)
             return None
         now = self._wall()
         hits = self._hits[release.key]

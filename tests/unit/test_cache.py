@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +33,14 @@ from models.errors import (
 )
 from models.locks import FileLock
 from models.release import Content, Release, VersionKey
-from models.status import status_of
+from models.status import Walks, status_of
 from models.supply import BegunLoad
 from models.tiers.protocol import Guard, TierName
 from models.tiers.repository import RepositoryTier
 from models.tiers.sink import Sink
 from stream.clock import ManualClock
 from tests.cache_stage import SIZE, CountedCache
+from tests.repositories import Clock
 
 EMPTY = {"device": 0, "memory": 0, "private": 0}
 
@@ -158,6 +160,26 @@ def test_the_nearer_source_is_asked_first(near: tuple[CountedCache, NearTier]) -
     assert cache.served == {"device": 0, "memory": 0, "redis": 1, "repository": 0}
     status = status_of(cache)
     assert (status.hit_rate_l1, status.hit_rate_l2, status.hit_rate) == (0.0, 1.0, 1.0)
+
+
+def test_the_repository_is_walked_once_in_so_many_seconds_for_who_looks_often(tmp_path: Path) -> None:
+    cache, clock = CountedCache(tmp_path), Clock(100.0)
+    walks = Walks(clock)
+
+    def seen(oldest: float) -> tuple[list[str], int]:
+        memory, repository = status_of(cache, partial(walks.entries, oldest=oldest)).tiers[1:]
+        return [entry.model for entry in repository.entries], len(memory.entries)
+
+    cache.publish("a")
+    assert seen(60.0) == (["a"], 0)
+    cache.get(cache.publish("b"), 10.0).release()
+    clock.time += 59.0
+    assert seen(60.0) == (["a"], 1)
+    clock.time += 1.0
+    assert seen(60.0) == (["a", "b"], 1)
+    cache.publish("c")
+    assert seen(0.0) == (["a", "b", "c"], 1)
+    cache.close()
 
 
 @pytest.mark.parametrize(

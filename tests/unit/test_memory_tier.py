@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_what_a_killed_process_left_does_not_keep_from_the_temporary_files(
 def test_an_entry_without_its_lock_is_loaded_again(
     cache: CountedCache, kept: Release, tmp_path: Path
 ) -> None:
-    (entry(tmp_path, kept) / "lease.lock").unlink()
+    (entry(tmp_path, kept) / ".lease.lock").unlink()
     lease = cache.get(kept, 10.0)
     assert (lease.source, cache.tiers.memory.used()) == (TierName.REPOSITORY, SIZE)
     lease.release()
@@ -106,7 +107,7 @@ def test_an_entry_without_its_lock_is_loaded_again(
 def test_an_entry_without_its_lock_makes_room_for_others(
     cache: CountedCache, kept: Release, tmp_path: Path
 ) -> None:
-    (entry(tmp_path, kept) / "lease.lock").unlink()
+    (entry(tmp_path, kept) / ".lease.lock").unlink()
     cache.get(cache.publish("b"), 10.0).release()
     assert cache.tiers.memory.used() == SIZE
 
@@ -115,7 +116,7 @@ def test_an_entry_that_another_holds_costs_the_sharing_and_not_the_load(
     cache: CountedCache, kept: Release, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = time.monotonic()
-    with held(entry(tmp_path, kept) / "lease.lock"), caplog.at_level(logging.WARNING):
+    with held(entry(tmp_path, kept) / ".lease.lock"), caplog.at_level(logging.WARNING):
         lease = cache.get(kept, 30.0)
         assert time.monotonic() - started < BOUNDED_SECONDS
         assert (lease.source, cache.private_bytes) == (TierName.REPOSITORY, SIZE)
@@ -139,6 +140,66 @@ def test_an_entry_that_is_not_what_the_manifest_says_is_loaded_again(
     published = (cache.repository.folder(kept.key) / "weights.bin").read_bytes()
     assert bytes(lease.model.content["weights.bin"]) == published  # type: ignore[attr-defined]
     assert (lease.source, cache.tiers.memory.used()) == (TierName.REPOSITORY, SIZE)
+    lease.release()
+
+
+@pytest.mark.parametrize("name", ["lease.lock", "entry.json"])
+def test_a_file_of_a_model_has_whatever_name_the_manifest_may_give_it(cache: CountedCache, name: str) -> None:
+    release = cache.publish("a", files=("weights.bin", name))
+    cache.get(release, 10.0).release()
+    assert cache.tiers.device.evict(release.key)
+    lease = cache.get(release, 10.0)
+    published = (cache.repository.folder(release.key) / name).read_bytes()
+    assert bytes(lease.model.content[name]) == published  # type: ignore[attr-defined]
+    assert (lease.source, cache.private_bytes) == (TierName.MEMORY, 0)
+    assert cache.tiers.memory.used() == 2 * SIZE
+    lease.release()
+
+
+@pytest.mark.parametrize("stray", ["stray", "a-1.0.0-0123456789abcdef"])
+def test_a_stray_file_among_the_entries_is_left_alone(
+    cache: CountedCache, kept: Release, tmp_path: Path, stray: str
+) -> None:
+    (tmp_path / "pool" / "entries" / stray).write_bytes(b"not ours")
+    cache.get(cache.publish("b"), 10.0).release()
+    memory = cache.tiers.memory
+    assert {entry.key.name for entry in memory.entries()} == {"a", "b"}
+    assert (memory.used(), memory.expire()) == (2 * SIZE, [])
+    assert (tmp_path / "pool" / "entries" / stray).exists()
+
+
+@pytest.mark.parametrize("name", [".lease.lock", ".entry.json"])
+@pytest.mark.parametrize("obstacle", ["a folder", "a link to itself"])
+def test_a_bad_entry_keeps_no_other_from_the_pool(
+    cache: CountedCache, kept: Release, tmp_path: Path, name: str, obstacle: str
+) -> None:
+    path = entry(tmp_path, kept) / name
+    path.unlink()
+    if obstacle == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    lease = cache.get(cache.publish("b"), 10.0)
+    assert (lease.source, cache.private_bytes) == (TierName.REPOSITORY, 0)
+    assert "b" in {each.key.name for each in cache.tiers.memory.entries()}
+    assert cache.tiers.memory.expire() == []
+    lease.release()
+
+
+def test_an_entry_that_may_not_be_entered_keeps_no_other_from_the_pool(
+    cache: CountedCache, kept: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shut, look = entry(tmp_path, kept), os.stat
+
+    def refused(path: Any, *given: Any, **named: Any) -> os.stat_result:
+        if not isinstance(path, int) and Path(path).parent == shut:
+            raise PermissionError(13, "Permission denied", path)
+        return look(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", refused)
+    lease = cache.get(cache.publish("b"), 10.0)
+    assert (lease.source, cache.private_bytes) == (TierName.REPOSITORY, 0)
+    assert [each.key.name for each in cache.tiers.memory.entries()] == ["b"]
     lease.release()
 
 

@@ -108,6 +108,17 @@ def test_verify_names_what_is_damaged_and_fails(shell: Shell) -> None:
     assert shell("verify")[0] == 0
 
 
+def test_a_copy_that_was_interrupted_is_removed_and_pushed_anew(shell: Shell) -> None:
+    shell.push("--version", "2.2.0")
+    (shell.folder / "claims_filter" / "2.2.0" / "manifest.json").unlink()
+    code, _, said = shell.push("--version", "2.2.0")
+    assert code == 1
+    assert "remove it and push anew" in " ".join(said.split())
+    assert shell("remove", "claims_filter:2.2.0")[:2] == (0, "claims_filter:2.2.0: removed\n")
+    assert shell("remove", "claims_filter:2.2.0")[0] == 2
+    assert "published" in shell.push("--version", "2.2.0")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

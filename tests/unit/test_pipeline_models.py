@@ -11,6 +11,7 @@ import pytest
 
 import schemas
 from models import DeviceError, VersionKey, open_model
+from models.errors import LoadFailedError
 from stream.batching import Chosen
 from stream.codec import Decoder
 from stream.errors import FatalError, RetryError
@@ -108,6 +109,33 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(stage: Stage) -> None:
     stage.run(400)
     assert versions(stage) == {"1.0.0": 50}
     assert 2 <= stage.count("model_load_failures_total", "null", "2.0.0") <= 4
+    assert stage.ledger.pending() == 0
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_load_that_cannot_begin_is_put_off(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, promoted: bool
+) -> None:
+    def begin(key: VersionKey) -> None:
+        raise LoadFailedError(f"{key}: not loaded: can't start new thread; allow more threads")
+
+    wanted = SECOND if promoted else stage.models.first
+    if promoted:
+        stage.models.meaning = ((SECOND, 1),)
+    else:
+        stage.models.on_device.clear()
+    stage.models.landed.add(wanted)
+    stage.clock.advance(2.5)
+    stage.publish(50)
+    with monkeypatch.context() as short:
+        short.setattr(stage.models, "begin", begin)
+        stage.run(100)
+    tries = stage.count("model_load_failures_total", wanted.name, wanted.version)
+    assert 1 <= tries <= 3
+    assert stage.models.begun == []
+    stage.run(1_000)
+    assert stage.models.begun == [wanted]
+    assert versions(stage) == {"1.0.0": 50}
     assert stage.ledger.pending() == 0
 
 

@@ -60,7 +60,8 @@ def test_an_order_is_answered_whatever_becomes_of_it(error: Exception) -> None:
 def test_a_repository_that_hangs_does_not_silence_the_worker() -> None:
     clock, come_back, looks = ManualClock(), threading.Event(), []
 
-    def status() -> None:
+    def status(repository_age_s: float) -> None:
+        assert repository_age_s == 60.0
         looks.append(clock.now())
         come_back.wait(10)
         raise OSError(5, "the mount is gone")

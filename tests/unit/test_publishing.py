@@ -39,6 +39,25 @@ def test_a_push_is_whole_read_only_and_leaves_nothing_beside_it(repository: Repo
     assert repository.release("claims_filter", "3.0.0").key == found.key
 
 
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+def test_whatever_the_umask_others_can_read_what_was_pushed(repository: Repository, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        folder = push(repository, SHIPPED_VERSION, version="3.0.0").folder
+    finally:
+        os.umask(before)
+    expected = 0o755 | 0o777 & ~mask
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [expected] * 2
+
+
+def test_a_push_leaves_the_rights_of_a_folder_that_was_there(repository: Repository) -> None:
+    pushed(repository, "1.0.0")
+    model = repository.root / "claims_filter"
+    model.chmod(0o700)
+    pushed(repository, "1.1.0")
+    assert model.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_same_content_again_is_no_error_and_other_content_is(
     repository: Repository, tmp_path: Path
 ) -> None:
@@ -127,6 +146,42 @@ def test_what_ships_stays(tmp_path: Path) -> None:
         keeping(Repository(tmp_path)).remove("claims_filter", "2.1.0")
     with pytest.raises(UnknownModelError, match=r"no model 'claims_filter:9\.0\.0'"):
         keeping(Repository(tmp_path)).remove("claims_filter", "9.0.0")
+
+
+def test_a_copy_without_its_manifest_is_removed_and_pushed_anew(repository: Repository) -> None:
+    keeper = keeping(pushed(repository, "1.0.0", "2.0.0"))
+    keeper.promote("claims_filter", "2.0.0", "production")
+    (repository.root / "claims_filter" / "2.0.0" / "manifest.json").unlink()
+    assert repository.versions("claims_filter") == ["1.0.0"]
+    with pytest.raises(PublishError, match=r"is there, but .*manifest\.json.*; remove it and push anew"):
+        pushed(repository, "2.0.0")
+    keeper.remove("claims_filter", "2.0.0")
+    pushed(repository, "2.0.0")
+    assert repository.resolve("claims_filter:production").shares == (Share("2.0.0", 100),)
+    assert [path for path in tree(repository.root) if PUSH in path] == []
+
+
+def test_a_copy_without_its_manifest_is_removed_where_that_version_ships(tmp_path: Path) -> None:
+    rest = tmp_path / "claims_filter" / "2.1.0"
+    rest.mkdir(parents=True)
+    (rest / "model.safetensors").write_bytes(b"half")
+    keeping(Repository(tmp_path)).remove("claims_filter", "2.1.0")
+    assert tree(tmp_path) == [".lock"]
+    assert Repository(tmp_path).versions("claims_filter") == ["2.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("..", "1.0.0"), ("claims_filter", ".."), ("claims_filter", ""), ("", "")]
+)
+def test_only_what_is_called_as_versions_are_is_removed(
+    repository: Repository, name: str, version: str
+) -> None:
+    pushed(repository, "1.0.0")
+    (repository.root.parent / "1.0.0").mkdir()
+    assert not repository.lacks_manifest(name, version)
+    with pytest.raises(UnknownModelError):
+        keeping(repository).remove(name, version)
+    assert repository.versions("claims_filter") == ["1.0.0"]
 
 
 def test_only_names_become_aliases(repository: Repository) -> None:

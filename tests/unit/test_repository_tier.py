@@ -73,6 +73,24 @@ def test_the_tier_gives_checked_bytes(repository: Repository) -> None:
     assert tier.expire() == []
 
 
+def test_a_walk_looks_at_the_root_as_often_for_many_versions(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "1.1.0", "2.0.0"):
+        push(repository, SHIPPED_VERSION, version=version)
+    looked, scan = list[Path](), os.scandir
+
+    def counted(path: Path) -> object:
+        looked.append(Path(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    entries = RepositoryTier(repository).entries()
+    assert [entry.key.version for entry in entries] == ["1.0.0", "1.1.0", "2.0.0"]
+    assert looked.count(repository.root) == 2, "once for the mount, once for the names"
+    assert len(looked) <= 5
+
+
 def test_the_tier_stops_when_it_is_told_to(repository: Repository) -> None:
     release = repository.release("claims_filter", push(repository, SHIPPED_VERSION).key.version)
     with pytest.raises(LoadCancelledError):

@@ -19,7 +19,9 @@ from stream.cli.output import byte_count, emit_json, table
 def remove(version: str, repository: Path | None, *, as_json: bool) -> None:
     """Remove one VERSION, as NAME:1.2.3, that no alias names."""
     place = writable(repository)
-    name, exactly = exact(place, version)
+    name, _, exactly = version.partition(":")
+    if not place.lacks_manifest(name, exactly):
+        name, exactly = exact(place, version)
     if version != f"{name}:{exactly}":
         raise click.UsageError(f"{version!r} would be {name}:{exactly}; say so to remove it")
     housekeeping(place).remove(name, exactly)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from models.errors import ManifestError
+from models.errors import ManifestError, UnreachableError
 from models.manifest import FILE
 from models.release import Release
 from models.repository import Repository
@@ -65,7 +65,7 @@ def _row(found: Repository, name: str, version: str) -> dict[str, Any]:
     row["latest"] = version == found.versions(name)[-1]
     try:
         release = found.release(name, version)
-    except ManifestError as error:
+    except (ManifestError, UnreachableError) as error:
         return row | {"error": str(error)}
     return row | {
         "digest": release.key.digest,
