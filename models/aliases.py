@@ -114,5 +114,6 @@ def read_aliases(folder: Path) -> Aliases:
 
 
 def write_aliases(folder: Path, aliases: Aliases) -> None:
-    """Atomically. Raises OSError; then the file is as it was."""
-    durable.write(folder / FILE, (json.dumps(aliases.model_dump(mode="json"), indent=2) + "\n").encode())
+    """Atomically, and for stages of other users to read. Raises OSError; then the file is as it was."""
+    content = json.dumps(aliases.model_dump(mode="json"), indent=2) + "\n"
+    durable.write(folder / FILE, content.encode(), for_all=True)

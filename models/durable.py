@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from pathlib import Path
 
+_READABLE = 0o444
 
-def write(path: Path, content: bytes) -> None:
-    """Replace a file: written aside, synced, renamed. What was there stays when this raises OSError."""
+
+def write(path: Path, content: bytes, *, for_all: bool = False) -> None:
+    """Replace a file: written aside, synced, renamed. What was there stays when this raises OSError.
+
+    `for_all`: other users may read it, whatever the umask is.
+    """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         write_new(aside, content)
+        if for_all:
+            aside.chmod(stat.S_IMODE(aside.stat().st_mode) | _READABLE)
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

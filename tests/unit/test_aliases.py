@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,12 @@ def test_a_file_that_holds_no_aliases_says_so(tmp_path: Path, content: bytes, sa
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(ManifestError, match=rf"aliases\.json: does not hold aliases: .*{said}.*promote"):
         read_aliases(tmp_path)
+
+
+def test_stages_of_other_users_may_read_what_a_promotion_writes(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_aliases(tmp_path, steps(("1.0.0", 100)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o644
