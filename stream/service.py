@@ -53,8 +53,7 @@ class CacheDesk:
         done, late = wait(asked, self._timeout * len(models))
         lines = [line for answer in done for line in answer.result().lines]
         lines += [f"a worker did not answer within {self._timeout * len(models):g} s"] * len(late)
-        good = bool(asked) and not late and not any(answer.result().failed for answer in done)
-        return lines or ["no worker is ready"], good
+        return lines, not late and not any(answer.result().failed for answer in done)
 
 
 class Service:

@@ -139,15 +139,24 @@ class Supervisor:
         return {slot.number: slot.batching for slot in self._slots if slot.batching is not None}
 
     def ask(self, action: CacheAction, models: Sequence[str]) -> list[Future[CacheAnswer]]:
-        """Have every worker do something with models; one answer each, from any thread but that of `step`."""
+        """Have every worker do something with models; one answer each, from any thread but that of `step`.
+
+        One that is not ready is not told: it hears nothing while it starts. Its answer says so, and counts as failed.
+        """
         command = CacheCommand(next(self._numbers), action, tuple(models))
-        asked = []
-        for slot in self._slots:
-            if slot.ready:
-                asked.append(self._asked.setdefault((slot.number, command.number), Future()))
-                self._tell(slot, command)
-                if slot.connection is None:
-                    self._answer_for(slot)
+        return [self._ask_one(slot, command) for slot in self._slots]
+
+    def _ask_one(self, slot: Slot, command: CacheCommand) -> Future[CacheAnswer]:
+        asked: Future[CacheAnswer] = Future()
+        if not slot.ready:
+            asked.set_result(
+                CacheAnswer(command.number, (f"worker {slot.number} is not ready",), failed=True)
+            )
+            return asked
+        self._asked[slot.number, command.number] = asked
+        self._tell(slot, command)
+        if slot.connection is None:
+            self._answer_for(slot)
         return asked
 
     def step(self, patience: float) -> None:

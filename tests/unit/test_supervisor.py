@@ -15,6 +15,8 @@ from models import CacheStatus
 from stream.clock import ManualClock
 from stream.metrics import Snapshot, StageMetrics
 from stream.reports import CacheAnswer, CacheCommand, Ended, Joining, Ready
+from stream.service import CacheDesk
+from stream.slot import Slot
 from stream.supervisor import Supervisor
 
 PATIENCE = 120.0
@@ -503,6 +505,23 @@ def test_an_order_reaches_every_worker_and_waits_for_all(fleet: Fleet) -> None:
     supervisor.step(0.0)
     assert [future.done() for future in asked] == [True, False]
     assert asked[0].result() == answer
+
+
+def test_a_worker_that_is_not_ready_answers_an_order_with_that(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor, _, _ = asked_of(fleet, 1)
+    supervisor.add_worker()
+    supervisor.step(0.0)
+    told: list[int] = []
+
+    def obey(slot: Slot, command: CacheCommand) -> None:
+        told.append(slot.number)
+        supervisor._take(slot, CacheAnswer(command.number, ("a: loaded",), failed=False))
+
+    monkeypatch.setattr(supervisor, "_tell", obey)
+    lines, good = CacheDesk(supervisor, 10.0).order("preload", ["a"])
+    assert (sorted(lines), good, told) == (["a: loaded", "worker 1 is not ready"], False, [0])
 
 
 def test_a_worker_that_ends_leaves_no_order_open(fleet: Fleet) -> None:
