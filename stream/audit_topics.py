@@ -7,6 +7,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream.silence import quiet_after
+
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS, _QUIET_SECONDS = 0.2, 30.0
 
@@ -15,7 +17,7 @@ def messages(client: Mapping[str, Any], topic: str, patience: float = _QUIET_SEC
     """Every committed record of a topic, from its beginning to the end that it has now.
 
     That end counts transactions which are still open, so it waits for their ends. Raises KafkaException, and
-    TimeoutError when nothing comes for `patience` seconds.
+    TimeoutError when nothing comes for `patience` seconds of the partitions that are not read yet.
     """
     ends = {number: end for number, (begin, end) in spans(client, topic).items() if begin < end}
     consumer = _consumer(client)
@@ -75,21 +77,29 @@ def _up_to(consumer: Consumer, topic: str, ends: dict[int, int], patience: float
     quiet = 0.0
     while ends:
         batch = consumer.consume(2_000, _POLL_SECONDS)
-        quiet = 0.0 if batch else quiet + _POLL_SECONDS
+        quiet = quiet_after(quiet, [message.partition() for message in batch], ends, _POLL_SECONDS)
         if quiet >= patience:
             raise TimeoutError(_hanging(topic, ends, patience))
-        for message in batch:
-            error, partition = message.error(), message.partition()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
-                if not error.retriable():
-                    raise KafkaException(error)
-                continue
-            # What is called the end of a partition may be an open transaction; its offset is the next one.
-            following = message.offset() + (error is None)
-            if error is None and message.offset() < ends.get(partition, 0):
-                yield message
-            if following >= ends.get(partition, following + 1):
-                del ends[partition]
+        wanted = set(ends)
+        yield from _within(batch, ends)
+        if finished := wanted - set(ends):
+            consumer.pause([TopicPartition(topic, number) for number in finished])
+
+
+def _within(batch: list[Message], ends: dict[int, int]) -> Iterator[Message]:
+    """The records before the ends; takes partitions that have reached theirs out of `ends`."""
+    for message in batch:
+        error, partition = message.error(), message.partition()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
+            if not error.retriable():
+                raise KafkaException(error)
+            continue
+        # What is called the end of a partition may be an open transaction; its offset is the next one.
+        following = message.offset() + (error is None)
+        if error is None and message.offset() < ends.get(partition, 0):
+            yield message
+        if following >= ends.get(partition, following + 1):
+            del ends[partition]
 
 
 def _hanging(topic: str, ends: Mapping[int, int], seconds: float) -> str:

@@ -20,6 +20,7 @@ from stream.cli.topic_check import partitions_of
 from stream.errors import FatalError
 from stream.letters import Reason
 from stream.records import Headers
+from stream.silence import quiet_after
 
 Place = tuple[int, int]
 
@@ -123,10 +124,13 @@ class LetterTopic:
         try:
             while open_:
                 batch = _batch(consumer)
-                quiet = 0.0 if batch else quiet + _POLL_SECONDS
+                quiet = quiet_after(quiet, [message.partition() for message in batch], open_, _POLL_SECONDS)
                 if quiet >= _QUIET_SECONDS:
                     raise _quiet(self.name, {n: stands[n] for n in open_ if n in stands})
+                wanted = set(open_)
                 yield from self._within(batch, spans, open_, stands)
+                if finished := wanted - open_:
+                    consumer.pause([TopicPartition(self.name, number) for number in finished])
         finally:
             consumer.close()
 
