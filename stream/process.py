@@ -7,12 +7,13 @@ import logging
 import multiprocessing
 import os
 import queue
+import select
 import signal
 import threading
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 from config import ConfigurationError, Settings
 from models import CacheStatus, ModelError
@@ -26,6 +27,7 @@ from stream.log_lines import formatter
 from stream.options import TopicShape
 from stream.reports import STOP, CacheAnswer, CacheCommand, Ended, Joining, Ready
 from stream.turns import hand_over_quickly
+from stream.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,10 @@ LEAVE_SECONDS = 5.0
 _TO_END = (signal.SIGINT, signal.SIGTERM)
 
 
+class AloneError(Exception):
+    """The supervisor is gone: its successor may have started a worker in this place, which this one would fence."""
+
+
 def run_worker(settings: Settings, shape: TopicShape, connection: Connection, slot: int = 0) -> None:
     """Life of a worker process: warm up, join, score until the supervisor says stop or is gone."""
     _prepare_process(settings)
@@ -47,23 +53,42 @@ def run_worker(settings: Settings, shape: TopicShape, connection: Connection, sl
     try:
         _settle(settings)
         assembly = assemble(settings, shape, clock, slot)
-        assembly.worker.start(lambda: _tell(connection, Joining()))
+        _join(assembly.worker, connection)
         Correspondence(assembly, connection, clock, patience(settings)).until_stop()
         _leave_within(LEAVE_SECONDS + (0.0 if assembly.worker.failed else settings.latency.drain_timeout_s))
         unfinished = assembly.worker.stop()
         assembly.speeds.remember(assembly.batcher.speeds())
         assembly.loader.close()
         assembly.cache.close()
+    except AloneError:
+        log.warning("the supervisor is gone; this worker does not join")
+        _end_at_once()
     except Exception as error:
         # What is meant for a person needs no traceback.
         log.error("the worker ends: %s", error, exc_info=not isinstance(error, UsageError | StopError))  # noqa: TRY400
         left = 0 if assembly is None else assembly.worker.unfinished
         _tell(connection, Ended(left, f"{type(error).__name__}: {error}", _exit_code(error)))
-        logging.shutdown()
-        # At once: an ordinary end would wait for loads in progress.
-        os._exit(1)
+        _end_at_once()
     _tell(connection, assembly.metrics.snapshot())
     _tell(connection, Ended(unfinished))
+
+
+def _join(worker: Worker, connection: Connection) -> None:
+    """Raises AloneError where the supervisor is gone, before the producer opens or before the group hears of it."""
+
+    def joining() -> None:
+        if not _tell(connection, Joining()):
+            raise AloneError
+
+    if _hung_up(connection):
+        raise AloneError
+    worker.start(joining)
+
+
+def _end_at_once() -> NoReturn:
+    """An ordinary end would wait for loads in progress."""
+    logging.shutdown()
+    os._exit(1)
 
 
 def _exit_code(error: Exception) -> int:
@@ -84,8 +109,7 @@ def _leave_within(seconds: float) -> None:
         log.error(
             "not left after %g s; ended by force, the group learns of it by the end of its session", seconds
         )
-        logging.shutdown()
-        os._exit(1)
+        _end_at_once()
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
@@ -204,6 +228,14 @@ class Correspondence:
             return f"{self._assembly.cache.preload([name])[0]}: loaded"
         gone = self._assembly.cache.evict(name)
         return f"{name}: " + (f"gone from {', '.join(gone)}" if gone else "not there, or leased")
+
+
+def _hung_up(connection: Connection) -> bool:
+    """Whether the other side is gone; what it said before may still be there to be read, and stays."""
+    poller = select.poll()
+    # Of what happens to a connection, its end is told unasked.
+    poller.register(connection, 0)
+    return bool(poller.poll(0))
 
 
 def _received(connection: Connection) -> str | CacheCommand:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -19,8 +20,8 @@ from models import UnknownModelError
 from stream.clock import ManualClock
 from stream.errors import FatalError, StopError, UsageError
 from stream.loops import StepLoop
-from stream.process import Correspondence, _exit_code, start_deaf
-from stream.reports import CacheAnswer, CacheCommand, Ready
+from stream.process import AloneError, Correspondence, _exit_code, _join, start_deaf
+from stream.reports import STOP, CacheAnswer, CacheCommand, Joining, Ready
 from stream.worker import Worker
 
 FAILING = """
@@ -34,6 +35,27 @@ def assemble(*_):
 
 process.assemble = assemble
 _, theirs = multiprocessing.Pipe()
+process.run_worker(load_settings(None, {}, {}), None, theirs)
+"""
+
+
+ALONE = """
+import multiprocessing
+from types import SimpleNamespace
+from config import load_settings
+from stream import process
+
+ours, theirs = multiprocessing.Pipe()
+
+def start(joining):
+    print("start")
+    joining()
+
+def assemble(*_):
+    ours.close()
+    return SimpleNamespace(worker=SimpleNamespace(start=start))
+
+process.assemble = assemble
 process.run_worker(load_settings(None, {}, {}), None, theirs)
 """
 
@@ -168,16 +190,67 @@ def test_a_signal_to_the_whole_group_does_not_reach_a_worker_before_it_can_ignor
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
-def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:
-    begun: list[str] = []
+def starting(begun: list[str], opening: Callable[[], object]) -> Any:
+    """A worker of which only the order of its start is real; `opening` happens as its producer opens."""
+
+    def open_producer() -> None:
+        begun.append("open")
+        opening()
+
     loops = {name: SimpleNamespace(start=partial(begun.append, name)) for name in ("intake", "watchdog")}
     worker = SimpleNamespace(
         _loops=loops,
-        _producer=SimpleNamespace(open=lambda: begun.append("open")),
+        _producer=SimpleNamespace(open=open_producer),
         _consumer=SimpleNamespace(join=lambda: begun.append("join")),
     )
-    Worker.start(worker, partial(begun.append, "joining"))  # type: ignore[arg-type]
+    worker.start = partial(Worker.start, worker)
+    return worker
+
+
+def test_the_watchdog_runs_before_the_first_call_into_the_client() -> None:
+    begun: list[str] = []
+    starting(begun, lambda: None).start(partial(begun.append, "joining"))
     assert begun == ["watchdog", "open", "joining", "join", "intake"]
+
+
+def test_a_worker_tells_its_supervisor_that_it_joins() -> None:
+    begun: list[str] = []
+    ours, theirs = multiprocessing.Pipe()
+    _join(starting(begun, lambda: None), theirs)
+    assert (ours.recv(), begun) == (Joining(), ["watchdog", "open", "join", "intake"])
+
+
+def test_a_worker_whose_supervisor_is_gone_opens_no_producer() -> None:
+    begun: list[str] = []
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(STOP)
+    ours.close()
+    with pytest.raises(AloneError):
+        _join(starting(begun, lambda: None), theirs)
+    assert begun == []
+
+
+def test_a_worker_whose_supervisor_goes_while_its_producer_opens_does_not_join() -> None:
+    begun: list[str] = []
+    ours, theirs = multiprocessing.Pipe()
+    with pytest.raises(AloneError):
+        _join(starting(begun, ours.close), theirs)
+    assert begun == ["watchdog", "open"]
+
+
+def test_a_word_of_the_supervisor_that_waits_is_no_end_of_it() -> None:
+    begun: list[str] = []
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(STOP)
+    _join(starting(begun, lambda: None), theirs)
+    assert ("join" in begun, theirs.recv()) == (True, STOP)
+
+
+def test_a_worker_whose_supervisor_is_gone_ends_with_one_line() -> None:
+    ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, timeout=40, check=False)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert b"the supervisor is gone; this worker does not join" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_a_worker_that_cannot_leave_is_ended_by_force() -> None:
