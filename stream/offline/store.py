@@ -57,7 +57,7 @@ class Store:
         if mode_of(folder) is None:
             if mode_of(output) is not None:
                 raise _is_there(output)
-            _create(folder, identity)
+            _create(folder)
         _check_ours(folder)
         try:
             lock = FileLock.attempt(folder / _LOCK, shared=False)
@@ -189,10 +189,10 @@ def folder_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
-def _create(folder: Path, identity: Identity) -> None:
+def _create(folder: Path) -> None:
+    """Leaves it to the lock who says what for: another run may have made it, or use it, meanwhile."""
     try:
-        folder.mkdir()
-        durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; name another --output") from error
 
@@ -208,11 +208,11 @@ def _check_ours(folder: Path) -> None:
 
 
 def _check(folder: Path, identity: Identity) -> None:
-    """Raises UsageError when what was begun in the folder is something else."""
+    """Raises UsageError when what was begun in the folder is something else. Only for who holds its lock."""
     try:
         begun = json.loads((folder / _RUN).read_bytes())
     except FileNotFoundError:
-        # Whoever made the folder was killed before it said what for.
+        # A fresh start, or whoever made the folder was killed before it said what for.
         durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
         return
     except (OSError, ValueError) as error:

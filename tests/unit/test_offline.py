@@ -338,6 +338,25 @@ def test_two_runs_for_one_output_do_not_mix(tmp_path: Path, fleet: Fleet) -> Non
     opened(tmp_path / "out.csv", claims, fleet).close()
 
 
+def test_a_run_that_comes_between_a_new_folder_and_its_lock_keeps_its_name_on_what_it_scored(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, theirs = tmp_path / "out.csv", generated(3_000)
+    make = Path.mkdir
+
+    def overtaken(folder: Path, **options: Any) -> None:
+        make(folder, **options)
+        monkeypatch.setattr(Path, "mkdir", make)
+        with opened(output, theirs, fleet) as store:
+            score_into(store, theirs, fleet)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    with pytest.raises(UsageError, match=r"was begun from claims\.csv"):
+        opened(output, generated(3_000, 6), fleet)
+    with opened(output, theirs, fleet) as store:
+        assert store.done == 3_000
+
+
 def test_what_was_begun_and_cannot_be_gone_on_with_is_refused(
     tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
