@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from config.errors import printable
 from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
@@ -165,9 +166,9 @@ class _Run:
                 if self.rejects is not None:
                     write_rejects(self.rejects, rejects)
                 if len(lost) == portions.counts.claims:
-                    store.discard()
+                    _say(store.discard())
                     raise self._nothing(portions, lost)
-                store.deliver()
+                _say(store.deliver())
         summary = self._summary(portions.counts, len(lost), found, fleet, clock.now() - start, source.ignored)
         _report(summary, rejects, as_json=as_json)
 
@@ -226,6 +227,11 @@ class _Run:
             claims_per_s=round((counts.claims - found) / max(seconds, 1e-9), 1),
             ignored=ignored,
         )
+
+
+def _say(left: str | None) -> None:
+    if left is not None:
+        click.echo(printable(left), err=True)
 
 
 def _report(summary: Summary, rejects: list[Reject], *, as_json: bool) -> None:

@@ -107,8 +107,8 @@ class Store:
             Reject(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
         ]
 
-    def deliver(self) -> None:
-        """Finish the output, put it in its place, and remove the portions. Raises ClaimstreamError."""
+    def deliver(self) -> str | None:
+        """Finish the output, put it in its place, and discard the portions. Raises ClaimstreamError."""
         if not self.delivered:
             try:
                 self._growing().finish()
@@ -120,14 +120,30 @@ class Store:
                 durable.sync_folder(self._output.parent)
             except OSError as error:
                 raise self._unwritable(error) from error
-        self.discard()
+        return self.discard()
 
-    def discard(self) -> None:
-        """Remove the portions. What tells that the output is whole, and of what, goes last."""
+    def discard(self) -> str | None:
+        """Remove the portions, and let another run have the output; what is to be said where some of it stays."""
+        try:
+            self._remove()
+        except OSError as error:
+            return (
+                f"{self._folder} cannot be removed: {error.strerror or error}; nothing in it is needed, remove it by"
+                " hand"
+            )
+        return None
+
+    def _remove(self) -> None:
+        """What tells that the output is whole, and of what, goes last."""
+        if self._assembly is not None:
+            self._assembly.abandon()
+            self._assembly = None
         last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
         for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
             if _OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+        # NFS keeps a file that is open, under another name, and with it the folder.
+        self._lock.release()
         self._folder.rmdir()
 
     def close(self) -> None:

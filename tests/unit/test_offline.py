@@ -318,6 +318,60 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_that_of_a_run(tmp_path: Pat
     assert tree(tmp_path) == before
 
 
+def test_what_a_run_cannot_remove_is_told_and_its_output_is_whole(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> NoReturn:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    claims = generated(100)
+    folder = tmp_path / "out.csv.partial"
+    with opened(tmp_path / "out.csv", claims, fleet) as store:
+        score_into(store, claims, fleet)
+        (folder / ".nfs000001").write_text("theirs")
+        said = store.deliver()
+    assert (
+        said == f"{folder} cannot be removed: Directory not empty; nothing in it is needed, remove it by hand"
+    )
+    assert [path.name for path in folder.iterdir()] == [".nfs000001"]
+    assert len(read_lines(tmp_path / "out.csv")) == 100
+    with opened(tmp_path / "other.csv", claims, fleet) as store, monkeypatch.context() as patch:
+        score_into(store, claims, fleet)
+        patch.setattr(Path, "rmdir", refused)
+        assert "other.csv.partial cannot be removed: Permission denied" in str(store.deliver())
+    assert (tmp_path / "other.csv").read_bytes()
+
+
+def test_nothing_in_the_folder_is_open_when_it_is_removed(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, held = Path.rmdir, []
+
+    def looked(folder: Path) -> None:
+        held.extend(_open_files(folder))
+        remove(folder)
+
+    claims = generated(3_000)
+    with opened(tmp_path / "out.csv", claims, fleet) as store:
+        score_into(store, claims, fleet)
+    monkeypatch.setattr(Path, "rmdir", looked)
+    with opened(tmp_path / "out.csv", claims, fleet) as store:
+        assert _open_files(tmp_path / "out.csv.partial")
+        assert store.deliver() is None
+    with opened(tmp_path / "none.csv", claims, fleet) as store:
+        score_into(store, claims, fleet)
+        assert store.discard() is None
+    assert held == []
+
+
+def _open_files(folder: Path) -> list[str]:
+    """Files in the folder, removed ones too, that this process has open."""
+    links = list(Path("/proc/self/fd").iterdir())
+    targets = [str(link.readlink()) for link in links if link.is_symlink()]
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    return [name for name in [*targets, *maps] if f"{folder}/" in name]
+
+
 def test_a_model_whose_feature_spec_claims_do_not_fit_is_refused_at_the_start() -> None:
     class Weather:
         def encode(self, _: pa.RecordBatch) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -232,6 +233,20 @@ def test_where_no_claim_has_a_score_there_is_no_output_and_the_reason_is_told(sh
     code, said, _ = shell(*arguments)
     assert code == 0
     assert "claims that could not be scored: 1" in said
+
+
+def test_a_folder_that_cannot_be_removed_is_a_line_beside_the_summary(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> NoReturn:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    file, output = write_parquet(shell.folder / "in.parquet", claims(50)), shell.folder / "out.csv"
+    monkeypatch.setattr(Path, "rmdir", refused)
+    code, text, said = shell(file, "--output", output, "--model", "null", "--json")
+    assert (code, json.loads(text)["scored"]) == (0, 50)
+    assert said.splitlines()[-1].startswith(f"{output}.partial cannot be removed: Directory not empty")
+    assert len(read_lines(output)) == 50
 
 
 def test_columns_that_are_no_part_of_a_claim_are_named(shell: Shell) -> None:
