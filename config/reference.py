@@ -55,7 +55,7 @@ tells of a Service (`CLAIMSTREAM_SERVICE_HOST`, `CLAIMSTREAM_PORT=tcp://…`).
 
 In YAML the model `null` has to be quoted: `"null"`. So has a password that looks like a number, or that begins
 with `&`, `*` or `!`. Secrets are masked in `config check`, in errors and in logs: options whose name speaks of a
-password, secret, token, credential or private key, and the user in a URL.
+password, secret, token, credential, private or API key, also in the query of a URL, and the user in a URL.
 
 ## TLS and SASL
 

@@ -10,7 +10,8 @@ MASK = "********"
 
 _WORDS = ("password", "passphrase", "passwd", "secret", "token", "credential")
 _SECRET = (
-    "|".join(_WORDS) + r"|jaas|private[._]?key|ssl[._]key|\.pem\b|basic\.auth|auth\.user\.info"
+    "|".join(_WORDS)
+    + r"|jaas|private[._]?key|(?:api|access)[._-]?key|ssl[._]key|\.pem\b|basic\.auth|auth\.user\.info"
     r"|oauthbearer\.config"
 )
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,8 @@ from pydantic_core import PydanticCustomError
 from config.secrets import is_secret, masked
 
 Options = dict[str, str | int | float | bool]
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def with_secrets_as_text(options: Options) -> Options:
@@ -26,6 +29,17 @@ def refusal(key: str | None, detail: str) -> PydanticCustomError:
     return PydanticCustomError(
         "detail", "{detail}", {"detail": detail, **({} if key is None else {"key": key})}
     )
+
+
+def with_scheme(schemes: str) -> Callable[[str | None], str | None]:
+    """A check of URLs, which may be empty: without a scheme a password in one is not known, and would be shown."""
+
+    def checked(url: str | None) -> str | None:
+        if url and not _SCHEME.match(url):
+            raise refusal(None, f"its scheme is missing; it has to begin with {schemes}")
+        return url
+
+    return checked
 
 
 class Section(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from config.kafka_settings import Kafka
 from config.origins import Origin
-from config.section import Options, Section, refusal, with_secrets_as_text
+from config.section import Options, Section, refusal, with_scheme, with_secrets_as_text
 
 # Where it is not set, the consumer's own.
 _MAX_POLL_INTERVAL_MS = 300_000
@@ -39,6 +39,7 @@ class Schemas(Section):
     registry_url: str | None = Field(
         default=None, description="URL of a Schema Registry, for Confluent framing."
     )
+    _scheme = field_validator("registry_url")(with_scheme("http:// or https://"))
     registry: Options = Field(
         default={}, description="Options of the registry client, such as basic.auth.user.info."
     )
@@ -180,6 +181,7 @@ class Cache(Section):
         default="redis://127.0.0.1:6379/0",
         description="Redis that instances share, as redis://, rediss:// or unix://; empty leaves it out.",
     )
+    _scheme = field_validator("redis_url")(with_scheme("redis://, rediss:// or unix://"))
     redis_ttl_hours: float = Field(default=4.0, gt=0, description="Hours that a model stays in Redis.")
     redis_idle_hours: float = Field(
         default=1.0, gt=0, description="Hours without use after which a model leaves Redis."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from config.errors import printable
 from stream.allocator import keep_freed_memory
 from stream.cli.configuration import config_option, effective
 from stream.cli.examples import example
@@ -31,7 +34,7 @@ from stream.turns import hand_over_quickly
 if TYPE_CHECKING:
     from config import Settings
     from models import CacheOptions
-    from stream.offline import Fleet, Layout, Portions, Store
+    from stream.offline import Fleet, Inputs, Layout, Portions, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +148,16 @@ class _Run:
         # torch takes seconds to import; a file that does not fit its mapping is told sooner.
         mapping = None if self.mapping is None else load_mapping(self.mapping)
         notice(f"reading {self.file.name}")
+        from stream.offline import Inputs
+
+        inputs = Inputs.of(self.file, mapping)
         source = open_claims(self.file, mapping)
         self._refuse_without_claims(source)
         notice(f"loading {', '.join(sorted(_names(self.settings)))}")
         from stream.offline import Portions, Store, identity_of, opened_models, origin_of
 
         origin = origin_of(self.file, self.mapping, mapping)
+        inputs.check()
         hand_over_quickly()
         keep_freed_memory()
         clock = SystemClock()
@@ -159,15 +166,16 @@ class _Run:
             with Store.open(self.output, identity) as store:
                 start, found = clock.now(), store.done
                 portions = Portions(source, self.layout.portion, found)
-                self._score(portions, source.expected, fleet, store, clock)
+                with _unchanged(inputs, store):
+                    self._score(portions, source.expected, fleet, store, clock, inputs.check)
                 lost = store.lost()
                 rejects = sorted([*portions.rejects, *lost], key=lambda reject: reject.row)
                 if self.rejects is not None:
                     write_rejects(self.rejects, rejects)
                 if len(lost) == portions.counts.claims:
-                    store.discard()
+                    _say(store.discard())
                     raise self._nothing(portions, lost)
-                store.deliver()
+                _say(store.deliver())
         summary = self._summary(portions.counts, len(lost), found, fleet, clock.now() - start, source.ignored)
         _report(summary, rejects, as_json=as_json)
 
@@ -193,7 +201,15 @@ class _Run:
             write_rejects(self.rejects, rejects)
         raise UsageError(nothing_made(self.file, counts, rejects))
 
-    def _score(self, portions: Portions, expected: int, fleet: Fleet, store: Store, clock: Clock) -> None:
+    def _score(
+        self,
+        portions: Portions,
+        expected: int,
+        fleet: Fleet,
+        store: Store,
+        clock: Clock,
+        check: Callable[[], None],
+    ) -> None:
         from stream.offline import OfflineScorer, score_all
 
         if store.delivered:
@@ -203,7 +219,7 @@ class _Run:
         with progress(f"scoring {self.file.name}", expected) as bar:
             bar.advance(store.done)
             try:
-                score_all(portions, scorer, store, bar.advance)
+                score_all(portions, scorer, store, bar.advance, check)
             except KeyboardInterrupt:
                 raise ClaimstreamError(
                     f"stopped by the keyboard after {store.done} of {expected} claims; the same command goes on there"
@@ -226,6 +242,30 @@ class _Run:
             claims_per_s=round((counts.claims - found) / max(seconds, 1e-9), 1),
             ignored=ignored,
         )
+
+
+@contextmanager
+def _unchanged(inputs: Inputs, store: Store) -> Iterator[None]:
+    """Raises UsageError in the end where the input changed, also where it looked damaged for that.
+
+    A store without a claim goes then: under the name of what the input was, it would refuse the next run.
+    """
+    try:
+        yield
+        inputs.check()
+    except UsageError:
+        try:
+            inputs.check()
+        except UsageError:
+            if not store.done and not store.delivered:
+                _say(store.discard())
+            raise
+        raise
+
+
+def _say(left: str | None) -> None:
+    if left is not None:
+        click.echo(printable(left), err=True)
 
 
 def _report(summary: Summary, rejects: list[Reject], *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from stream.offline.files import suffix_of
 from stream.offline.fleet import Fleet, open_fleet, opened_models
 from stream.offline.identity import Identity, Origin, identity_of, origin_of
+from stream.offline.inputs import Inputs
 from stream.offline.passes import score_all
 from stream.offline.portions import Portion, Portions
 from stream.offline.scorer import Layout, OfflineScorer, Scored
@@ -11,6 +12,7 @@ from stream.offline.store import Store
 __all__ = [
     "Fleet",
     "Identity",
+    "Inputs",
     "Layout",
     "OfflineScorer",
     "Origin",

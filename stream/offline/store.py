@@ -57,7 +57,7 @@ class Store:
         if mode_of(folder) is None:
             if mode_of(output) is not None:
                 raise _is_there(output)
-            _create(folder, identity)
+            _create(folder)
         _check_ours(folder)
         try:
             lock = FileLock.attempt(folder / _LOCK, shared=False)
@@ -107,8 +107,8 @@ class Store:
             Reject(**each) for reader in self._readers() for each in json.loads(reader.schema.metadata[_LOST])
         ]
 
-    def deliver(self) -> None:
-        """Finish the output, put it in its place, and remove the portions. Raises ClaimstreamError."""
+    def deliver(self) -> str | None:
+        """Finish the output, put it in its place, and discard the portions. Raises ClaimstreamError."""
         if not self.delivered:
             try:
                 self._growing().finish()
@@ -120,14 +120,30 @@ class Store:
                 durable.sync_folder(self._output.parent)
             except OSError as error:
                 raise self._unwritable(error) from error
-        self.discard()
+        return self.discard()
 
-    def discard(self) -> None:
-        """Remove the portions. What tells that the output is whole, and of what, goes last."""
+    def discard(self) -> str | None:
+        """Remove the portions, and let another run have the output; what is to be said where some of it stays."""
+        try:
+            self._remove()
+        except OSError as error:
+            return (
+                f"{self._folder} cannot be removed: {error.strerror or error}; nothing in it is needed, remove it by"
+                " hand"
+            )
+        return None
+
+    def _remove(self) -> None:
+        """What tells that the output is whole, and of what, goes last."""
+        if self._assembly is not None:
+            self._assembly.abandon()
+            self._assembly = None
         last = [self._folder / name for name in (_FINISHED, _RUN, _LOCK)]
         for path in [*(path for path in self._folder.iterdir() if path not in last), *last]:
             if _OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+        # NFS keeps a file that is open, under another name, and with it the folder.
+        self._lock.release()
         self._folder.rmdir()
 
     def close(self) -> None:
@@ -189,10 +205,10 @@ def folder_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
-def _create(folder: Path, identity: Identity) -> None:
+def _create(folder: Path) -> None:
+    """Leaves it to the lock who says what for: another run may have made it, or use it, meanwhile."""
     try:
-        folder.mkdir()
-        durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; name another --output") from error
 
@@ -208,11 +224,11 @@ def _check_ours(folder: Path) -> None:
 
 
 def _check(folder: Path, identity: Identity) -> None:
-    """Raises UsageError when what was begun in the folder is something else."""
+    """Raises UsageError when what was begun in the folder is something else. Only for who holds its lock."""
     try:
         begun = json.loads((folder / _RUN).read_bytes())
     except FileNotFoundError:
-        # Whoever made the folder was killed before it said what for.
+        # A fresh start, or whoever made the folder was killed before it said what for.
         durable.write(folder / _RUN, json.dumps(asdict(identity), indent=1).encode())
         return
     except (OSError, ValueError) as error:

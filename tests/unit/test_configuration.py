@@ -12,7 +12,7 @@ from config import ConfigurationError, Settings, load_settings, reference, value
 from config.environment import NAMED, annotation_of, variable_of
 from config.kafka_settings import DECIDED_ELSEWHERE, OWN_OPTIONS
 from config.model_catalog import load_catalog
-from config.secrets import masked
+from config.secrets import MASK, masked
 from stream.clients import consumer_options, producer_options
 
 DESIGNED = {
@@ -355,6 +355,37 @@ schemas:
     assert "/shown.pem" in repr(settings)
     assert "@registry.example.org/x" in repr(settings)
     assert settings.kafka.client["sasl.password"] == "hush1"
+
+
+@pytest.mark.parametrize("url", ["default:hush@redis:6379", "hush@redis://x", "//:hush@x", "redis:/:hush@x"])
+@pytest.mark.parametrize(
+    ("name", "schemes"),
+    [
+        ("cache.redis_url", "redis://, rediss:// or unix://"),
+        ("schemas.registry_url", "http:// or https://"),
+    ],
+)
+def test_a_url_without_a_scheme_is_refused_and_not_told(
+    tmp_path: Path, name: str, schemes: str, url: str
+) -> None:
+    variable = f"CLAIMSTREAM_{name.upper().replace('.', '__')}"
+    message = refused(tmp_path, environ={variable: url})
+    assert f"{variable}: {name}: its scheme is missing; it has to begin with {schemes}" in message
+    assert "hush" not in message
+
+
+def test_urls_with_a_scheme_and_none_at_all_are_taken(tmp_path: Path) -> None:
+    for url in ("redis://x", "REDISS://:hush@x:1/0?ssl_ca_certs=/ca.pem", "unix:///run/redis.sock"):
+        assert loaded(tmp_path, environ={"CLAIMSTREAM_CACHE__REDIS_URL": url}).cache.redis_url == url
+    assert not loaded(tmp_path, "cache: {redis_url: ''}").cache.redis_url
+    assert not loaded(tmp_path, environ={"CLAIMSTREAM_CACHE__REDIS_URL": ""}).cache.redis_url
+
+
+@pytest.mark.parametrize("key", ["api_key", "apikey", "api-key", "X-Api-Key", "access_key", "access.key"])
+def test_a_key_in_the_query_of_a_url_is_masked(key: str) -> None:
+    shown = masked("schemas.registry_url", f"https://registry/?v=1&{key}=hush&more=x")
+    assert shown == f"https://registry/?v=1&{key}={MASK}"
+    assert masked(f"schemas.registry.{key}", "hush") == MASK
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+import stream.offline
 from models.repository import SHIPPED
 from stream.cli import main
-from stream.offline import OfflineScorer
+from stream.errors import UsageError
+from stream.offline import Inputs, OfflineScorer, Store
+from stream.publishing import load_mapping
 from tests.claim_files import claims, records, write_avro, write_json, write_parquet
 from tests.offline import read, read_lines
 from tests.repositories import edited
@@ -136,6 +140,71 @@ def test_a_run_that_was_stopped_goes_on_and_says_so(shell: Shell, monkeypatch: p
     assert shell.names() == ["in.parquet", "out.csv"]
 
 
+CHANGED = (
+    "in.parquet changed while it was read: nothing of what it is now was kept; give the same command again"
+)
+
+
+def test_a_file_that_changes_before_a_claim_was_kept_leaves_nothing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, output = write_parquet(shell.folder / "in.parquet", claims(5_000)), shell.folder / "out.csv"
+
+    def exchanged(*given: Any, **options: Any) -> Any:
+        write_parquet(shell.folder / "new.parquet", claims(3_000, 9)).replace(file)
+        return step(*given, **options)
+
+    for owner, name in ((stream.offline, "origin_of"), (OfflineScorer, "score")):
+        step = getattr(owner, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, exchanged)
+            code, _, said = shell(file, "--output", output, "--model", "null")
+        assert (code, CHANGED in said) == (2, True), said
+        assert shell.names() == ["in.parquet"]
+        write_parquet(file, claims(5_000))
+    assert shell.summary(file, "--output", output, "--model", "null")["scored"] == 5_000
+
+
+def test_a_file_that_changes_later_on_keeps_what_was_scored_of_what_it_was(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, output = write_parquet(shell.folder / "in.parquet", claims(5_000)), shell.folder / "out.csv"
+    whole, keep = file.read_bytes(), Store.keep
+
+    def overwritten(self: Store, portion: Any, scored: Any) -> None:
+        keep(self, portion, scored)
+        write_parquet(file, claims(5_000, 9))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "keep", overwritten)
+        code, _, said = shell(file, "--output", output, "--model", "null")
+    assert (code, CHANGED in said) == (2, True), said
+    code, _, said = shell(file, "--output", output, "--model", "null")
+    assert (code, "was begun from" in said) == (2, True)
+    file.write_bytes(whole)
+    assert shell.summary(file, "--output", output, "--model", "null")["resumed"] == 2_048
+
+
+def test_a_joined_table_that_changes_is_named(shell: Shell) -> None:
+    mapping = load_mapping("synthea")
+    file = shell.write("claims.csv", "")
+    name = next(iter(mapping.tables.values())).file
+    table = shell.write(f"{name}.csv.gz", "a")
+    inputs = Inputs.of(file, mapping)
+    inputs.check()
+    table.write_text("ab")
+    with pytest.raises(UsageError, match=rf"{name}\.csv\.gz changed while it was read"):
+        inputs.check()
+    inputs = Inputs.of(file, mapping)
+    shell.write(f"{name}.csv", "preferred to the packed one")
+    with pytest.raises(UsageError, match=f"{name}.csv"):
+        inputs.check()
+    inputs = Inputs.of(file, mapping)
+    file.unlink()
+    with pytest.raises(UsageError, match=r"claims\.csv changed"):
+        inputs.check()
+
+
 def test_what_cannot_be_scored_is_refused_before_anything_is_written(shell: Shell) -> None:
     whole = write_parquet(shell.folder / "in.parquet", claims(50))
     cut = shell.folder / "cut.parquet"
@@ -232,6 +301,20 @@ def test_where_no_claim_has_a_score_there_is_no_output_and_the_reason_is_told(sh
     code, said, _ = shell(*arguments)
     assert code == 0
     assert "claims that could not be scored: 1" in said
+
+
+def test_a_folder_that_cannot_be_removed_is_a_line_beside_the_summary(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> NoReturn:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    file, output = write_parquet(shell.folder / "in.parquet", claims(50)), shell.folder / "out.csv"
+    monkeypatch.setattr(Path, "rmdir", refused)
+    code, text, said = shell(file, "--output", output, "--model", "null", "--json")
+    assert (code, json.loads(text)["scored"]) == (0, 50)
+    assert said.splitlines()[-1].startswith(f"{output}.partial cannot be removed: Directory not empty")
+    assert len(read_lines(output)) == 50
 
 
 def test_columns_that_are_no_part_of_a_claim_are_named(shell: Shell) -> None:
