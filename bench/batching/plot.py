@@ -12,6 +12,7 @@ import numpy as np
 mpl.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.batching.replay import Served
 from bench.batching.showcase import BOUND, STAGE, Loads
@@ -58,6 +59,8 @@ def sizes_plot(served: Simulated, capacity: float, path: Path) -> None:
             color="C3" if label != "batch" else "C0",
         )
     sizes.set(xlabel="seconds", ylabel="claims in a batch", yscale="log")
+    sizes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    sizes.yaxis.set_minor_locator(NullLocator())
     sizes.yaxis.set_major_formatter("{x:g}")
     sizes.legend(loc="upper left", fontsize="small")
     rates.grid(visible=True, alpha=0.3)
