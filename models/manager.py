@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -121,7 +120,7 @@ class SyncModelCacheManager:
 
     def status(self, repository_age_s: float = 0.0) -> CacheStatus:
         """Budgets, entries, hit rates, load times; the repository as it was at most so many seconds ago."""
-        return status_of(self._parts.cache, partial(self._walks.entries, oldest=repository_age_s))
+        return status_of(self._parts.cache, self._walks, repository_age_s)
 
     def maintain(self) -> None:
         """Renew what is in demand, let go what expired, and bring back to the device what has room there again."""

@@ -62,7 +62,7 @@ class Walks:
         self._now = now
         self._seen: dict[TierName, tuple[float, list[Entry]]] = {}
 
-    def entries(self, tier: Tier, oldest: float = 0.0) -> list[Entry]:
+    def entries(self, tier: Tier, oldest: float) -> list[Entry]:
         """What it holds; of a tier without a bound, what it held at most `oldest` seconds ago."""
         if tier.budget is not None:
             return tier.entries()
@@ -72,11 +72,9 @@ class Walks:
         return seen[1]
 
 
-def status_of(
-    cache: ModelCache, entries: Callable[[Tier], list[Entry]] = lambda tier: tier.entries()
-) -> CacheStatus:
-    """The state of this process's cache; `entries` looks at a tier."""
-    tiers = tuple(_tier(tier, cache, entries(tier)) for tier in cache.tiers.all)
+def status_of(cache: ModelCache, walks: Walks, oldest: float) -> CacheStatus:
+    """The state of this process's cache; of a tier without a bound as it was at most `oldest` seconds ago."""
+    tiers = tuple(_tier(tier, cache, walks.entries(tier, oldest)) for tier in cache.tiers.all)
     rates = hit_rates(cache.served)
     loading = tuple(sorted(str(key) for key in cache.loading))
     return CacheStatus(tiers, rates.l1, rates.l2, rates.overall, loading, cache.private_bytes)

@@ -14,7 +14,7 @@ from typing import Any
 import fastavro
 
 import schemas
-from bench.faults.claims import UNSCORED, Expected, Kind
+from bench.faults.claims import UNSCORED, Expected, Headers, Kind
 from stream.embedded.simulated import Message, Reading
 from stream.embedded.simulated.partitioner import partition_of
 from stream.embedded.simulated.readings import Commit
@@ -25,7 +25,6 @@ _OWN_BLOCK = "claimstream-error-class"
 _TOLERANCE = 1e-6
 
 Place = tuple[int, int]
-Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)

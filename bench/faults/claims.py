@@ -19,6 +19,8 @@ _POOL, _SEED, _SPOILED = 300, 3, 12
 _SHARE_SPOILED = 0.08
 _NULL = open_model("null")
 
+Headers = tuple[tuple[str, bytes | None], ...]
+
 
 class Kind(Enum):
     """What a stage can make of a claim."""

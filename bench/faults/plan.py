@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from bench.faults.claims import Claim, draw_claim
+from bench.faults.claims import Claim, Headers, draw_claim
 from stream.embedded.simulated import Effect, Fault, Step
 
 HORIZON = 8.0
@@ -22,7 +22,6 @@ _ROUTES: tuple[dict[str, list[str]], ...] = (
     {"professional": ["quick"], "*": ["slow"]},
     {"pharmacy": ["slow"], "*": ["quick", "slow"]},
 )
-Headers = tuple[tuple[str, bytes | None], ...]
 # A trace; a name that comes twice, with nothing and with bytes that are no text; the letter of another stage; the same,
 # replayed.
 _LETTER = (

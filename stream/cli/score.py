@@ -252,14 +252,18 @@ def _unchanged(inputs: Inputs, store: Store) -> Iterator[None]:
     """
     try:
         yield
+    except UsageError:
+        _refuse_changed(inputs, store)
+        raise
+    _refuse_changed(inputs, store)
+
+
+def _refuse_changed(inputs: Inputs, store: Store) -> None:
+    try:
         inputs.check()
     except UsageError:
-        try:
-            inputs.check()
-        except UsageError:
-            if not store.done and not store.delivered:
-                _say(store.discard())
-            raise
+        if not store.done and not store.delivered:
+            _say(store.discard())
         raise
 
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,7 +157,7 @@ def test_the_nearer_source_is_asked_first(near: tuple[CountedCache, NearTier]) -
     assert lease.source is TierName.REDIS
     lease.release()
     assert cache.served == {"device": 0, "memory": 0, "redis": 1, "repository": 0}
-    status = status_of(cache)
+    status = status_of(cache, Walks(Clock(0.0)), 0.0)
     assert (status.hit_rate_l1, status.hit_rate_l2, status.hit_rate) == (0.0, 1.0, 1.0)
 
 
@@ -167,7 +166,7 @@ def test_the_repository_is_walked_once_in_so_many_seconds_for_who_looks_often(tm
     walks = Walks(clock)
 
     def seen(oldest: float) -> tuple[list[str], int]:
-        memory, repository = status_of(cache, partial(walks.entries, oldest=oldest)).tiers[1:]
+        memory, repository = status_of(cache, walks, oldest).tiers[1:]
         return [entry.model for entry in repository.entries], len(memory.entries)
 
     cache.publish("a")
